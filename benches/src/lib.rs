@@ -1,0 +1,1 @@
+//! Benches of Dark Tower; they are in `benches/`. `cargo bench -p darktower-benches` runs them.

@@ -1,0 +1,136 @@
+//! What to join, publish and subscribe with.
+
+use std::time::Duration;
+
+use darktower_protocol::signaling::pb;
+use darktower_protocol::{Features, StreamId};
+
+use crate::transport::{TransportKind, Trust};
+
+/// How to join a meeting.
+///
+/// ```
+/// use std::time::Duration;
+/// use darktower_client::{Features, JoinOptions, TransportKind};
+///
+/// let baseline = JoinOptions::default()
+///     .transport(TransportKind::WebTransport)
+///     .features(Features::NONE)
+///     .timeout(Duration::from_secs(3));
+/// ```
+#[derive(Debug, Clone)]
+pub struct JoinOptions {
+    pub(crate) transport: TransportKind,
+    pub(crate) features: Features,
+    pub(crate) trust: Option<Trust>,
+    pub(crate) name: Option<String>,
+    pub(crate) capabilities: pb::ParticipantCapabilities,
+    pub(crate) timeout: Duration,
+}
+
+impl Default for JoinOptions {
+    fn default() -> Self {
+        Self {
+            transport: TransportKind::Native,
+            features: Features::GROUPS | Features::AUDIO_DATAGRAMS,
+            trust: None,
+            name: None,
+            capabilities: pb::ParticipantCapabilities::default(),
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl JoinOptions {
+    /// How both connections travel. Default: native QUIC.
+    #[must_use]
+    pub fn transport(mut self, transport: TransportKind) -> Self {
+        self.transport = transport;
+        self
+    }
+
+    /// What to offer; the server chooses among it. Default: `GROUPS | AUDIO_DATAGRAMS`.
+    #[must_use]
+    pub fn features(mut self, features: Features) -> Self {
+        self.features = features;
+        self
+    }
+
+    /// Whose certificates to accept. Default: exactly those whose hashes the grant names, if it
+    /// names any; else those of the system's authorities.
+    #[must_use]
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.trust = Some(trust);
+        self
+    }
+
+    /// The name that others see. Default: the one the grant was asked for with.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// What this client can decode. Default: not said, so anything.
+    #[must_use]
+    pub fn capabilities(mut self, capabilities: pb::ParticipantCapabilities) -> Self {
+        self.capabilities = capabilities;
+        self
+    }
+
+    /// How long joining may take altogether. Default: 10 s.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+}
+
+/// A stream to be published.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PublishOptions {
+    /// `None` = a new id.
+    pub stream_id: Option<StreamId>,
+    /// Audio, camera or screen.
+    pub stream_type: pb::StreamType,
+    /// Codec, sizes and simulcast layers.
+    pub metadata: pb::StreamMetadata,
+}
+
+impl PublishOptions {
+    /// A camera stream of one layer; sizes in pixels, rate in frames per second.
+    pub fn video(codec: impl Into<String>, width: u32, height: u32, framerate: u32) -> Self {
+        let video = pb::VideoMetadata { width, height, framerate, simulcast_layers: Vec::new() };
+        Self {
+            stream_id: None,
+            stream_type: pb::StreamType::VideoCamera,
+            metadata: pb::StreamMetadata { codec: codec.into(), video: Some(video), ..Default::default() },
+        }
+    }
+
+    /// An audio stream; rate in Hz.
+    pub fn audio(codec: impl Into<String>, sample_rate: u32, channels: u32) -> Self {
+        let audio = pb::AudioMetadata { sample_rate, channels };
+        Self {
+            stream_id: None,
+            stream_type: pb::StreamType::Audio,
+            metadata: pb::StreamMetadata { codec: codec.into(), audio: Some(audio), ..Default::default() },
+        }
+    }
+
+    /// Chooses the stream's id, for example to publish it again after a restart.
+    #[must_use]
+    pub fn stream_id(mut self, stream_id: StreamId) -> Self {
+        self.stream_id = Some(stream_id);
+        self
+    }
+}
+
+/// What a subscriber wishes. Asking again replaces the wishes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SubscribeOptions {
+    /// Simulcast layer id; empty = the best within `max_bitrate_bps`.
+    pub preferred_layer: String,
+    /// bit/s; 0 = no limit.
+    pub max_bitrate_bps: u32,
+}

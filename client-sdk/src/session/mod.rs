@@ -1,0 +1,19 @@
+//! The state of a meeting as a client sees it. No IO, no runtime, no clock: time is an argument.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`roster`] | participants and streams, kept by the server's events |
+//! | [`event`] | what applications are told |
+//! | [`requests`] | which answer belongs to which request; events without gaps |
+//! | [`inbox`] | units of one subscription between network and reader |
+//! | [`frame`] | units put together to frames |
+//! | [`statistics`] | counters, rates, latencies |
+//! | [`clock`] | the server's clock seen from here |
+
+pub(crate) mod clock;
+pub(crate) mod event;
+pub(crate) mod frame;
+pub(crate) mod inbox;
+pub(crate) mod requests;
+pub(crate) mod roster;
+pub(crate) mod statistics;

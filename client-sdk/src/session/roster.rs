@@ -1,0 +1,394 @@
+//! Who is in the meeting and publishes what.
+
+use std::time::Duration;
+
+use darktower_protocol::signaling::{StreamDescription, pb};
+use darktower_protocol::{ParticipantId, StreamId};
+use pb::envelope::Message;
+
+use super::event::Event;
+
+/// A participant as the server describes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Participant {
+    /// One connection of one person or program.
+    pub participant_id: ParticipantId,
+    /// For people.
+    pub name: String,
+    /// Microseconds since the Unix epoch.
+    pub joined_at_us: u64,
+    /// What the participant publishes, in the order of publishing.
+    pub streams: Vec<StreamDescription>,
+    /// Host or participant.
+    pub role: pb::Role,
+    /// What the participant says of itself.
+    pub state: pb::ParticipantState,
+}
+
+impl Participant {
+    /// `None` if the id is not one. Streams that this version does not understand are left out.
+    fn from_message(message: pb::Participant) -> Option<Self> {
+        Some(Self {
+            participant_id: message.participant_id.parse().ok()?,
+            role: message.role(),
+            name: message.name,
+            joined_at_us: message.joined_at,
+            streams: message.streams.into_iter().filter_map(describe).collect(),
+            state: message.state.unwrap_or_default(),
+        })
+    }
+}
+
+fn describe(stream: pb::MediaStream) -> Option<StreamDescription> {
+    let pb::MediaStream { stream_id, stream_type, metadata } = stream;
+    StreamDescription::try_from(pb::PublishStream { stream_id, stream_type, metadata }).ok()
+}
+
+/// What a message of the server changed.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Change {
+    /// To be told to the application.
+    pub(crate) event: Option<Event>,
+    /// Streams that nothing will come of any more.
+    pub(crate) ended_streams: Vec<StreamId>,
+}
+
+impl From<Event> for Change {
+    fn from(event: Event) -> Self {
+        Self { event: Some(event), ended_streams: Vec::new() }
+    }
+}
+
+/// The participants other than this session's own, in the order they joined.
+///
+/// The server's word is final: a message about somebody unknown, or one that says what is known
+/// already, changes nothing and is no error.
+#[derive(Debug)]
+pub(crate) struct Roster {
+    own: ParticipantId,
+    participants: Vec<Participant>,
+}
+
+impl Roster {
+    /// The roster of a [`pb::JoinResponse`].
+    pub(crate) fn new(own: ParticipantId, existing: Vec<pb::Participant>) -> Self {
+        let mut roster = Self { own, participants: Vec::with_capacity(existing.len()) };
+        for participant in existing.into_iter().filter_map(Participant::from_message) {
+            roster.put(participant);
+        }
+        roster
+    }
+
+    /// The others.
+    pub(crate) fn participants(&self) -> &[Participant] {
+        &self.participants
+    }
+
+    /// A stream that somebody publishes.
+    pub(crate) fn stream(&self, stream_id: StreamId) -> Option<&StreamDescription> {
+        self.participants
+            .iter()
+            .flat_map(|participant| &participant.streams)
+            .find(|stream| stream.stream_id == stream_id)
+    }
+
+    /// Takes an event of the server, in order.
+    pub(crate) fn apply(&mut self, message: Message) -> Change {
+        match message {
+            Message::ParticipantJoined(pb::ParticipantJoined { participant: Some(participant) })
+            | Message::ParticipantUpdated(pb::ParticipantUpdated { participant: Some(participant) }) => {
+                self.updated(participant)
+            }
+            Message::ParticipantLeft(left) => self.left(&left),
+            Message::StreamPublished(published) => self.published(published).unwrap_or_default(),
+            Message::StreamUnpublished(unpublished) => self.unpublished(&unpublished).unwrap_or_default(),
+            Message::GoAway(go_away) => Event::GoAway {
+                new_url: go_away.new_url,
+                deadline: Duration::from_millis(go_away.deadline_ms.into()),
+            }
+            .into(),
+            // Of features that this version of the SDK does not offer.
+            _ => Change::default(),
+        }
+    }
+
+    /// Puts a participant in or in the place of what was known; whether it was unknown. The own
+    /// one is left out.
+    fn put(&mut self, participant: Participant) -> bool {
+        if participant.participant_id == self.own {
+            return false;
+        }
+        match self.find(participant.participant_id) {
+            Some(known) => {
+                *known = participant;
+                false
+            }
+            None => {
+                self.participants.push(participant);
+                true
+            }
+        }
+    }
+
+    fn find(&mut self, id: ParticipantId) -> Option<&mut Participant> {
+        self.participants.iter_mut().find(|participant| participant.participant_id == id)
+    }
+
+    /// Somebody joined or changed. What is told follows from what was known, so that an
+    /// application never sees anybody join twice.
+    fn updated(&mut self, message: pb::Participant) -> Change {
+        let Some(participant) = Participant::from_message(message) else { return Change::default() };
+        if participant.participant_id == self.own {
+            return Change::default();
+        }
+        let gone = |known: &StreamDescription| {
+            participant.streams.iter().all(|stream| stream.stream_id != known.stream_id)
+        };
+        let known = self.find(participant.participant_id).map_or(&[][..], |known| &known.streams);
+        let ended_streams = known.iter().filter(|known| gone(known)).map(|known| known.stream_id).collect();
+        let event = match self.put(participant.clone()) {
+            true => Event::ParticipantJoined(participant),
+            false => Event::ParticipantUpdated(participant),
+        };
+        Change { event: Some(event), ended_streams }
+    }
+
+    fn left(&mut self, message: &pb::ParticipantLeft) -> Change {
+        let Ok(participant_id) = message.participant_id.parse() else { return Change::default() };
+        let is_them = |participant: &Participant| participant.participant_id == participant_id;
+        let Some(position) = self.participants.iter().position(is_them) else {
+            return Change::default();
+        };
+        let participant = self.participants.remove(position);
+        Change {
+            event: Some(Event::ParticipantLeft { participant_id, reason: message.reason() }),
+            ended_streams: participant.streams.iter().map(|stream| stream.stream_id).collect(),
+        }
+    }
+
+    fn published(&mut self, message: pb::StreamPublished) -> Option<Change> {
+        let participant_id = message.participant_id.parse().ok()?;
+        let stream = describe(message.stream?)?;
+        let streams = &mut self.find(participant_id)?.streams;
+        match streams.iter_mut().find(|known| known.stream_id == stream.stream_id) {
+            Some(known) if *known == stream => return None,
+            Some(known) => *known = stream.clone(),
+            None => streams.push(stream.clone()),
+        }
+        Some(Event::StreamPublished { participant_id, stream }.into())
+    }
+
+    fn unpublished(&mut self, message: &pb::StreamUnpublished) -> Option<Change> {
+        let participant_id = message.participant_id.parse().ok()?;
+        let stream_id = message.stream_id.parse().ok()?;
+        let streams = &mut self.find(participant_id)?.streams;
+        let position = streams.iter().position(|stream| stream.stream_id == stream_id)?;
+        streams.remove(position);
+        Some(Change {
+            event: Some(Event::StreamUnpublished { participant_id, stream_id }),
+            ended_streams: vec![stream_id],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const OWN: u8 = 0;
+
+    fn participant_id(n: u8) -> ParticipantId {
+        ParticipantId::from_bytes([n; 16])
+    }
+
+    fn stream_id(n: u8) -> StreamId {
+        StreamId::from_bytes([n; 16])
+    }
+
+    fn media_stream(n: u8) -> pb::MediaStream {
+        pb::MediaStream {
+            stream_id: stream_id(n).to_string(),
+            stream_type: pb::StreamType::Audio.into(),
+            metadata: Some(pb::StreamMetadata { codec: "Opus".to_owned(), ..Default::default() }),
+        }
+    }
+
+    fn participant(n: u8, streams: &[u8]) -> pb::Participant {
+        pb::Participant {
+            participant_id: participant_id(n).to_string(),
+            name: format!("participant {n}"),
+            streams: streams.iter().map(|n| media_stream(*n)).collect(),
+            ..Default::default()
+        }
+    }
+
+    fn joined(n: u8, streams: &[u8]) -> Message {
+        Message::ParticipantJoined(pb::ParticipantJoined { participant: Some(participant(n, streams)) })
+    }
+
+    fn left(n: u8) -> Message {
+        Message::ParticipantLeft(pb::ParticipantLeft {
+            participant_id: participant_id(n).to_string(),
+            reason: pb::LeaveReason::Kicked.into(),
+        })
+    }
+
+    fn published(n: u8, stream: u8) -> Message {
+        Message::StreamPublished(pb::StreamPublished {
+            participant_id: participant_id(n).to_string(),
+            stream: Some(media_stream(stream)),
+        })
+    }
+
+    fn unpublished(n: u8, stream: u8) -> Message {
+        Message::StreamUnpublished(pb::StreamUnpublished {
+            participant_id: participant_id(n).to_string(),
+            stream_id: stream_id(stream).to_string(),
+        })
+    }
+
+    #[test]
+    fn a_meeting_from_join_to_leave() {
+        let mut roster =
+            Roster::new(participant_id(OWN), vec![participant(OWN, &[9]), participant(1, &[10])]);
+        assert_eq!(roster.participants().len(), 1, "the own participant is left out");
+        assert!(roster.stream(stream_id(10)).is_some());
+
+        assert!(matches!(roster.apply(joined(2, &[])).event, Some(Event::ParticipantJoined(_))));
+        assert!(matches!(roster.apply(published(2, 20)).event, Some(Event::StreamPublished { .. })));
+        assert_eq!(roster.apply(published(2, 20)), Change::default(), "said twice");
+        assert_eq!(roster.apply(unpublished(1, 10)).ended_streams, [stream_id(10)]);
+        let change = roster.apply(left(2));
+        assert_eq!(change.ended_streams, [stream_id(20)]);
+        assert_eq!(
+            change.event,
+            Some(Event::ParticipantLeft {
+                participant_id: participant_id(2),
+                reason: pb::LeaveReason::Kicked
+            })
+        );
+        assert_eq!(roster.participants().len(), 1);
+    }
+
+    #[test]
+    fn nobody_joins_twice() {
+        let mut roster = Roster::new(participant_id(OWN), vec![]);
+        assert!(matches!(roster.apply(joined(1, &[10, 11])).event, Some(Event::ParticipantJoined(_))));
+        let change = roster.apply(joined(1, &[11]));
+        assert!(matches!(change.event, Some(Event::ParticipantUpdated(_))));
+        assert_eq!(change.ended_streams, [stream_id(10)]);
+        assert_eq!(roster.apply(joined(OWN, &[])), Change::default());
+    }
+
+    #[test]
+    fn nonsense_changes_nothing() {
+        let mut roster = Roster::new(participant_id(OWN), vec![participant(1, &[])]);
+        let mut bad_id = participant(2, &[]);
+        bad_id.participant_id = "nobody".to_owned();
+        let no_codec = pb::MediaStream { metadata: None, ..media_stream(7) };
+        for message in [
+            Message::ParticipantJoined(pb::ParticipantJoined { participant: Some(bad_id) }),
+            Message::ParticipantJoined(pb::ParticipantJoined { participant: None }),
+            Message::StreamPublished(pb::StreamPublished {
+                participant_id: participant_id(1).to_string(),
+                stream: Some(no_codec),
+            }),
+            published(5, 50),
+            unpublished(1, 50),
+            left(5),
+            Message::Ack(pb::Ack::default()),
+        ] {
+            assert_eq!(roster.apply(message.clone()), Change::default(), "{message:?}");
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Op {
+        Joined(u8, BTreeSet<u8>),
+        Left(u8),
+        Published(u8, u8),
+        Unpublished(u8, u8),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let who = 0u8..5;
+        prop_oneof![
+            (who.clone(), proptest::collection::btree_set(20u8..26, 0..3))
+                .prop_map(|(n, s)| Op::Joined(n, s)),
+            who.clone().prop_map(Op::Left),
+            (who.clone(), 20u8..26).prop_map(|(n, s)| Op::Published(n, s)),
+            (who, 20u8..26).prop_map(|(n, s)| Op::Unpublished(n, s)),
+        ]
+    }
+
+    proptest! {
+        /// Any order of messages gives what a plain map of sets gives, and an application that
+        /// only follows the events ends with the same roster.
+        #[test]
+        fn agrees_with_a_model(ops in proptest::collection::vec(op(), 0..60)) {
+            let mut roster = Roster::new(participant_id(OWN), vec![]);
+            let mut model: BTreeMap<ParticipantId, BTreeSet<StreamId>> = BTreeMap::new();
+            let mut followed: BTreeMap<ParticipantId, BTreeSet<StreamId>> = BTreeMap::new();
+            for op in ops {
+                let message = match op {
+                    Op::Joined(n, streams) => {
+                        let ids = streams.iter().map(|n| stream_id(*n)).collect();
+                        if n != OWN {
+                            model.insert(participant_id(n), ids);
+                        }
+                        joined(n, &streams.into_iter().collect::<Vec<_>>())
+                    }
+                    Op::Left(n) => {
+                        model.remove(&participant_id(n));
+                        left(n)
+                    }
+                    Op::Published(n, stream) => {
+                        if let Some(streams) = model.get_mut(&participant_id(n)) {
+                            streams.insert(stream_id(stream));
+                        }
+                        published(n, stream)
+                    }
+                    Op::Unpublished(n, stream) => {
+                        if let Some(streams) = model.get_mut(&participant_id(n)) {
+                            streams.remove(&stream_id(stream));
+                        }
+                        unpublished(n, stream)
+                    }
+                };
+                match roster.apply(message).event {
+                    Some(Event::ParticipantJoined(p)) => {
+                        let streams = p.streams.iter().map(|stream| stream.stream_id).collect();
+                        prop_assert!(followed.insert(p.participant_id, streams).is_none());
+                    }
+                    Some(Event::ParticipantUpdated(p)) => {
+                        let streams = p.streams.iter().map(|stream| stream.stream_id).collect();
+                        prop_assert!(followed.insert(p.participant_id, streams).is_some());
+                    }
+                    Some(Event::ParticipantLeft { participant_id, .. }) => {
+                        prop_assert!(followed.remove(&participant_id).is_some());
+                    }
+                    Some(Event::StreamPublished { participant_id, stream }) => {
+                        let streams = followed.get_mut(&participant_id);
+                        prop_assert!(streams.is_some_and(|streams| streams.insert(stream.stream_id)));
+                    }
+                    Some(Event::StreamUnpublished { participant_id, stream_id }) => {
+                        let streams = followed.get_mut(&participant_id);
+                        prop_assert!(streams.is_some_and(|streams| streams.remove(&stream_id)));
+                    }
+                    _ => {}
+                }
+                let known: BTreeMap<_, BTreeSet<_>> = roster
+                    .participants()
+                    .iter()
+                    .map(|p| (p.participant_id, p.streams.iter().map(|stream| stream.stream_id).collect()))
+                    .collect();
+                prop_assert_eq!(&known, &model);
+                prop_assert_eq!(&followed, &model);
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! From a URL to a connection.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::crypto::rustls::QuicClientConfig;
+use reqwest::Url;
+use tokio::task::JoinSet;
+use wtransport::config::{DnsLookupFuture, DnsResolver};
+
+use super::connection::{Connection, Endpoint, Raw};
+use super::tls::{self, Trust};
+use super::{Role, TransportKind};
+use crate::error::Error;
+
+/// How long [`connect`] tries, name resolution included.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long one address of a name may be silent before the next is tried as well (RFC 8305
+/// recommends 250 ms).
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+
+/// Addresses of one name that are tried.
+const MAX_ADDRESSES: usize = 4;
+
+/// Connects to `url` (`https://HOST:PORT/PATH`; port 443 if there is none). A native connection
+/// uses host and port, a WebTransport session the path as well. Tries the addresses of the host
+/// in turn, for at most [`CONNECT_TIMEOUT`] together.
+///
+/// # Errors
+/// [`Error::Invalid`] for the URL, [`Error::Transport`] or [`Error::Timeout`] for the network,
+/// [`Error::Closed`] if the server refused.
+pub async fn connect(url: &str, kind: TransportKind, trust: &Trust, role: Role) -> Result<Connection, Error> {
+    tokio::time::timeout(CONNECT_TIMEOUT, race_addresses(url, kind, trust, role))
+        .await
+        .unwrap_or(Err(Error::Timeout("no answer from the server's QUIC port")))
+}
+
+async fn race_addresses(
+    url: &str,
+    kind: TransportKind,
+    trust: &Trust,
+    role: Role,
+) -> Result<Connection, Error> {
+    let tls = Arc::new(
+        QuicClientConfig::try_from(tls::quic_config(trust, kind, role)?)
+            .map_err(|error| Error::transport("the TLS configuration does not fit QUIC", error))?,
+    );
+    let (host, addresses) = resolve(url).await?;
+    let mut attempts = JoinSet::new();
+    let mut addresses = addresses.into_iter();
+    let mut last_error = Error::Invalid(format!("{host:?} has no address"));
+    loop {
+        if let Some(address) = addresses.next() {
+            let mut config = quinn::ClientConfig::new(Arc::clone(&tls) as _);
+            config.transport_config(Arc::new(transport_config()));
+            attempts.spawn(connect_to(address, host.clone(), url.to_owned(), kind, config));
+        }
+        let next = tokio::time::sleep(NEXT_ADDRESS_AFTER);
+        tokio::select! {
+            finished = attempts.join_next() => match finished {
+                Some(Ok(Ok(connection))) => return Ok(connection),
+                Some(Ok(Err(error))) => last_error = error,
+                Some(Err(error)) => last_error = Error::transport("the connection attempt failed", error),
+                None => return Err(last_error),
+            },
+            () = next, if addresses.len() > 0 => {}
+        }
+    }
+}
+
+async fn resolve(url: &str) -> Result<(String, Vec<SocketAddr>), Error> {
+    let invalid = |why: &str| Error::Invalid(format!("{url:?} is not a session URL: {why}"));
+    let parsed = Url::parse(url).map_err(|error| invalid(&error.to_string()))?;
+    if parsed.scheme() != "https" {
+        return Err(invalid("it must start with https://"));
+    }
+    let host = parsed.host_str().ok_or_else(|| invalid("it has no host"))?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let port = parsed.port_or_known_default().unwrap_or(443);
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok((host, vec![SocketAddr::new(address, port)]));
+    }
+    let addresses = tokio::net::lookup_host((host.as_str(), port))
+        .await
+        .map_err(|error| Error::transport(format!("cannot resolve {host:?}"), error))?
+        .take(MAX_ADDRESSES)
+        .collect();
+    Ok((host, addresses))
+}
+
+async fn connect_to(
+    address: SocketAddr,
+    host: String,
+    url: String,
+    kind: TransportKind,
+    config: quinn::ClientConfig,
+) -> Result<Connection, Error> {
+    let bind = match address {
+        SocketAddr::V4(_) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+        SocketAddr::V6(_) => SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0),
+    };
+    let no_socket = |error| Error::transport("cannot open a UDP socket", error);
+    let failed = || format!("cannot connect to {address}");
+    match kind {
+        TransportKind::Native => {
+            let endpoint = quinn::Endpoint::client(bind).map_err(no_socket)?;
+            let connecting = endpoint
+                .connect_with(config, address, &host)
+                .map_err(|error| Error::transport(failed(), error))?;
+            let connection = connecting.await.map_err(|error| match error {
+                quinn::ConnectionError::ApplicationClosed(_) => super::connection::close_error(&error),
+                error => Error::transport(failed(), error),
+            })?;
+            Ok(Connection::new(Raw::Native(connection), Endpoint::Native(endpoint)))
+        }
+        TransportKind::WebTransport => {
+            let mut config =
+                wtransport::ClientConfig::builder().with_bind_address(bind).build_with_quic_config(config);
+            config.set_dns_resolver(Resolved(address));
+            let endpoint = Arc::new(wtransport::Endpoint::client(config).map_err(no_socket)?);
+            let session = endpoint.connect(url).await.map_err(|error| Error::transport(failed(), error))?;
+            Ok(Connection::new(Raw::WebTransport(Arc::new(session)), Endpoint::WebTransport(endpoint)))
+        }
+    }
+}
+
+/// Resolves every name to the address that was chosen for this attempt.
+#[derive(Debug)]
+struct Resolved(SocketAddr);
+
+impl DnsResolver for Resolved {
+    fn resolve(&self, _host: &str) -> Pin<Box<dyn DnsLookupFuture>> {
+        let address = self.0;
+        Box::pin(async move { Ok(Some(address)) })
+    }
+}
+
+/// The client's QUIC settings. The library's defaults do not bound the memory that a connection
+/// may use.
+fn transport_config() -> quinn::TransportConfig {
+    let mut config = quinn::TransportConfig::default();
+    config
+        // Half of the shortest time for which NATs keep a silent UDP mapping.
+        .keep_alive_interval(Some(Duration::from_secs(5)))
+        // Three lost keep-alives.
+        .max_idle_timeout(Some(quinn::VarInt::from_u32(15_000).into()))
+        // Two large key frames on one stream; several streams in flight at once.
+        .stream_receive_window(quinn::VarInt::from_u32(2 * 1024 * 1024))
+        .receive_window(quinn::VarInt::from_u32(8 * 1024 * 1024))
+        .send_window(8 * 1024 * 1024)
+        // A group stream per subscription, and those of the groups before that still drain.
+        .max_concurrent_uni_streams(quinn::VarInt::from_u32(256))
+        // Servers open none; WebTransport needs none either.
+        .max_concurrent_bidi_streams(quinn::VarInt::from_u32(16))
+        // Half a second of audio of several dozen speakers.
+        .datagram_receive_buffer_size(Some(256 * 1024))
+        .datagram_send_buffer_size(256 * 1024)
+        // The default of 333 ms makes the first lost packet cost a second.
+        .initial_rtt(Duration::from_millis(100));
+    config
+}

@@ -1,0 +1,413 @@
+//! A server with one participant called "Mirror", who publishes whatever the client publishes:
+//! same stream id, same units.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use darktower_client::api::JoinGrant;
+use darktower_client::transport::{RecvStream, SendStream, Trust};
+use darktower_client::{Code, Features, FrameType, MeetingId, ParticipantId, StreamId};
+use darktower_protocol::UnitDecoder;
+use darktower_protocol::group::GroupDecoder;
+use darktower_protocol::limits::{MAX_MESSAGE, UnitLimits};
+use darktower_protocol::message::{self, MessageDecoder};
+use darktower_protocol::signaling::pb;
+use darktower_protocol::version::{ALPN_MEDIA, ALPN_SIGNAL, ALPN_WEBTRANSPORT, PATH_SIGNAL};
+use pb::envelope::Message;
+use pb::media_client_message::Message as ClientMessage;
+use pb::media_server_message::Message as ServerMessage;
+use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use wtransport::endpoint::IncomingSessionFuture;
+
+/// A payload limit that makes tests split frames.
+pub(crate) const MAX_VIDEO_PAYLOAD: u32 = 1000;
+
+/// Everything a session is.
+#[derive(Clone)]
+pub(crate) enum Session {
+    Native(quinn::Connection),
+    WebTransport(Arc<wtransport::Connection>),
+}
+
+impl Session {
+    pub(crate) async fn accept_bi(&self) -> Option<(SendStream, RecvStream)> {
+        match self {
+            Self::Native(connection) => {
+                connection.accept_bi().await.ok().map(|(send, recv)| (send.into(), recv.into()))
+            }
+            Self::WebTransport(session) => {
+                session.accept_bi().await.ok().map(|(send, recv)| (send.into(), recv.into()))
+            }
+        }
+    }
+
+    pub(crate) async fn accept_uni(&self) -> Option<RecvStream> {
+        match self {
+            Self::Native(connection) => connection.accept_uni().await.ok().map(RecvStream::from),
+            Self::WebTransport(session) => session.accept_uni().await.ok().map(RecvStream::from),
+        }
+    }
+
+    pub(crate) async fn open_uni(&self) -> Option<SendStream> {
+        match self {
+            Self::Native(connection) => connection.open_uni().await.ok().map(SendStream::from),
+            Self::WebTransport(session) => session.open_uni().await.ok()?.await.ok().map(SendStream::from),
+        }
+    }
+
+    pub(crate) async fn read_datagram(&self) -> Option<Bytes> {
+        match self {
+            Self::Native(connection) => connection.read_datagram().await.ok(),
+            Self::WebTransport(session) => session.receive_datagram().await.ok().map(|d| d.payload()),
+        }
+    }
+
+    pub(crate) fn send_datagram(&self, datagram: Bytes) {
+        match self {
+            Self::Native(connection) => connection.send_datagram(datagram).unwrap(),
+            Self::WebTransport(session) => session.send_datagram(datagram).unwrap(),
+        }
+    }
+
+    pub(crate) fn close(&self, code: Code, reason: &str) {
+        let connection = match self {
+            Self::Native(connection) => connection,
+            Self::WebTransport(session) => session.quic_connection(),
+        };
+        connection.close(quinn::VarInt::from_u32(code.as_u32()), reason.as_bytes());
+    }
+}
+
+pub(crate) struct Listener {
+    endpoint: quinn::Endpoint,
+    pub(crate) address: SocketAddr,
+    pub(crate) trust: Trust,
+}
+
+impl Listener {
+    pub(crate) fn bind() -> Self {
+        let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let certificate = certified.cert.der().clone();
+        let trust = Trust::PinnedSha256(vec![Trust::hash(&certificate)]);
+        let key = rustls_pki_types::PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key.into())
+            .unwrap();
+        tls.alpn_protocols = [ALPN_WEBTRANSPORT, ALPN_MEDIA, ALPN_SIGNAL].map(<[u8]>::to_vec).into();
+        let config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
+        let endpoint = quinn::Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        Self { address: endpoint.local_addr().unwrap(), endpoint, trust }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.address)
+    }
+
+    /// The next session and whether it is one for signaling.
+    pub(crate) async fn accept(&self) -> Option<(Session, bool)> {
+        let mut connecting = self.endpoint.accept().await?.accept().unwrap();
+        let data = connecting.handshake_data().await.ok()?.downcast::<HandshakeData>().ok()?;
+        match data.protocol.as_deref()? {
+            ALPN_WEBTRANSPORT => {
+                let request = IncomingSessionFuture::with_quic_connecting(connecting).await.ok()?;
+                let is_signaling = request.path() == PATH_SIGNAL;
+                let session = request.accept().await.ok()?;
+                Some((Session::WebTransport(Arc::new(session)), is_signaling))
+            }
+            alpn => Some((Session::Native(connecting.await.ok()?), alpn == ALPN_SIGNAL)),
+        }
+    }
+}
+
+/// What the tasks of the mirror share.
+#[derive(Default)]
+struct State {
+    /// Whole wire images of units, in the order they came, and whether that was all.
+    units: Mutex<(Vec<Bytes>, bool)>,
+    changed: Notify,
+    subscribed: CancellationToken,
+}
+
+pub(crate) struct Mirror {
+    pub(crate) grant: JoinGrant,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Mirror {
+    /// A mirror for one client.
+    pub(crate) fn start() -> Self {
+        let listener = Listener::bind();
+        let Trust::PinnedSha256(certificate_hashes) = listener.trust.clone() else { unreachable!() };
+        let own = ParticipantId::generate();
+        let grant = JoinGrant {
+            participant_id: Some(own),
+            meeting_id: MeetingId::generate(),
+            join_token: "join".to_owned(),
+            meeting_controller_url: listener.url(PATH_SIGNAL),
+            expires_at: None,
+            certificate_hashes,
+        };
+        let task = tokio::spawn(async move {
+            let state = Arc::new(State::default());
+            while let Some((session, is_signaling)) = listener.accept().await {
+                let state = Arc::clone(&state);
+                let media_url = listener.url("/v1/media");
+                tokio::spawn(async move {
+                    if is_signaling {
+                        serve_signaling(session, &state, own, media_url).await;
+                    } else {
+                        serve_media(session, state).await;
+                    }
+                });
+            }
+        });
+        Self { grant, task }
+    }
+}
+
+async fn serve_signaling(session: Session, state: &State, own: ParticipantId, media_url: String) {
+    let mirror = ParticipantId::generate();
+    let (mut send, mut recv) = session.accept_bi().await.unwrap();
+    let mut decoder = MessageDecoder::new(MAX_MESSAGE);
+    let mut event_sequence = 0;
+    let mut event = |message| {
+        event_sequence += 1;
+        pb::Envelope { version: 1, request_id: 0, event_sequence, message: Some(message) }
+    };
+    while let Ok(Some(chunk)) = recv.read_chunk().await {
+        decoder.push(&chunk);
+        while let Some(request) = decoder.next_message::<pb::Envelope>().unwrap() {
+            let mut ack = pb::Ack::default();
+            let mut answers = Vec::new();
+            let mut leaving = false;
+            match request.message.unwrap() {
+                Message::JoinRequest(join) if join.join_token != "join" => {
+                    let error = pb::ErrorMessage {
+                        code: pb::ErrorCode::Unauthorized.into(),
+                        message: "who are you?".to_owned(),
+                        ..Default::default()
+                    };
+                    answers.push(envelope(request.request_id, Message::Error(error)));
+                }
+                Message::JoinRequest(_) => {
+                    let media_server = pb::MediaServerInfo {
+                        media_handler_url: media_url.clone(),
+                        connection_token: "media".to_owned(),
+                    };
+                    let existing = pb::Participant {
+                        participant_id: mirror.to_string(),
+                        name: "Mirror".to_owned(),
+                        ..Default::default()
+                    };
+                    let response = pb::JoinResponse {
+                        participant_id: own.to_string(),
+                        existing_participants: vec![existing],
+                        media_server: Some(media_server),
+                        ..Default::default()
+                    };
+                    answers.push(envelope(request.request_id, Message::JoinResponse(response)));
+                }
+                Message::PublishStream(publish) => {
+                    answers.push(envelope(request.request_id, Message::Ack(ack)));
+                    answers.push(event(Message::StreamPublished(pb::StreamPublished {
+                        participant_id: mirror.to_string(),
+                        stream: Some(pb::MediaStream {
+                            stream_id: publish.stream_id,
+                            stream_type: publish.stream_type,
+                            metadata: publish.metadata,
+                        }),
+                    })));
+                }
+                Message::UnpublishStream(unpublish) => {
+                    state.units.lock().unwrap().1 = true;
+                    state.changed.notify_one();
+                    answers.push(envelope(request.request_id, Message::Ack(ack)));
+                    answers.push(event(Message::StreamUnpublished(pb::StreamUnpublished {
+                        participant_id: mirror.to_string(),
+                        stream_id: unpublish.stream_id,
+                    })));
+                }
+                Message::SubscribeStream(subscribe) => {
+                    ack.wire_stream_id = subscribe.stream_id;
+                    answers.push(envelope(request.request_id, Message::Ack(ack)));
+                    state.subscribed.cancel();
+                }
+                Message::LeaveRequest(_) => {
+                    leaving = true;
+                    answers.push(envelope(request.request_id, Message::Ack(ack)));
+                }
+                Message::EndMeeting(_) => {
+                    let error = pb::ErrorMessage { message: "over".to_owned(), ..Default::default() };
+                    let farewell = envelope(0, Message::Error(error));
+                    send.write_all(&message::encode(&farewell)).await.unwrap();
+                    send.finish();
+                    // Whatever comes of it: the close follows.
+                    let _ = send.delivered().await;
+                    return session.close(Code::MEETING_ENDED, "");
+                }
+                _ => answers.push(envelope(request.request_id, Message::Ack(ack))),
+            }
+            for answer in answers {
+                send.write_all(&message::encode(&answer)).await.unwrap();
+            }
+            if leaving {
+                send.finish();
+            }
+        }
+    }
+}
+
+fn envelope(request_id: u64, message: Message) -> pb::Envelope {
+    pb::Envelope { version: 1, request_id, event_sequence: 0, message: Some(message) }
+}
+
+async fn serve_media(session: Session, state: Arc<State>) {
+    let (mut send, mut recv) = session.accept_bi().await.unwrap();
+    let mut decoder = MessageDecoder::new(MAX_MESSAGE);
+    loop {
+        let Ok(Some(chunk)) = recv.read_chunk().await else { return };
+        decoder.push(&chunk);
+        while let Some(message) = decoder.next_message::<pb::MediaClientMessage>().unwrap() {
+            let mut answers = Vec::new();
+            match message.message.unwrap() {
+                ClientMessage::Hello(hello) => {
+                    assert_eq!(hello.connection_token, "media");
+                    let features = Features::from_names(&hello.features);
+                    let limits =
+                        pb::MediaLimits { max_audio_payload: 0, max_video_payload: MAX_VIDEO_PAYLOAD };
+                    answers.push(ServerMessage::Welcome(pb::MediaWelcome {
+                        features: hello.features,
+                        limits: Some(limits),
+                        protocol_version: 1,
+                        ..Default::default()
+                    }));
+                    spawn_media(&session, &state, features);
+                }
+                ClientMessage::Ping(ping) => {
+                    answers.push(ServerMessage::Pong(pb::Pong { id: ping.id, server_time: 0 }));
+                }
+                // Handed on to the publisher, who is the same client.
+                ClientMessage::SubscriberFeedback(wish) => {
+                    answers.push(ServerMessage::PublisherFeedback(pb::PublisherFeedback {
+                        stream_id: wish.stream_id,
+                        key_frame_requested: true,
+                        paused: Some(false),
+                        target_bitrate: 500_000,
+                    }));
+                }
+            }
+            for message in answers {
+                let message = pb::MediaServerMessage { message: Some(message) };
+                send.write_all(&message::encode(&message)).await.unwrap();
+            }
+        }
+    }
+}
+
+/// Everything but the control stream.
+fn spawn_media(session: &Session, state: &Arc<State>, features: Features) {
+    let (uni, shared) = (session.clone(), Arc::clone(state));
+    tokio::spawn(async move {
+        while let Some(recv) = uni.accept_uni().await {
+            assert!(features.contains(Features::GROUPS));
+            // Group after group: the mirror keeps the order in which they were opened.
+            mirror_group(&uni, recv, &shared).await;
+        }
+    });
+    let (datagrams, shared) = (session.clone(), Arc::clone(state));
+    tokio::spawn(async move {
+        shared.subscribed.cancelled().await;
+        while let Some(datagram) = datagrams.read_datagram().await {
+            assert!(features.contains(Features::AUDIO_DATAGRAMS));
+            datagrams.send_datagram(datagram);
+        }
+    });
+    let (bi, shared) = (session.clone(), Arc::clone(state));
+    tokio::spawn(async move {
+        while let Some((send, recv)) = bi.accept_bi().await {
+            tokio::spawn(serve_baseline(send, recv, Arc::clone(&shared)));
+        }
+    });
+}
+
+async fn mirror_group(session: &Session, mut recv: RecvStream, state: &State) {
+    let mut decoder = GroupDecoder::new(UnitLimits::default());
+    let mut out: Option<SendStream> = None;
+    loop {
+        while let Some(unit) = decoder.next_unit().unwrap() {
+            if out.is_none() {
+                // What was published before the subscription waits for it, as in a cache.
+                if unit.header().sequence() == 0 {
+                    state.subscribed.cancelled().await;
+                }
+                let mut send = session.open_uni().await.unwrap();
+                send.write_all(&decoder.preamble().unwrap().encode()).await.unwrap();
+                out = Some(send);
+            }
+            out.as_mut().unwrap().write_all(&unit.into_wire()).await.unwrap();
+        }
+        match recv.read_chunk().await {
+            Ok(Some(chunk)) => decoder.push(chunk).unwrap(),
+            Ok(None) => return out.unwrap().finish(),
+            Err(_) => return out.unwrap().reset(Code::DROPPED_GROUP),
+        }
+    }
+}
+
+async fn serve_baseline(mut send: SendStream, mut recv: RecvStream, state: Arc<State>) {
+    let mut decoder = UnitDecoder::new(UnitLimits::default());
+    loop {
+        while let Some(unit) = decoder.next_unit().unwrap() {
+            if unit.header().frame_type() == FrameType::Attach {
+                assert_eq!(unit.header().payload_len(), 0);
+                return send_all(&mut send, &state).await;
+            }
+            if unit.header().sequence() == 0 {
+                let feedback = pb::PublisherFeedback {
+                    stream_id: StreamId::from_bytes(unit.header().stream_id().as_bytes().to_owned())
+                        .to_string(),
+                    key_frame_requested: true,
+                    ..Default::default()
+                };
+                send.write_all(&message::encode(&feedback)).await.unwrap();
+            }
+            state.units.lock().unwrap().0.push(unit.into_wire());
+            state.changed.notify_one();
+        }
+        match recv.read_chunk().await {
+            Ok(Some(chunk)) => decoder.push(chunk),
+            _ => return,
+        }
+    }
+}
+
+async fn send_all(send: &mut SendStream, state: &State) {
+    let mut sent = 0;
+    loop {
+        let (next, is_all) = {
+            let units = state.units.lock().unwrap();
+            (units.0.get(sent).cloned(), units.1)
+        };
+        match next {
+            Some(unit) => {
+                send.write_all(&unit).await.unwrap();
+                sent += 1;
+            }
+            None if is_all => return send.finish(),
+            None => state.changed.notified().await,
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Delivery of media: the recent units of a stream ([`StreamRing`]), what one subscriber is sent
+//! of them ([`Delivery`]), and how often a publisher is asked for key frames
+//! ([`KeyFrameLimiter`]). The policy is docs/protocol.md 6.6.
+
+mod delivery;
+mod key_frame;
+mod ring;
+
+pub use delivery::{Delivery, DeliveryCounters, DeliveryPolicy, GroupStart, MediaKind, Step};
+pub use key_frame::KeyFrameLimiter;
+pub use ring::{RingLimits, RingUnit, StreamRing};

@@ -1,0 +1,258 @@
+//! The recent units of one stream, shared by all its subscribers.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use darktower_protocol::{FrameType, Header, Unit};
+
+/// Bounds of what a [`StreamRing`] keeps.
+#[derive(Debug, Clone, Copy)]
+pub struct RingLimits {
+    /// Bytes of all units together, with what keeping them costs. A group larger than this is not kept from its start, so a
+    /// late joiner waits for the next key frame.
+    pub max_bytes: usize,
+    /// How long units of groups before the current one (or of audio) are kept, for subscribers
+    /// that lag behind.
+    pub max_age: Duration,
+}
+
+impl Default for RingLimits {
+    fn default() -> Self {
+        // 10 s of video at 3 Mbit/s; a subscriber is cut off after 300 ms in any case.
+        Self { max_bytes: 4 * 1024 * 1024, max_age: Duration::from_secs(1) }
+    }
+}
+
+/// One unit as it will be forwarded. Cloning shares the bytes.
+#[derive(Debug, Clone)]
+pub struct RingUnit {
+    /// Header and payload in one buffer, byte for byte as received.
+    pub wire: Bytes,
+    /// The first 46 bytes of `wire`.
+    pub header: Header,
+    /// When the unit was received.
+    pub received_at: Instant,
+    /// Sequence number of the first unit of the group; of itself for audio.
+    pub group: u64,
+    /// The first unit of a frame.
+    pub starts_frame: bool,
+}
+
+impl RingUnit {
+    /// The first unit of a key frame.
+    pub fn starts_group(&self) -> bool {
+        self.starts_frame && self.header.frame_type() == FrameType::VideoKey
+    }
+}
+
+/// A bounded window of the latest units of one stream.
+///
+/// Units are addressed by index: the n-th unit ever pushed has index n. Subscribers hold an
+/// index as their cursor; nothing is registered here, so a slow one costs nothing.
+#[derive(Debug)]
+pub struct StreamRing {
+    limits: RingLimits,
+    units: VecDeque<RingUnit>,
+    first_index: u64,
+    bytes: usize,
+    /// Index of the first unit of each group that is still here whole, oldest first.
+    group_starts: VecDeque<u64>,
+    frame_open: bool,
+    ended: bool,
+}
+
+impl StreamRing {
+    /// An empty ring.
+    pub fn new(limits: RingLimits) -> Self {
+        Self {
+            limits,
+            units: VecDeque::new(),
+            first_index: 0,
+            bytes: 0,
+            group_starts: VecDeque::new(),
+            frame_open: false,
+            ended: false,
+        }
+    }
+
+    /// Takes the next unit, in the order of its sequence numbers, and throws out what is over
+    /// the bounds. Returns whether the unit starts a group.
+    ///
+    /// The bytes are copied into a buffer of their own, once: slices of received packets would
+    /// keep whole receive buffers alive. Video that comes again or out of order is left out.
+    pub fn push(&mut self, unit: &Unit, now: Instant) -> bool {
+        let header = *unit.header();
+        let is_video = header.frame_type().is_video();
+        let stale = |last: &RingUnit| is_video && header.sequence() <= last.header.sequence();
+        if self.units.back().is_some_and(stale) {
+            return false;
+        }
+        let mut wire = BytesMut::with_capacity(header.wire_len());
+        unit.chunks().iter().for_each(|chunk| wire.extend_from_slice(chunk));
+        let wire = wire.freeze();
+        // A publisher that was cut off inside a frame goes on with a new one.
+        let continues = |last: &RingUnit| {
+            last.header.timestamp() == header.timestamp()
+                && last.header.frame_type() == header.frame_type()
+                && last.header.sequence().checked_add(1) == Some(header.sequence())
+        };
+        let starts_frame = !(self.frame_open && self.units.back().is_some_and(continues));
+        self.frame_open = !header.is_end_of_frame();
+        let starts_group = starts_frame && header.frame_type() == FrameType::VideoKey;
+        let group = match self.units.back() {
+            Some(last) if is_video && !starts_group => last.group,
+            _ => header.sequence(),
+        };
+        if starts_group {
+            self.group_starts.push_back(self.end_index());
+        }
+        self.bytes += cost(&wire);
+        self.units.push_back(RingUnit { wire, header, received_at: now, group, starts_frame });
+        self.evict(now);
+        starts_group
+    }
+
+    /// The publisher has ended the stream: subscribers get what is left, then its end.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Whether [`end`](Self::end) was called.
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The unit at `index`, if it is (still) here.
+    pub fn get(&self, index: u64) -> Option<&RingUnit> {
+        self.units.get(usize::try_from(index.checked_sub(self.first_index)?).ok()?)
+    }
+
+    /// Index of the oldest unit that is still here.
+    pub fn first_index(&self) -> u64 {
+        self.first_index
+    }
+
+    /// Index that the next unit will get.
+    pub fn end_index(&self) -> u64 {
+        self.first_index + self.units.len() as u64
+    }
+
+    /// Index of the first unit of the current group, if the whole group is still here.
+    pub fn group_start(&self) -> Option<u64> {
+        self.group_starts.back().copied()
+    }
+
+    /// Index of the first unit of the oldest group that begins at or after `index`.
+    pub fn group_start_from(&self, index: u64) -> Option<u64> {
+        self.group_starts.iter().copied().find(|start| *start >= index)
+    }
+
+    /// What all units that are here cost, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn evict(&mut self, now: Instant) {
+        while let Some(oldest) = self.units.front() {
+            let in_current_group = self.group_start().is_some_and(|start| self.first_index >= start);
+            let too_old = now.saturating_duration_since(oldest.received_at) > self.limits.max_age;
+            let over_bytes = self.bytes > self.limits.max_bytes;
+            if !(over_bytes || too_old && !in_current_group) || self.units.len() == 1 {
+                return;
+            }
+            if self.group_starts.front() == Some(&self.first_index) {
+                self.group_starts.pop_front();
+            }
+            self.bytes -= cost(&oldest.wire);
+            self.first_index += 1;
+            self.units.pop_front();
+        }
+    }
+}
+
+/// Bytes that keeping a unit takes: itself, its entry, and what the allocator adds.
+fn cost(wire: &Bytes) -> usize {
+    wire.len() + size_of::<RingUnit>() + 64
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use darktower_protocol::{Flags, HeaderFields, StreamId};
+
+    pub(crate) fn unit(frame_type: FrameType, sequence: u64, flags: Flags, payload: usize) -> Unit {
+        let stream_id = StreamId::from_bytes([9; 16]);
+        let fields =
+            HeaderFields { frame_type, stream_id, timestamp: sequence / 2 * 33_333, sequence, flags };
+        Unit::new(&fields, Bytes::from(vec![sequence as u8; payload]))
+    }
+
+    fn whole(frame_type: FrameType, sequence: u64, payload: usize) -> Unit {
+        unit(frame_type, sequence, Flags::END_OF_FRAME, payload)
+    }
+
+    #[test]
+    fn current_group_is_kept_however_old() {
+        let start = Instant::now();
+        let mut ring = StreamRing::new(RingLimits::default());
+        assert!(ring.push(&whole(FrameType::VideoKey, 0, 1000), start));
+        for n in 1..300 {
+            let now = start + Duration::from_millis(33 * n);
+            assert!(!ring.push(&whole(FrameType::VideoDelta, n, 100), now));
+        }
+        assert_eq!(ring.group_start(), Some(0));
+        assert_eq!(ring.end_index(), 300);
+        assert_eq!(ring.get(299).map(|unit| unit.group), Some(0));
+
+        let now = start + Duration::from_secs(20);
+        assert!(ring.push(&whole(FrameType::VideoKey, 300, 1000), now));
+        assert_eq!(ring.group_start(), Some(300));
+        assert_eq!(ring.first_index(), 300, "the old group is over its age");
+    }
+
+    #[test]
+    fn a_group_over_the_byte_bound_is_given_up() {
+        let now = Instant::now();
+        let mut ring = StreamRing::new(RingLimits { max_bytes: 10_000, ..RingLimits::default() });
+        ring.push(&whole(FrameType::VideoKey, 0, 5000), now);
+        for n in 1..20 {
+            ring.push(&whole(FrameType::VideoDelta, n, 1000), now);
+            assert!(ring.bytes() <= 10_000);
+        }
+        assert_eq!(ring.group_start(), None);
+        assert!(ring.first_index() > 0);
+        assert!(ring.get(0).is_none());
+    }
+
+    #[test]
+    fn a_key_frame_in_several_units_starts_one_group() {
+        let now = Instant::now();
+        let mut ring = StreamRing::new(RingLimits::default());
+        assert!(ring.push(&unit(FrameType::VideoKey, 4, Flags::default(), 10), now));
+        assert!(!ring.push(&unit(FrameType::VideoKey, 5, Flags::END_OF_FRAME, 10), now));
+        assert!(ring.push(&unit(FrameType::VideoKey, 6, Flags::END_OF_FRAME, 10), now));
+        let groups: Vec<u64> = (0..3).filter_map(|i| ring.get(i)).map(|unit| unit.group).collect();
+        assert_eq!(groups, [4, 4, 6]);
+    }
+
+    #[test]
+    fn a_frame_that_was_cut_off_does_not_swallow_the_next_key_frame() {
+        let now = Instant::now();
+        let mut ring = StreamRing::new(RingLimits::default());
+        ring.push(&unit(FrameType::VideoKey, 0, Flags::END_OF_FRAME, 10), now);
+        ring.push(&unit(FrameType::VideoDelta, 1, Flags::default(), 10), now);
+        assert!(ring.push(&unit(FrameType::VideoKey, 5, Flags::END_OF_FRAME, 10), now));
+        assert_eq!(ring.group_start(), Some(2));
+    }
+
+    #[test]
+    fn audio_is_kept_for_a_while_only() {
+        let start = Instant::now();
+        let mut ring = StreamRing::new(RingLimits::default());
+        for n in 0..500 {
+            ring.push(&whole(FrameType::Audio, n, 100), start + Duration::from_millis(20 * n));
+        }
+        assert!(ring.end_index() - ring.first_index() <= 52);
+    }
+}

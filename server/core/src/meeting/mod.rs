@@ -1,0 +1,443 @@
+//! One live meeting: who is here, what they publish, who gets what.
+//!
+//! [`Meeting`] takes requests as method calls and answers them at once; what others must learn
+//! or do comes out of [`Meeting::poll_output`]. Drain it after every call. Nothing here trusts a
+//! participant id inside a message: the caller says on whose session a request came.
+//!
+//! Invariants: a wire stream id belongs to one stream; a stream belongs to one participant that
+//! is here; a subscription is of a stream that is here and not the subscriber's own.
+
+mod participant;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use darktower_protocol::signaling::{StreamDescription, pb};
+use darktower_protocol::{MeetingId, ParticipantId, StreamId};
+use pb::ErrorCode;
+use pb::envelope::Message;
+use prost::Message as _;
+
+pub use participant::{Identity, display_name};
+use participant::{Participant, Subscription};
+
+/// Bounds of one meeting.
+#[derive(Debug, Clone, Copy)]
+pub struct MeetingLimits {
+    /// Participants at one time.
+    pub max_participants: usize,
+    /// Layers of all streams that one participant publishes: three layers of camera and screen,
+    /// microphone, and room for bots. Each costs the media handler a ring of recent units.
+    pub max_layers_per_participant: usize,
+    /// Bytes that a participant and its streams take in a roster message. Everybody is told, and a
+    /// message over the protocol's bound would end everybody's session.
+    pub max_roster_bytes_per_participant: usize,
+    /// Video subscriptions of one participant.
+    pub max_video_subscriptions: usize,
+}
+
+impl Default for MeetingLimits {
+    fn default() -> Self {
+        Self {
+            max_participants: 100,
+            max_layers_per_participant: 16,
+            max_roster_bytes_per_participant: 16 * 1024,
+            max_video_subscriptions: 64,
+        }
+    }
+}
+
+/// Why a request was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// Class of the error.
+    pub code: ErrorCode,
+    /// What was wrong, for people.
+    pub message: String,
+    /// The field that was wrong, if one was.
+    pub field: Option<&'static str>,
+}
+
+impl Refusal {
+    fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), field: None }
+    }
+
+    fn field(code: ErrorCode, field: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), field: Some(field) }
+    }
+}
+
+/// Which of several sessions of one participant a call is about: each join has a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Epoch(u64);
+
+/// What a successful join tells the newcomer.
+#[derive(Debug)]
+pub struct Joined {
+    /// To be given back in [`Meeting::leave`].
+    pub epoch: Epoch,
+    /// Everybody who was here before.
+    pub existing: Vec<pb::Participant>,
+}
+
+/// A change of media forwarding.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MediaCommand {
+    /// The streams that this participant may publish, replacing what was said before.
+    Register {
+        /// The publisher.
+        participant: ParticipantId,
+        /// All its streams.
+        streams: Vec<StreamDescription>,
+    },
+    /// The participant is gone.
+    Unregister {
+        /// Who.
+        participant: ParticipantId,
+    },
+    /// Who gets a wire stream, replacing what was said before.
+    Route {
+        /// The stream or layer.
+        wire_stream_id: StreamId,
+        /// Everybody who gets it, in order of their ids.
+        destinations: Vec<ParticipantId>,
+    },
+}
+
+/// What is to be done because of a call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Tell a participant.
+    Event {
+        /// Whom.
+        to: ParticipantId,
+        /// What.
+        event: Message,
+    },
+    /// Change media forwarding.
+    Media(MediaCommand),
+    /// Close an older session of a participant that connected again.
+    Replaced {
+        /// Whose.
+        participant: ParticipantId,
+        /// Which of its sessions.
+        epoch: Epoch,
+    },
+}
+
+/// See the [module documentation](self).
+#[derive(Debug)]
+pub struct Meeting {
+    id: MeetingId,
+    limits: MeetingLimits,
+    participants: BTreeMap<ParticipantId, Participant>,
+    /// Owner of every stream, by the id that applications use.
+    stream_owners: BTreeMap<StreamId, ParticipantId>,
+    /// Stream behind every wire stream id.
+    wire_streams: BTreeMap<StreamId, StreamId>,
+    outputs: VecDeque<Output>,
+    last_epoch: u64,
+}
+
+impl Meeting {
+    /// An empty meeting.
+    pub fn new(id: MeetingId, limits: MeetingLimits) -> Self {
+        Self {
+            id,
+            limits,
+            participants: BTreeMap::new(),
+            stream_owners: BTreeMap::new(),
+            wire_streams: BTreeMap::new(),
+            outputs: VecDeque::new(),
+            last_epoch: 0,
+        }
+    }
+
+    /// Which meeting this is.
+    pub fn id(&self) -> MeetingId {
+        self.id
+    }
+
+    /// Participants that are here.
+    pub fn participant_count(&self) -> usize {
+        self.participants.len()
+    }
+
+    /// Everybody who is here, as others see them.
+    pub fn roster(&self) -> Vec<pb::Participant> {
+        self.participants.iter().map(|(id, participant)| participant.to_message(*id)).collect()
+    }
+
+    /// The next thing to do because of earlier calls.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Somebody whose token has been verified comes in at `now_us` (µs since the Unix epoch). An
+    /// earlier session of the same participant is replaced and keeps its place.
+    ///
+    /// # Errors
+    /// If the meeting is full.
+    pub fn join(
+        &mut self,
+        identity: Identity,
+        capabilities: &pb::ParticipantCapabilities,
+        now_us: u64,
+    ) -> Result<Joined, Refusal> {
+        let id = identity.participant_id;
+        if let Some(older) = self.participants.get(&id) {
+            let epoch = older.epoch;
+            self.outputs.push_back(Output::Replaced { participant: id, epoch });
+            self.remove(id, pb::LeaveReason::Duplicate);
+        }
+        if self.participants.len() >= self.limits.max_participants {
+            let max = self.limits.max_participants;
+            let message = format!("the meeting is full: it holds {max} participants");
+            return Err(Refusal::new(ErrorCode::CapacityExceeded, message));
+        }
+        let existing = self.roster();
+        self.last_epoch += 1;
+        let epoch = Epoch(self.last_epoch);
+        let participant = Participant::new(identity, capabilities, epoch, now_us);
+        let message = participant.to_message(id);
+        self.participants.insert(id, participant);
+        self.outputs
+            .push_back(Output::Media(MediaCommand::Register { participant: id, streams: Vec::new() }));
+        let joined = pb::ParticipantJoined { participant: Some(message) };
+        self.tell_others(id, &Message::ParticipantJoined(joined));
+        Ok(Joined { epoch, existing })
+    }
+
+    /// The session `epoch` of a participant has ended. Does nothing if a newer one has taken its
+    /// place.
+    pub fn leave(&mut self, id: ParticipantId, epoch: Epoch, reason: pb::LeaveReason) {
+        if self.participants.get(&id).is_some_and(|participant| participant.epoch == epoch) {
+            self.remove(id, reason);
+        }
+    }
+
+    /// A participant wants to publish.
+    ///
+    /// # Errors
+    /// If the description is not valid, an id is taken, or the participant publishes too much.
+    pub fn publish(&mut self, id: ParticipantId, request: pb::PublishStream) -> Result<(), Refusal> {
+        let limits = self.limits;
+        let stream = StreamDescription::try_from(request)
+            .map_err(|error| Refusal::field(ErrorCode::InvalidRequest, "stream", error.to_string()))?;
+        let stream_id = stream.stream_id;
+        if self.stream_owners.contains_key(&stream_id) {
+            let message = format!("stream {stream_id} is already published; choose another id");
+            return Err(Refusal::field(ErrorCode::Conflict, "stream_id", message));
+        }
+        let taken = |layer: &&darktower_protocol::signaling::Layer| {
+            self.wire_streams.contains_key(&layer.wire_stream_id)
+        };
+        if let Some(layer) = stream.layers.iter().find(taken) {
+            let message = format!("stream id {} of a layer is already in use", layer.wire_stream_id);
+            return Err(Refusal::field(ErrorCode::Conflict, "simulcast_layers", message));
+        }
+        let publisher = self.participant(id)?;
+        if publisher.layer_count() + stream.layers.len() > limits.max_layers_per_participant {
+            let max = limits.max_layers_per_participant;
+            let message = format!("a participant publishes at most {max} streams, each layer counted");
+            return Err(Refusal::new(ErrorCode::CapacityExceeded, message));
+        }
+        let roster_bytes = publisher.to_message(id).encoded_len() + stream.to_message().encoded_len();
+        if roster_bytes > limits.max_roster_bytes_per_participant {
+            let max = limits.max_roster_bytes_per_participant;
+            let message = format!("the descriptions of all your streams together have at most {max} bytes");
+            return Err(Refusal::new(ErrorCode::CapacityExceeded, message));
+        }
+        let published =
+            pb::StreamPublished { participant_id: id.to_string(), stream: Some(stream.to_message()) };
+        let wire_ids: Vec<StreamId> = stream.layers.iter().map(|layer| layer.wire_stream_id).collect();
+        publisher.streams.insert(stream_id, stream);
+        self.stream_owners.insert(stream_id, id);
+        self.wire_streams.extend(wire_ids.into_iter().map(|wire_id| (wire_id, stream_id)));
+        self.register(id);
+        self.tell_others(id, &Message::StreamPublished(published));
+        Ok(())
+    }
+
+    /// A participant stops publishing a stream.
+    ///
+    /// # Errors
+    /// If it is not one of its streams.
+    pub fn unpublish(&mut self, id: ParticipantId, request: &pb::UnpublishStream) -> Result<(), Refusal> {
+        let stream_id = parse_stream_id(&request.stream_id)?;
+        if self.stream_owners.get(&stream_id) != Some(&id) {
+            let message = format!("you do not publish stream {stream_id}");
+            return Err(Refusal::field(ErrorCode::NotFound, "stream_id", message));
+        }
+        self.remove_stream(id, stream_id);
+        self.register(id);
+        Ok(())
+    }
+
+    /// A participant wants a stream, or other options for it; answers with the wire stream id
+    /// that it will get.
+    ///
+    /// # Errors
+    /// If there is no such stream, it is its own, or it has too many already.
+    pub fn subscribe(
+        &mut self,
+        id: ParticipantId,
+        request: &pb::SubscribeStream,
+    ) -> Result<StreamId, Refusal> {
+        let stream_id = parse_stream_id(&request.stream_id)?;
+        let not_found = || {
+            let message = format!("stream {stream_id} is not published in this meeting");
+            Refusal::field(ErrorCode::NotFound, "stream_id", message)
+        };
+        let owner = *self.stream_owners.get(&stream_id).ok_or_else(not_found)?;
+        if owner == id {
+            let message = "a participant cannot subscribe to its own stream";
+            return Err(Refusal::field(ErrorCode::InvalidRequest, "stream_id", message));
+        }
+        let stream = self.participants.get(&owner).and_then(|owner| owner.streams.get(&stream_id));
+        let stream = stream.ok_or_else(not_found)?;
+        let options = request.options.clone().unwrap_or_default();
+        let wire_id = stream.select_layer(&options.preferred_layer, options.max_bitrate).wire_stream_id;
+        let is_video = !stream.is_audio();
+
+        let limits = self.limits;
+        let subscriber = self.participant(id)?;
+        let video = subscriber.subscriptions.values().filter(|subscription| subscription.is_video).count();
+        let max_video = subscriber.max_video_streams(limits.max_video_subscriptions);
+        let is_new = !subscriber.subscriptions.contains_key(&stream_id);
+        if is_video && is_new && video >= max_video {
+            let message =
+                format!("at most {max_video} video streams at one time; unsubscribe from one first");
+            return Err(Refusal::new(ErrorCode::CapacityExceeded, message));
+        }
+        let subscription = Subscription { wire_stream_id: wire_id, is_video };
+        let before = subscriber.subscriptions.insert(stream_id, subscription);
+        if let Some(before) = before.filter(|before| before.wire_stream_id != wire_id) {
+            self.route(before.wire_stream_id);
+        }
+        self.route(wire_id);
+        Ok(wire_id)
+    }
+
+    /// A participant no longer wants a stream.
+    ///
+    /// # Errors
+    /// If it had not subscribed to it.
+    pub fn unsubscribe(&mut self, id: ParticipantId, request: &pb::UnsubscribeStream) -> Result<(), Refusal> {
+        let stream_id = parse_stream_id(&request.stream_id)?;
+        let Some(subscription) = self.participant(id)?.subscriptions.remove(&stream_id) else {
+            let message = format!("you are not subscribed to stream {stream_id}");
+            return Err(Refusal::field(ErrorCode::NotFound, "stream_id", message));
+        };
+        self.route(subscription.wire_stream_id);
+        Ok(())
+    }
+
+    /// A participant changes its name or what it says of itself.
+    ///
+    /// # Errors
+    /// If the name is empty or too long.
+    pub fn update(&mut self, id: ParticipantId, request: &pb::UpdateParticipant) -> Result<(), Refusal> {
+        let participant = self.participant(id)?;
+        if !request.name.is_empty() {
+            participant.identity.name = display_name(&request.name).ok_or_else(|| {
+                let message = "name must have 1 to 64 printable characters";
+                Refusal::field(ErrorCode::InvalidRequest, "name", message)
+            })?;
+        }
+        if let Some(state) = &request.state {
+            participant.state = *state;
+        }
+        let updated = pb::ParticipantUpdated { participant: Some(participant.to_message(id)) };
+        self.tell_others(id, &Message::ParticipantUpdated(updated));
+        Ok(())
+    }
+
+    /// Whether this session of the participant is the one that counts.
+    pub fn is_current(&self, id: ParticipantId, epoch: Epoch) -> bool {
+        self.participants.get(&id).is_some_and(|participant| participant.epoch == epoch)
+    }
+
+    /// The wire stream that a participant is subscribed to under a stream id, if any; for
+    /// key-frame requests.
+    pub fn subscribed_wire_stream(&self, id: ParticipantId, stream_id: StreamId) -> Option<StreamId> {
+        let subscription = self.participants.get(&id)?.subscriptions.get(&stream_id)?;
+        Some(subscription.wire_stream_id)
+    }
+
+    fn participant(&mut self, id: ParticipantId) -> Result<&mut Participant, Refusal> {
+        let gone = || Refusal::new(ErrorCode::NotFound, "you are no longer in this meeting");
+        self.participants.get_mut(&id).ok_or_else(gone)
+    }
+
+    fn remove(&mut self, id: ParticipantId, reason: pb::LeaveReason) {
+        let Some(participant) = self.participants.get_mut(&id) else { return };
+        let subscriptions = std::mem::take(&mut participant.subscriptions);
+        let streams: Vec<StreamId> = participant.streams.keys().copied().collect();
+        for subscription in subscriptions.into_values() {
+            self.route(subscription.wire_stream_id);
+        }
+        for stream_id in streams {
+            self.forget_stream(id, stream_id);
+        }
+        self.participants.remove(&id);
+        self.outputs.push_back(Output::Media(MediaCommand::Unregister { participant: id }));
+        let left = pb::ParticipantLeft { participant_id: id.to_string(), reason: reason.into() };
+        self.tell_others(id, &Message::ParticipantLeft(left));
+    }
+
+    fn remove_stream(&mut self, owner: ParticipantId, stream_id: StreamId) {
+        self.forget_stream(owner, stream_id);
+        let removed =
+            pb::StreamUnpublished { participant_id: owner.to_string(), stream_id: stream_id.to_string() };
+        self.tell_others(owner, &Message::StreamUnpublished(removed));
+    }
+
+    /// Removes a stream and the subscriptions to it. Its routes need no command: the media
+    /// handler ends a stream when it is no longer registered.
+    fn forget_stream(&mut self, owner: ParticipantId, stream_id: StreamId) {
+        self.stream_owners.remove(&stream_id);
+        self.wire_streams.retain(|_, stream| *stream != stream_id);
+        for (id, participant) in &mut self.participants {
+            participant.subscriptions.remove(&stream_id);
+            if *id == owner {
+                participant.streams.remove(&stream_id);
+            }
+        }
+    }
+
+    fn register(&mut self, id: ParticipantId) {
+        let Some(participant) = self.participants.get(&id) else { return };
+        let streams = participant.streams.values().cloned().collect();
+        self.outputs.push_back(Output::Media(MediaCommand::Register { participant: id, streams }));
+    }
+
+    fn route(&mut self, wire_stream_id: StreamId) {
+        if !self.wire_streams.contains_key(&wire_stream_id) {
+            return;
+        }
+        let wants = |participant: &Participant| {
+            participant
+                .subscriptions
+                .values()
+                .any(|subscription| subscription.wire_stream_id == wire_stream_id)
+        };
+        let destinations = self.participants.iter().filter(|(_, participant)| wants(participant));
+        let destinations = destinations.map(|(id, _)| *id).collect();
+        self.outputs.push_back(Output::Media(MediaCommand::Route { wire_stream_id, destinations }));
+    }
+
+    fn tell_others(&mut self, except: ParticipantId, event: &Message) {
+        let others = self.participants.keys().filter(|id| **id != except);
+        self.outputs.extend(others.map(|to| Output::Event { to: *to, event: event.clone() }));
+    }
+}
+
+fn parse_stream_id(text: &str) -> Result<StreamId, Refusal> {
+    text.parse().map_err(|error: darktower_protocol::id::ParseIdError| {
+        Refusal::field(ErrorCode::InvalidRequest, "stream_id", error.to_string())
+    })
+}

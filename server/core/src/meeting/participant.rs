@@ -1,0 +1,96 @@
+//! One participant of a meeting.
+
+use std::collections::BTreeMap;
+
+use darktower_protocol::signaling::{StreamDescription, pb};
+use darktower_protocol::{ParticipantId, StreamId};
+
+use super::Epoch;
+
+/// Longest display name, in characters.
+const MAX_NAME_CHARS: usize = 64;
+
+/// Who a participant is: from its token, never from a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The token's subject.
+    pub participant_id: ParticipantId,
+    /// Shown to others; see [`display_name`].
+    pub name: String,
+    /// What it may do.
+    pub role: pb::Role,
+    /// The application's user, empty for guests.
+    pub user_id: String,
+}
+
+/// A name fit for other people's screens: trimmed, without control and invisible formatting
+/// characters, at most 64 characters. `None` if nothing is left or it is longer.
+pub fn display_name(text: &str) -> Option<String> {
+    let is_invisible = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let visible: String = text.chars().filter(|c| !is_invisible(*c)).take(MAX_NAME_CHARS * 4).collect();
+    let name = visible.trim();
+    (!name.is_empty() && name.chars().count() <= MAX_NAME_CHARS).then(|| name.to_owned())
+}
+
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub(super) wire_stream_id: StreamId,
+    pub(super) is_video: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Participant {
+    pub(super) identity: Identity,
+    pub(super) epoch: Epoch,
+    pub(super) state: pb::ParticipantState,
+    pub(super) streams: BTreeMap<StreamId, StreamDescription>,
+    /// By the stream id that applications use.
+    pub(super) subscriptions: BTreeMap<StreamId, Subscription>,
+    joined_at_us: u64,
+    declared_max_video: usize,
+}
+
+impl Participant {
+    pub(super) fn new(
+        identity: Identity,
+        capabilities: &pb::ParticipantCapabilities,
+        epoch: Epoch,
+        joined_at_us: u64,
+    ) -> Self {
+        Self {
+            identity,
+            epoch,
+            state: pb::ParticipantState::default(),
+            streams: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+            joined_at_us,
+            declared_max_video: capabilities.max_video_streams as usize,
+        }
+    }
+
+    /// Layers of all its streams.
+    pub(super) fn layer_count(&self) -> usize {
+        self.streams.values().map(|stream| stream.layers.len()).sum()
+    }
+
+    /// Video subscriptions at one time: what the client declared, within the meeting's limit.
+    pub(super) fn max_video_streams(&self, limit: usize) -> usize {
+        if self.declared_max_video == 0 { limit } else { self.declared_max_video.min(limit) }
+    }
+
+    pub(super) fn to_message(&self, id: ParticipantId) -> pb::Participant {
+        pb::Participant {
+            participant_id: id.to_string(),
+            name: self.identity.name.clone(),
+            streams: self.streams.values().map(StreamDescription::to_message).collect(),
+            joined_at: self.joined_at_us,
+            role: self.identity.role.into(),
+            user_id: self.identity.user_id.clone(),
+            state: Some(self.state),
+            ..pb::Participant::default()
+        }
+    }
+}

@@ -1,0 +1,884 @@
+//! One typed configuration, checked as a whole before anything is bound.
+//!
+//! Sources, lowest to highest: the defaults below, a TOML file, environment variables (`DARKTOWER_` and the key in
+//! capitals, `__` between the parts: `DARKTOWER_LIMITS__MAX_PARTICIPANTS`), command-line flags. A key that does not
+//! exist is an error in every source, never a silent no-op; only the variables of other programs (`ENV_OF_OTHERS`)
+//! are passed over. `Settings` documents each knob.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::http::Uri;
+use figment::providers::{Format as _, Serialized, Toml};
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+use serde::{Deserialize, Serialize};
+
+/// The file that is read when it exists in the working directory and `--config` names no other.
+pub const DEFAULT_FILE: &str = "darktower.toml";
+
+const ENV_PREFIX: &str = "DARKTOWER_";
+/// Names the configuration file itself, so it is not a setting.
+const ENV_CONFIG_FILE: &str = "DARKTOWER_CONFIG";
+/// Variables of the command line `darktower-client` (its `--server`, `--api-token` and `--token`) and of the tests. A
+/// shell that has them set must be able to start the server too.
+const ENV_OF_OTHERS: [&str; 4] =
+    ["DARKTOWER_SERVER", "DARKTOWER_API_TOKEN", "DARKTOWER_JOIN_TOKEN", "DARKTOWER_MEDIA_DIR"];
+/// Below this a secret can be guessed; a random 32-byte value cannot.
+const MIN_SECRET_LEN: usize = 32;
+
+/// The checked configuration of one server process.
+///
+/// Only [`Config::load`] and [`Config::for_tests`] make one, and both check it, so whoever holds it may rely on the
+/// rules that [`ConfigError`] names.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Development mode: own certificate, loopback only, no bearer token needed for the API.
+    pub dev: bool,
+    /// Folder of database, keys and development certificate.
+    pub data_dir: PathBuf,
+    /// Addresses of QUIC (UDP) and HTTPS (TCP), both at the same port. Never empty; loopback only if `dev`.
+    pub listen: Vec<SocketAddr>,
+    /// Loopback addresses of plain HTTP.
+    pub http_listen: Vec<SocketAddr>,
+    /// Origin (`https://HOST[:PORT]`, no slash at the end) of API and pages as clients reach them.
+    pub public_url: Option<String>,
+    /// Origin of QUIC sessions as clients reach them.
+    pub public_quic_url: Option<String>,
+    /// Region name told to clients.
+    pub region: String,
+    /// Certificate and key in PEM files; always present unless `dev`.
+    pub tls: Option<TlsFiles>,
+    /// The machine client of the API; always present unless `dev`.
+    pub api: Option<ApiClient>,
+    /// Bounds on what one client or meeting may use.
+    pub limits: Limits,
+    /// What is logged and how.
+    pub log: LogSettings,
+    /// File written when every port is bound, for whoever started the server.
+    pub ready_file: Option<PathBuf>,
+    /// How long running requests and sessions may take to finish after a stop signal.
+    pub shutdown_grace: Duration,
+}
+
+/// Paths of a certificate chain and its private key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// PEM file: the certificate of this server first, then the intermediates.
+    pub certificate: PathBuf,
+    /// PEM file: the private key of the first certificate.
+    pub private_key: PathBuf,
+}
+
+/// The machine client that may ask for access tokens.
+#[derive(Clone, Debug)]
+pub struct ApiClient {
+    /// Public name of the client.
+    pub client_id: String,
+    /// What it proves itself with, 32 bytes or more.
+    pub client_secret: Secret,
+}
+
+/// A value that never appears in logs or messages.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value itself. Compare it in constant time.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Bounds on what one client or meeting may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Participants one meeting may have at most, and the value of a meeting that asks for none.
+    /// Default 100. Each participant costs one QUIC session and its share of every stream's fan-out.
+    pub max_participants: u32,
+    /// Payload of one audio unit, bytes. Default 64 KiB. It bounds what a publisher can make the server hold.
+    pub audio_payload_bytes: u32,
+    /// Payload of one video unit, bytes. Default 4 MiB, enough for a 4K key frame. Same cost.
+    pub video_payload_bytes: u32,
+    /// Signaling messages one participant may send per minute. Default 1000. More lets one participant keep the
+    /// controller busier.
+    pub messages_per_minute: u32,
+    /// Seconds after which a subscriber that takes no media, although there is some for it, is disconnected.
+    /// Default 30. Until then it costs at most its send buffers, 640 KiB.
+    pub slow_subscriber_seconds: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_participants: 100,
+            audio_payload_bytes: 64 * 1024,
+            video_payload_bytes: 4 * 1024 * 1024,
+            messages_per_minute: 1000,
+            slow_subscriber_seconds: 30,
+        }
+    }
+}
+
+/// What is logged and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    /// `text` for people (default) or `json`, one object per line, for machines. On standard error.
+    pub format: LogFormat,
+    /// Which events, in the syntax of `tracing_subscriber::EnvFilter`. Default `info`. `debug` logs every request
+    /// and costs accordingly; `trace` is not for production.
+    pub filter: String,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".to_owned() }
+    }
+}
+
+/// Shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line of text per event.
+    Text,
+    /// One JSON object per event.
+    Json,
+}
+
+/// Every knob as it is written in file and environment; the key is the field's name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// Development mode. Default false. Makes a short-lived certificate, lets anyone on this machine use the API
+    /// without a token, and therefore refuses addresses that are not loopback.
+    dev: bool,
+    /// Folder of database, keys and development certificate; made with mode 0700 if missing.
+    /// Default `darktower-data` in the working directory. Back it up as one.
+    data_dir: PathBuf,
+    /// `IP:PORT` list. UDP carries QUIC, TCP the API over TLS, at the same port. Default `[::]:4433`, in
+    /// development mode `127.0.0.1:4433` and `[::1]:4433`. Each address costs one UDP and one TCP socket.
+    listen: Vec<SocketAddr>,
+    /// `IP:PORT` list of plain HTTP, loopback only: health and metrics, in development mode API and pages too.
+    /// Default `127.0.0.1:8080` and `[::1]:8080`; empty turns it off.
+    http_listen: Vec<SocketAddr>,
+    /// `https://HOST[:PORT]` under which clients reach API and pages. Default: from the bound addresses. Needed
+    /// outside development mode if `listen` is a wildcard, because clients cannot connect to a wildcard.
+    public_url: Option<String>,
+    /// `https://HOST[:PORT]` under which clients reach QUIC, if that is another host or port. Default: `public_url`.
+    public_quic_url: Option<String>,
+    /// Region name told to clients. Default `local`.
+    region: String,
+    /// Certificate and key. Both or none; needed outside development mode.
+    tls: TlsSettings,
+    /// The machine client for `POST /api/v1/auth/token`. Both or none; needed outside development mode.
+    api: ApiSettings,
+    limits: Limits,
+    log: LogSettings,
+    /// A file that is written when every port is bound. Default none.
+    ready_file: Option<PathBuf>,
+    /// Seconds that requests and sessions may take to finish after a stop signal. Default 5. A longer time delays
+    /// restarts by as much when a client never finishes.
+    shutdown_grace_seconds: u64,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsSettings {
+    certificate: Option<PathBuf>,
+    private_key: Option<PathBuf>,
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApiSettings {
+    client_id: Option<String>,
+    client_secret: Option<String>,
+}
+
+impl fmt::Debug for ApiSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiSettings").field("client_id", &self.client_id).finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    fn defaults(dev: bool) -> Self {
+        let loopback = |port| {
+            vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))]
+        };
+        Self {
+            dev,
+            data_dir: PathBuf::from("darktower-data"),
+            listen: if dev { loopback(4433) } else { vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 4433))] },
+            http_listen: loopback(8080),
+            public_url: None,
+            public_quic_url: None,
+            region: "local".to_owned(),
+            tls: TlsSettings::default(),
+            api: ApiSettings::default(),
+            limits: Limits::default(),
+            log: LogSettings::default(),
+            ready_file: None,
+            shutdown_grace_seconds: 5,
+        }
+    }
+
+    /// The settings as a tree: which keys exist and of what kind each is.
+    fn shape() -> Dict {
+        match Value::serialize(Self::defaults(false)) {
+            Ok(Value::Dict(_, dict)) => dict,
+            _ => unreachable!("a struct serializes to a dictionary"),
+        }
+    }
+}
+
+/// Settings on the command line. Secrets have no flag, because other users can read command lines.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Flags {
+    /// Read this TOML file [default: darktower.toml, if it exists]
+    #[arg(long, value_name = "FILE", env = ENV_CONFIG_FILE)]
+    pub config: Option<PathBuf>,
+    /// Development mode: own short-lived certificate, loopback only, API without a token
+    #[arg(long)]
+    pub dev: bool,
+    /// Folder of database, keys and development certificate [default: darktower-data]
+    #[arg(long, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+    /// Address of QUIC (UDP) and HTTPS (TCP); may be repeated [default: `[::]:4433`, with --dev loopback only]
+    #[arg(long, value_name = "IP:PORT", value_delimiter = ',')]
+    pub listen: Vec<SocketAddr>,
+    /// Loopback address of plain HTTP; may be repeated [default: `127.0.0.1:8080` and `[::1]:8080`]
+    #[arg(long, value_name = "IP:PORT", value_delimiter = ',')]
+    pub http_listen: Vec<SocketAddr>,
+    /// Where clients reach API and pages [default: from the bound addresses]
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<String>,
+    /// Where clients reach QUIC, if elsewhere [default: the public URL]
+    #[arg(long, value_name = "URL")]
+    pub public_quic_url: Option<String>,
+    /// Certificate chain, PEM
+    #[arg(long, value_name = "FILE")]
+    pub tls_certificate: Option<PathBuf>,
+    /// Private key of the certificate, PEM
+    #[arg(long, value_name = "FILE")]
+    pub tls_private_key: Option<PathBuf>,
+    /// Shape of log lines [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// Which events to log, for example `info,darktower_server=debug` [default: info]
+    #[arg(long, value_name = "FILTER")]
+    pub log_filter: Option<String>,
+    /// Write this file when every port is bound
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+}
+
+impl Flags {
+    fn layer(&self) -> Result<Dict, ConfigError> {
+        let mut dict = Dict::new();
+        let mut set = |key: &str, value: Value| insert(&mut dict, key, value);
+        let paths = [
+            ("data_dir", &self.data_dir),
+            ("tls.certificate", &self.tls_certificate),
+            ("tls.private_key", &self.tls_private_key),
+            ("ready_file", &self.ready_file),
+        ];
+        for (key, path) in paths {
+            if let Some(path) = path {
+                set(key, Value::serialize(path).map_err(value_error)?);
+            }
+        }
+        for (key, addresses) in [("listen", &self.listen), ("http_listen", &self.http_listen)] {
+            if !addresses.is_empty() {
+                set(key, Value::serialize(addresses).map_err(value_error)?);
+            }
+        }
+        let texts = [
+            ("public_url", &self.public_url),
+            ("public_quic_url", &self.public_quic_url),
+            ("log.filter", &self.log_filter),
+        ];
+        for (key, text) in texts {
+            if let Some(text) = text {
+                set(key, Value::from(text.as_str()));
+            }
+        }
+        if let Some(format) = self.log_format {
+            set("log.format", Value::serialize(format).map_err(value_error)?);
+        }
+        // Absent is not "false": the file may have said true.
+        if self.dev {
+            set("dev", Value::from(true));
+        }
+        Ok(dict)
+    }
+}
+
+/// Why a configuration is refused. Every message says what to change.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The configuration file cannot be read.
+    #[error("cannot read the configuration file {}", path.display())]
+    File {
+        /// The file asked for.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A key that is no setting.
+    #[error("{place}: unknown setting {key}{}", nearest.as_ref().map(|near| format!("; did you mean {near}?")).unwrap_or_default())]
+    UnknownKey {
+        /// File or environment.
+        place: String,
+        /// The key as it was written.
+        key: String,
+        /// A setting with a similar name.
+        nearest: Option<String>,
+    },
+    /// A value of the wrong kind.
+    #[error("{0}")]
+    Value(String),
+    /// Not development mode and no certificate.
+    #[error(
+        "no TLS certificate: set tls.certificate and tls.private_key to PEM files, \
+         or start with --dev to try the server on this machine only"
+    )]
+    TlsMissing,
+    /// Certificate without key or key without certificate.
+    #[error("tls.certificate and tls.private_key belong together: {0} is missing")]
+    TlsIncomplete(&'static str),
+    /// Not development mode and no machine client.
+    #[error(
+        "no API client: set api.client_id and api.client_secret (32 bytes or more, for example from \
+         `openssl rand -base64 32`), or start with --dev to try the server on this machine only"
+    )]
+    ApiMissing,
+    /// Client id without secret or the reverse.
+    #[error("api.client_id and api.client_secret belong together: {0} is missing")]
+    ApiIncomplete(&'static str),
+    /// A secret that could be guessed.
+    #[error(
+        "api.client_secret has {len} bytes; it needs at least 32 (for example `openssl rand -base64 32`)"
+    )]
+    ShortSecret {
+        /// Length of the given secret, bytes.
+        len: usize,
+    },
+    /// Nothing to listen on.
+    #[error("listen is empty: give at least one IP:PORT")]
+    NothingToListenOn,
+    /// Development mode on an address that others reach.
+    #[error(
+        "--dev lets anyone who reaches the server use it, so it refuses to listen on {0}: use a loopback address \
+         such as 127.0.0.1, or give certificate and API client instead of --dev"
+    )]
+    DevNotLoopback(SocketAddr),
+    /// Plain HTTP on an address that others reach.
+    #[error(
+        "http_listen is not encrypted and serves metrics, so it refuses {0}: use a loopback address such as 127.0.0.1"
+    )]
+    HttpNotLoopback(SocketAddr),
+    /// The same TCP address twice.
+    #[error("{0} is given twice in listen and http_listen")]
+    AddressTwice(SocketAddr),
+    /// A URL that is not an origin.
+    #[error("{key} = {value:?} {reason}")]
+    Url {
+        /// Which setting.
+        key: &'static str,
+        /// What was given.
+        value: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Listening on a wildcard, so the address for clients is unknown.
+    #[error(
+        "listen is the wildcard address {0}, which clients cannot connect to: set public_url to https://HOST[:PORT]"
+    )]
+    PublicUrlMissing(SocketAddr),
+    /// A number outside its range.
+    #[error("{key} = {value} is outside {min}..={max}")]
+    Range {
+        /// Which setting.
+        key: &'static str,
+        /// What was given.
+        value: u64,
+        /// Smallest allowed value.
+        min: u64,
+        /// Largest allowed value.
+        max: u64,
+    },
+    /// A text that must say something.
+    #[error("{key} must be 1 to {max} printable characters")]
+    Text {
+        /// Which setting.
+        key: &'static str,
+        /// Longest allowed value, characters.
+        max: usize,
+    },
+}
+
+impl Config {
+    /// Reads and checks the configuration of this process.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first thing wrong.
+    pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
+        let file = match &flags.config {
+            Some(path) => {
+                std::fs::metadata(path).map_err(|source| ConfigError::File { path: path.clone(), source })?;
+                Some(path.clone())
+            }
+            None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
+        };
+        Self::from_layers(file.as_deref(), std::env::vars(), flags)
+    }
+
+    /// Development mode on free ports of 127.0.0.1, everything else as by default.
+    #[must_use]
+    pub fn for_tests(data_dir: &Path) -> Self {
+        let free_port = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
+        let settings = Settings {
+            data_dir: data_dir.to_owned(),
+            listen: free_port.clone(),
+            http_listen: free_port,
+            ..Settings::defaults(true)
+        };
+        Self::check(settings).expect("these settings are complete and loopback only")
+    }
+
+    fn from_layers(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+        flags: &Flags,
+    ) -> Result<Self, ConfigError> {
+        let shape = Settings::shape();
+        let mut given = Figment::new();
+        if let Some(path) = file {
+            let toml = Toml::file_exact(path);
+            let place = path.display();
+            let data = toml.data().map_err(|error| ConfigError::Value(format!("{place}: {}", error.kind)))?;
+            for dict in data.values() {
+                refuse_unknown(&place.to_string(), dict, &shape)?;
+            }
+            given = given.merge(toml);
+        }
+        given = given.merge(Layer { name: "the environment", dict: environment_layer(environment, &shape)? });
+        given = given.merge(Layer { name: "the command line", dict: flags.layer()? });
+
+        // The default of `listen` depends on the mode, so the mode is read first.
+        let dev =
+            if given.contains("dev") { given.extract_inner("dev").map_err(value_error)? } else { false };
+        let all = given.join(Serialized::defaults(Settings::defaults(dev)));
+        Self::check(all.extract().map_err(value_error)?)
+    }
+
+    fn check(settings: Settings) -> Result<Self, ConfigError> {
+        let Settings { dev, listen, http_listen, limits, .. } = settings;
+
+        let Some(first) = listen.first().copied() else { return Err(ConfigError::NothingToListenOn) };
+        if dev && let Some(address) = listen.iter().find(|address| !address.ip().is_loopback()) {
+            return Err(ConfigError::DevNotLoopback(*address));
+        }
+        if let Some(address) = http_listen.iter().find(|address| !address.ip().is_loopback()) {
+            return Err(ConfigError::HttpNotLoopback(*address));
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for address in listen.iter().chain(&http_listen).filter(|address| address.port() != 0) {
+            if !seen.insert(*address) {
+                return Err(ConfigError::AddressTwice(*address));
+            }
+        }
+
+        let public_url = settings.public_url.map(|url| origin("public_url", url, dev)).transpose()?;
+        let public_quic_url =
+            settings.public_quic_url.map(|url| origin("public_quic_url", url, false)).transpose()?;
+
+        let tls = match (settings.tls.certificate, settings.tls.private_key) {
+            (Some(certificate), Some(private_key)) => Some(TlsFiles { certificate, private_key }),
+            (Some(_), None) => return Err(ConfigError::TlsIncomplete("tls.private_key")),
+            (None, Some(_)) => return Err(ConfigError::TlsIncomplete("tls.certificate")),
+            (None, None) if dev => None,
+            (None, None) => return Err(ConfigError::TlsMissing),
+        };
+        let api = match (settings.api.client_id, settings.api.client_secret) {
+            (Some(client_id), Some(secret)) => {
+                text("api.client_id", &client_id, 200)?;
+                if secret.len() < MIN_SECRET_LEN {
+                    return Err(ConfigError::ShortSecret { len: secret.len() });
+                }
+                Some(ApiClient { client_id, client_secret: Secret(secret) })
+            }
+            (Some(_), None) => return Err(ConfigError::ApiIncomplete("api.client_secret")),
+            (None, Some(_)) => return Err(ConfigError::ApiIncomplete("api.client_id")),
+            (None, None) if dev => None,
+            (None, None) => return Err(ConfigError::ApiMissing),
+        };
+        if !dev && public_url.is_none() && first.ip().is_unspecified() {
+            return Err(ConfigError::PublicUrlMissing(first));
+        }
+
+        text("region", &settings.region, 64)?;
+        range("limits.max_participants", limits.max_participants.into(), 1, 100_000)?;
+        // The upper bounds keep one unit well below what a session may buffer by flow control.
+        range("limits.audio_payload_bytes", limits.audio_payload_bytes.into(), 1, 1024 * 1024)?;
+        range("limits.video_payload_bytes", limits.video_payload_bytes.into(), 1, 64 * 1024 * 1024)?;
+        range("limits.messages_per_minute", limits.messages_per_minute.into(), 1, 1_000_000)?;
+        range("limits.slow_subscriber_seconds", limits.slow_subscriber_seconds.into(), 1, 3600)?;
+        range("shutdown_grace_seconds", settings.shutdown_grace_seconds, 0, 3600)?;
+
+        Ok(Self {
+            dev,
+            data_dir: settings.data_dir,
+            listen,
+            http_listen,
+            public_url,
+            public_quic_url,
+            region: settings.region,
+            tls,
+            api,
+            limits,
+            log: settings.log,
+            ready_file: settings.ready_file,
+            shutdown_grace: Duration::from_secs(settings.shutdown_grace_seconds),
+        })
+    }
+}
+
+/// A ready dictionary as one source of figment's.
+struct Layer {
+    name: &'static str,
+    dict: Dict,
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.name)
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Map::from([(Profile::Default, self.dict.clone())]))
+    }
+}
+
+/// Turns `DARKTOWER_*` variables into settings. What a text means (number, list, text) follows from the kind of the
+/// setting, not from how it looks: a secret of digits stays a text.
+fn environment_layer(
+    vars: impl Iterator<Item = (String, String)>,
+    shape: &Dict,
+) -> Result<Dict, ConfigError> {
+    let known = paths(shape);
+    let mut dict = Dict::new();
+    // Sorted, so that the first error does not depend on the order of the environment.
+    let vars: BTreeMap<_, _> = vars
+        .filter(|(name, _)| {
+            name.starts_with(ENV_PREFIX) && name != ENV_CONFIG_FILE && !ENV_OF_OTHERS.contains(&name.as_str())
+        })
+        .collect();
+    for (name, text) in vars {
+        let path = name[ENV_PREFIX.len()..].to_lowercase().replace("__", ".");
+        let Some(kind) = known.get(&path) else {
+            return Err(ConfigError::UnknownKey {
+                place: "the environment".to_owned(),
+                nearest: nearest(&path, &known).map(|near| variable(&near)),
+                key: name,
+            });
+        };
+        let wrong =
+            |expected| ConfigError::Value(format!("environment variable {name}: expected {expected}"));
+        let value = match kind {
+            Value::Bool(..) => Value::from(text.parse::<bool>().map_err(|_| wrong("true or false"))?),
+            Value::Num(..) => Value::from(text.parse::<u64>().map_err(|_| wrong("a whole number"))?),
+            Value::Array(..) => Value::from(
+                text.split(',')
+                    .map(str::trim)
+                    .filter(|part| !part.is_empty())
+                    .map(Value::from)
+                    .collect::<Vec<_>>(),
+            ),
+            _ => Value::from(text),
+        };
+        insert(&mut dict, &path, value);
+    }
+    Ok(dict)
+}
+
+fn variable(path: &str) -> String {
+    format!("{ENV_PREFIX}{}", path.to_uppercase().replace('.', "__"))
+}
+
+/// Puts `value` at a dotted path, making the tables on the way.
+fn insert(dict: &mut Dict, path: &str, value: Value) {
+    match path.split_once('.') {
+        None => {
+            dict.insert(path.to_owned(), value);
+        }
+        Some((table, rest)) => {
+            let entry = dict.entry(table.to_owned()).or_insert_with(|| Value::from(Dict::new()));
+            if let Value::Dict(_, inner) = entry {
+                insert(inner, rest, value);
+            }
+        }
+    }
+}
+
+/// Every setting and every table by its dotted path.
+fn paths(shape: &Dict) -> BTreeMap<String, &Value> {
+    fn walk<'a>(prefix: &str, dict: &'a Dict, into: &mut BTreeMap<String, &'a Value>) {
+        for (key, value) in dict {
+            if let Value::Dict(_, inner) = value {
+                walk(&format!("{prefix}{key}."), inner, into);
+            }
+            into.insert(format!("{prefix}{key}"), value);
+        }
+    }
+    let mut all = BTreeMap::new();
+    walk("", shape, &mut all);
+    all
+}
+
+fn refuse_unknown(place: &str, dict: &Dict, shape: &Dict) -> Result<(), ConfigError> {
+    fn walk(prefix: &str, dict: &Dict, shape: &Dict) -> Option<String> {
+        dict.iter().find_map(|(key, value)| match (shape.get(key), value) {
+            (None, _) => Some(format!("{prefix}{key}")),
+            (Some(Value::Dict(_, known)), Value::Dict(_, inner)) => {
+                walk(&format!("{prefix}{key}."), inner, known)
+            }
+            // A table where a value belongs, or the reverse: reported with its kind when the settings are read.
+            (Some(_), _) => None,
+        })
+    }
+    match walk("", dict, shape) {
+        None => Ok(()),
+        Some(key) => {
+            let nearest = nearest(&key, &paths(shape));
+            Err(ConfigError::UnknownKey { place: place.to_owned(), key, nearest })
+        }
+    }
+}
+
+fn nearest(path: &str, known: &BTreeMap<String, &Value>) -> Option<String> {
+    known
+        .keys()
+        .map(|candidate| (strsim::damerau_levenshtein(path, candidate), candidate))
+        .min()
+        // More than a third of the name changed is another name, not a slip.
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 3)
+        .map(|(_, candidate)| candidate.clone())
+}
+
+/// figment's first complaint as one line: what, which setting, which source.
+#[expect(clippy::needless_pass_by_value, reason = "the shape map_err wants")]
+fn value_error(error: figment::Error) -> ConfigError {
+    let setting = if error.path.is_empty() { String::new() } else { format!("{}: ", error.path.join(".")) };
+    let place = error.metadata.as_ref().map(|metadata| match &metadata.source {
+        Some(figment::Source::File(path)) => path.display().to_string(),
+        _ => metadata.name.to_string(),
+    });
+    let place = place.map(|place| format!(" (in {place})")).unwrap_or_default();
+    ConfigError::Value(format!("{setting}{}{place}", error.kind))
+}
+
+fn origin(key: &'static str, value: String, plain_allowed: bool) -> Result<String, ConfigError> {
+    let reason = match value.parse::<Uri>() {
+        Err(_) => "is not a URL",
+        Ok(uri) => match (uri.scheme_str(), uri.authority()) {
+            (Some("https"), Some(_)) | (Some("http"), Some(_))
+                if uri.path() != "/" || uri.query().is_some() =>
+            {
+                "must be scheme, host and port only, without a path"
+            }
+            (Some(_), Some(authority)) if authority.as_str().contains('@') => "must not contain a user name",
+            (Some("https"), Some(authority)) => return Ok(format!("https://{authority}")),
+            (Some("http"), Some(authority)) if plain_allowed => return Ok(format!("http://{authority}")),
+            _ => "must begin with https://",
+        },
+    };
+    Err(ConfigError::Url { key, value, reason })
+}
+
+fn range(key: &'static str, value: u64, min: u64, max: u64) -> Result<(), ConfigError> {
+    if (min..=max).contains(&value) { Ok(()) } else { Err(ConfigError::Range { key, value, min, max }) }
+}
+
+fn text(key: &'static str, value: &str, max: usize) -> Result<(), ConfigError> {
+    let count = value.chars().count();
+    if count == 0 || count > max || value.chars().any(char::is_control) {
+        return Err(ConfigError::Text { key, max });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(toml: &str, env: &[(&str, &str)], flags: &Flags) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join(DEFAULT_FILE);
+        std::fs::write(&path, toml).expect("writable");
+        Config::from_layers(
+            Some(&path),
+            env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+            flags,
+        )
+    }
+
+    fn refusal(toml: &str, env: &[(&str, &str)], flags: &Flags) -> String {
+        load(toml, env, flags).expect_err("should be refused").to_string()
+    }
+
+    fn dev() -> Flags {
+        Flags { dev: true, ..Flags::default() }
+    }
+
+    const PRODUCTION: &str = r#"
+        public_url = "https://meet.example.org/"
+        tls = { certificate = "c.pem", private_key = "k.pem" }
+        api = { client_id = "backend", client_secret = "0123456789abcdef0123456789abcdef" }
+    "#;
+
+    #[test]
+    fn defaults_depend_on_the_mode() {
+        let config = load("", &[], &dev()).expect("dev needs nothing");
+        assert_eq!(config.listen.len(), 2);
+        assert!(config.listen.iter().all(|address| address.ip().is_loopback() && address.port() == 4433));
+        assert!(config.tls.is_none() && config.api.is_none());
+        assert_eq!(config.limits, Limits::default());
+
+        let config = load(PRODUCTION, &[], &Flags::default()).expect("complete");
+        assert_eq!(config.listen, ["[::]:4433".parse().expect("address")]);
+        assert_eq!(config.public_url.as_deref(), Some("https://meet.example.org"));
+    }
+
+    #[test]
+    fn flag_beats_environment_beats_file_beats_default() {
+        let toml = "region = \"file\"\n[limits]\nmax_participants = 1\nmessages_per_minute = 1\n[log]\nfilter = \"file\"";
+        let env = [("DARKTOWER_LIMITS__MAX_PARTICIPANTS", "2"), ("DARKTOWER_LOG__FILTER", "env")];
+        let flags = Flags { log_filter: Some("flag".to_owned()), ..dev() };
+        let config = load(toml, &env, &flags).expect("valid");
+        assert_eq!(config.region, "file");
+        assert_eq!(config.limits.messages_per_minute, 1);
+        assert_eq!(config.limits.max_participants, 2);
+        assert_eq!(config.log.filter, "flag");
+        assert_eq!(config.limits.audio_payload_bytes, 64 * 1024);
+    }
+
+    #[test]
+    fn environment_lists_and_secrets_of_digits() {
+        let secret = "01234567890123456789012345678901";
+        let env = [
+            ("DARKTOWER_LISTEN", "127.0.0.1:1, [::1]:1"),
+            ("DARKTOWER_API__CLIENT_ID", "7"),
+            ("DARKTOWER_API__CLIENT_SECRET", secret),
+            ("DARKTOWER_CONFIG", "elsewhere.toml"),
+            ("HOME", "/"),
+        ];
+        let config = load("", &env, &dev()).expect("valid");
+        assert_eq!(config.listen.len(), 2);
+        let api = config.api.expect("given");
+        assert_eq!((api.client_id.as_str(), api.client_secret.expose()), ("7", secret));
+        assert!(!format!("{:?}", api.client_secret).contains(secret));
+    }
+
+    #[test]
+    fn variables_of_other_programs_are_passed_over() {
+        let env = ENV_OF_OTHERS.map(|name| (name, "theirs"));
+        assert!(load("", &env, &dev()).is_ok());
+        for similar in ["DARKTOWER_SERVERS", "DARKTOWER_API__TOKEN", "DARKTOWER_MEDIA", "DARKTOWER_TOKEN"] {
+            let message = refusal("", &[(similar, "ours")], &dev());
+            assert!(message.contains(&format!("unknown setting {similar}")), "{message}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_and_the_nearest_is_named() {
+        let message = refusal("[limits]\nmax_participant = 3", &[], &dev());
+        assert!(message.contains("unknown setting limits.max_participant;"), "{message}");
+        assert!(message.contains("did you mean limits.max_participants?"), "{message}");
+
+        let message = refusal("", &[("DARKTOWER_LIMIT__MAX_PARTICIPANTS", "3")], &dev());
+        assert!(message.contains("DARKTOWER_LIMIT__MAX_PARTICIPANTS"), "{message}");
+        assert!(message.contains("did you mean DARKTOWER_LIMITS__MAX_PARTICIPANTS?"), "{message}");
+
+        let message = refusal("[limit]\nmax_participants = 3", &[], &dev());
+        assert!(message.contains("did you mean limits?"), "{message}");
+        assert!(refusal("", &[("DARKTOWER_LIMITS", "3")], &dev()).starts_with("limits: "));
+
+        let message = refusal("completely_else = 1", &[], &dev());
+        assert!(message.ends_with("unknown setting completely_else"), "{message}");
+    }
+
+    #[test]
+    fn values_of_the_wrong_kind_name_setting_and_source() {
+        let message = refusal("[limits]\nmax_participants = \"many\"", &[], &dev());
+        assert!(
+            message.starts_with("limits.max_participants: ") && message.contains(DEFAULT_FILE),
+            "{message}"
+        );
+        let message = refusal("", &[("DARKTOWER_DEV", "yes")], &Flags::default());
+        assert_eq!(message, "environment variable DARKTOWER_DEV: expected true or false");
+        let message = refusal("listen = [\"localhost:1\"]", &[], &dev());
+        assert!(message.starts_with("listen"), "{message}");
+        assert!(refusal("limits = 3", &[], &dev()).starts_with("limits: "));
+        assert!(refusal("this is not toml", &[], &dev()).contains(DEFAULT_FILE));
+    }
+
+    #[test]
+    fn bad_combinations_say_what_to_change() {
+        let none = Flags::default();
+        let table: &[(&str, &Flags, &[&str])] = &[
+            ("", &none, &["tls.certificate", "--dev"]),
+            ("tls.certificate = \"c\"", &none, &["tls.private_key is missing"]),
+            ("tls.private_key = \"k\"", &dev(), &["tls.certificate is missing"]),
+            ("tls = { certificate = \"c\", private_key = \"k\" }", &none, &["api.client_id", "--dev"]),
+            ("api.client_id = \"x\"", &dev(), &["api.client_secret is missing"]),
+            (
+                "api = { client_id = \"x\", client_secret = \"short\" }",
+                &dev(),
+                &["has 5 bytes", "at least 32"],
+            ),
+            ("listen = []", &dev(), &["listen is empty"]),
+            ("listen = [\"0.0.0.0:4433\"]", &dev(), &["--dev", "0.0.0.0:4433"]),
+            ("listen = [\"192.0.2.1:4433\"]", &dev(), &["--dev", "192.0.2.1:4433"]),
+            ("http_listen = [\"0.0.0.0:80\"]", &dev(), &["http_listen", "loopback"]),
+            ("http_listen = [\"127.0.0.1:4433\"]", &dev(), &["given twice"]),
+            ("public_url = \"https://a/b\"", &dev(), &["without a path"]),
+            ("public_url = \"ftp://a\"", &dev(), &["https://"]),
+            ("public_url = \"https://u:p@a\"", &dev(), &["user name"]),
+            ("public_quic_url = \"http://a\"", &dev(), &["https://"]),
+            ("limits.max_participants = 0", &dev(), &["limits.max_participants = 0", "1..="]),
+            ("region = \"\"", &dev(), &["region"]),
+        ];
+        for (toml, flags, parts) in table {
+            let message = refusal(toml, &[], flags);
+            for part in *parts {
+                assert!(message.contains(part), "{toml:?} gave {message:?}, without {part:?}");
+            }
+        }
+        let wildcard = PRODUCTION.replace("public_url", "#");
+        assert!(refusal(&wildcard, &[], &none).contains("set public_url"));
+    }
+
+    #[test]
+    fn test_configuration_is_loopback_on_free_ports() {
+        let config = Config::for_tests(Path::new("somewhere"));
+        assert!(config.dev);
+        assert_eq!(config.listen, ["127.0.0.1:0".parse().expect("address")]);
+        assert_eq!(config.http_listen, config.listen);
+    }
+}

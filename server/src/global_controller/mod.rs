@@ -1,0 +1,229 @@
+//! The global controller: the HTTP API, the tokens it hands out, and the pages for people.
+//!
+//! `api` and `pages` parse, authorize, call `meetings` and render. What is live (who is in a meeting now) comes
+//! through [`LiveMeetings`] from the meeting controller; what lasts comes from [`Store`].
+
+mod api;
+mod error;
+mod extract;
+pub mod http;
+mod layers;
+mod meetings;
+mod pages;
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::routing::{get, post};
+use darktower_protocol::{MeetingId, ParticipantId, StreamId};
+use metrics_exporter_prometheus::PrometheusHandle;
+use time::OffsetDateTime;
+
+use crate::auth::TokenService;
+use crate::certificate::CertificateStore;
+use crate::config::Config;
+use crate::storage::Store;
+use meetings::Meetings;
+
+/// What the meeting controller knows about meetings right now. Both calls must answer without waiting.
+pub trait LiveMeetings: Send + Sync + 'static {
+    /// How many participants are in the meeting; 0 for a meeting nobody joined.
+    fn participant_count(&self, meeting: MeetingId) -> usize;
+
+    /// Who is in the meeting, in the order of joining.
+    fn roster(&self, meeting: MeetingId) -> Vec<LiveParticipant>;
+}
+
+/// A participant that is in a meeting now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveParticipant {
+    /// Who.
+    pub participant_id: ParticipantId,
+    /// Name shown to the others.
+    pub name: String,
+    /// Since when.
+    pub joined_at: OffsetDateTime,
+    /// What it publishes.
+    pub streams: Vec<LiveStream>,
+}
+
+/// A media stream that is published now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveStream {
+    /// Which.
+    pub stream_id: StreamId,
+    /// What it carries.
+    pub stream_type: LiveStreamType,
+    /// Codec name as the publisher gave it.
+    pub codec: String,
+}
+
+/// What a media stream carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LiveStreamType {
+    /// Sound.
+    Audio,
+    /// Pictures of a camera.
+    VideoCamera,
+    /// Pictures of a screen.
+    VideoScreen,
+}
+
+/// Under which addresses clients reach this server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Urls {
+    api: String,
+    quic: String,
+}
+
+impl Urls {
+    /// From the configuration, and where it says nothing from the bound addresses. `https` must not be empty.
+    #[must_use]
+    pub fn new(config: &Config, https: &[SocketAddr], http: &[SocketAddr]) -> Self {
+        let first = |addresses: &[SocketAddr]| addresses.first().map(|address| reachable(*address));
+        let own = first(https).map_or_else(String::new, |address| format!("https://{address}"));
+        let api = match (&config.public_url, first(http)) {
+            (Some(url), _) => url.clone(),
+            // Plain HTTP on loopback: a secure context for browsers, without a warning about the certificate.
+            (None, Some(address)) if config.dev => format!("http://{address}"),
+            (None, _) => own.clone(),
+        };
+        let quic = match (&config.public_quic_url, &config.public_url) {
+            (Some(url), _) => url.clone(),
+            (None, Some(url)) if url.starts_with("https://") => url.clone(),
+            (None, _) => own,
+        };
+        Self { api, quic }
+    }
+
+    /// Origin of API and pages, without a slash at the end.
+    #[must_use]
+    pub fn api(&self) -> &str {
+        &self.api
+    }
+
+    /// The page of a meeting, to give to people.
+    #[must_use]
+    pub fn meeting(&self, slug: &str) -> String {
+        format!("{}/m/{slug}", self.api)
+    }
+
+    /// Where signaling sessions connect.
+    #[must_use]
+    pub fn signaling(&self) -> String {
+        format!("{}/v1/signal", self.quic)
+    }
+
+    /// Where media sessions connect.
+    #[must_use]
+    pub fn media(&self) -> String {
+        format!("{}/v1/media", self.quic)
+    }
+}
+
+/// The address a client on this machine uses for a bound address: a wildcard means every address, loopback included.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, v4.port()).into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, v6.port()).into(),
+        other => other,
+    }
+}
+
+/// What the handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiState(Arc<Shared>);
+
+struct Shared {
+    meetings: Meetings,
+    store: Arc<dyn Store>,
+    tokens: Arc<TokenService>,
+    certificates: Arc<CertificateStore>,
+    urls: Urls,
+    config: Config,
+    metrics: PrometheusHandle,
+    draining: AtomicBool,
+}
+
+impl ApiState {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(
+        config: &Config,
+        urls: Urls,
+        store: Arc<dyn Store>,
+        tokens: Arc<TokenService>,
+        live: Arc<dyn LiveMeetings>,
+        certificates: Arc<CertificateStore>,
+        metrics: PrometheusHandle,
+    ) -> Self {
+        let meetings =
+            Meetings::new(Arc::clone(&store), Arc::clone(&tokens), live, config.limits.max_participants);
+        Self(Arc::new(Shared {
+            meetings,
+            store,
+            tokens,
+            certificates,
+            urls,
+            config: config.clone(),
+            metrics,
+            draining: AtomicBool::new(false),
+        }))
+    }
+
+    /// From now on `/health/ready` says no, so that a load balancer sends nobody here any more.
+    pub fn start_draining(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// API and pages: what is served over TLS.
+pub fn router(state: &ApiState) -> Router {
+    // Development mode trusts whoever reaches it, so only loopback names may: a foreign name that resolves to
+    // loopback is a web page attacking its visitor.
+    layers::wrap(public_routes(), state, state.0.config.dev)
+}
+
+/// Health and metrics: what is served over plain HTTP on loopback outside development mode.
+pub fn operations_router(state: &ApiState) -> Router {
+    layers::wrap(operations_routes(), state, true)
+}
+
+/// API, pages, health and metrics: what is served over plain HTTP on loopback in development mode.
+pub fn development_router(state: &ApiState) -> Router {
+    layers::wrap(public_routes().merge(operations_routes()), state, true)
+}
+
+fn public_routes() -> Router<ApiState> {
+    Router::new()
+        .route("/", get(pages::index))
+        .route("/m/{slug}", get(pages::meeting))
+        .route("/assets/style.css", get(pages::style))
+        .route("/assets/meeting.js", get(pages::script))
+        .route("/api/v1/meetings", post(api::create_meeting).get(api::list_meetings))
+        .route("/api/v1/meetings/{meeting_id}", get(api::get_meeting))
+        .route(
+            "/api/v1/meetings/{meeting_id}/participants",
+            post(api::add_participant).get(api::list_participants),
+        )
+        .route("/api/v1/slugs/{slug}", get(api::resolve_slug))
+        .route("/api/v1/certificate", get(api::certificate))
+        .route("/api/v1/auth/token", post(api::issue_access_token))
+}
+
+fn operations_routes() -> Router<ApiState> {
+    Router::new()
+        .route("/health/live", get(api::live))
+        .route("/health/ready", get(api::ready))
+        .route("/metrics", get(api::metrics))
+}
+
+#[cfg(test)]
+mod tests;

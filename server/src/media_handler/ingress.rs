@@ -1,0 +1,379 @@
+//! From a publisher's session into its streams.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use darktower_protocol::group::{GroupDecoder, GroupError, GroupKind};
+use darktower_protocol::limits::UnitLimits;
+use darktower_protocol::signaling::pb;
+use darktower_protocol::unit::DatagramUnits;
+use darktower_protocol::{Code, Features, FrameType, StreamId, Unit, UnitDecoder, UnitError, message};
+use metrics::Counter;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::MediaHandler;
+use super::router::Participant;
+use super::session::Fault;
+use super::stream::{FeedbackPath, MediaStream};
+use crate::transport::{ReadError, RecvStream, SendStream, Session};
+
+/// From the opening of a QUIC stream to the end of its preamble or first header.
+const HEADER_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long units may come before their stream is registered: signaling and media race.
+const REGISTRATION_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Feedback waiting on the return half of a baseline stream.
+const FEEDBACK_QUEUE: usize = 8;
+
+/// A subscriber's bidirectional stream that asks for a wire stream (baseline).
+#[derive(Debug)]
+pub(super) struct Attached {
+    pub(super) wire_id: StreamId,
+    pub(super) send: SendStream,
+}
+
+#[derive(Clone)]
+struct Counters {
+    units: Counter,
+    bytes: Counter,
+    skipped: Counter,
+}
+
+/// The receiving side of one media session.
+#[derive(Clone)]
+pub(super) struct Ingress {
+    limits: UnitLimits,
+    session: Session,
+    participant: Arc<Participant>,
+    number: u64,
+    features: Features,
+    control: mpsc::Sender<pb::MediaServerMessage>,
+    attached: mpsc::Sender<Attached>,
+    /// Bytes of units that are not whole yet, on all QUIC streams of the session.
+    partial_bytes: Arc<AtomicUsize>,
+    counters: Counters,
+}
+
+/// Why nothing more is taken from one QUIC stream of a publisher; the session goes on.
+enum Stopped {
+    /// The publisher gave the stream up, or the session is over.
+    ByPeer,
+    /// What came on it was wrong.
+    Refused(Code, String),
+}
+
+impl From<ReadError> for Stopped {
+    fn from(_: ReadError) -> Self {
+        Self::ByPeer
+    }
+}
+
+impl From<GroupError> for Stopped {
+    fn from(error: GroupError) -> Self {
+        Self::Refused(error.code(), error.to_string())
+    }
+}
+
+impl From<UnitError> for Stopped {
+    fn from(error: UnitError) -> Self {
+        Self::Refused(error.code(), error.to_string())
+    }
+}
+
+/// What one QUIC stream adds to the bytes that a session holds in units that are not whole yet.
+struct Partial {
+    total: Arc<AtomicUsize>,
+    max: usize,
+    mine: usize,
+}
+
+impl Partial {
+    fn set(&mut self, bytes: usize) -> Result<(), Stopped> {
+        let before = std::mem::replace(&mut self.mine, bytes);
+        let others = self.total.fetch_sub(before, Ordering::Relaxed) - before;
+        self.total.fetch_add(bytes, Ordering::Relaxed);
+        if others + bytes <= self.max {
+            return Ok(());
+        }
+        let reason = format!("more than {} bytes of unfinished units on all streams together", self.max);
+        Err(Stopped::Refused(Code::CAPACITY_EXCEEDED, reason))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.mine, Ordering::Relaxed);
+    }
+}
+
+impl Ingress {
+    pub(super) fn new(
+        handler: &MediaHandler,
+        session: &Session,
+        participant: &Arc<Participant>,
+        number: u64,
+        features: Features,
+        control: mpsc::Sender<pb::MediaServerMessage>,
+        attached: mpsc::Sender<Attached>,
+    ) -> Self {
+        Self {
+            limits: handler.settings.limits,
+            session: session.clone(),
+            participant: Arc::clone(participant),
+            number,
+            features,
+            control,
+            attached,
+            partial_bytes: Arc::default(),
+            counters: Counters {
+                units: metrics::counter!("media_units_received_total"),
+                bytes: metrics::counter!("media_bytes_received_total"),
+                skipped: metrics::counter!("media_units_skipped_total"),
+            },
+        }
+    }
+
+    /// Takes units in until the session ends.
+    pub(super) async fn run(self) -> Result<(), Fault> {
+        let mut streams = JoinSet::new();
+        loop {
+            tokio::select! {
+                Some(_done) = streams.join_next() => {}
+                uni = self.session.accept_uni() => match uni {
+                    Ok(recv) => drop(streams.spawn(self.clone().serve_uni(recv))),
+                    Err(_ended) => return Ok(()),
+                },
+                bi = self.session.accept_bi() => match bi {
+                    Ok((send, recv)) => drop(streams.spawn(self.clone().serve_bi(send, recv))),
+                    Err(_ended) => return Ok(()),
+                },
+                datagram = self.session.read_datagram() => match datagram {
+                    Ok(datagram) => self.take_datagram(datagram),
+                    Err(_ended) => return Ok(()),
+                },
+            }
+        }
+    }
+
+    async fn serve_uni(self, mut recv: RecvStream) {
+        let mut decoder = GroupDecoder::new(self.limits);
+        if let Err(Stopped::Refused(code, reason)) = self.take_group(&mut recv, &mut decoder).await {
+            recv.stop(code);
+            self.count_refusal(code, &reason);
+            // The publisher does not see the code if it has finished the stream already.
+            let stream_id = decoder.preamble().map(|preamble| preamble.stream_id.to_string());
+            let details = [("close_code", Some(code.name().to_owned())), ("stream_id", stream_id)];
+            let details =
+                details.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+            let error =
+                pb::ErrorMessage { code: pb::ErrorCode::StreamError.into(), message: reason, details };
+            let message = Some(pb::media_server_message::Message::Error(error));
+            let _full = self.control.try_send(pb::MediaServerMessage { message });
+        }
+    }
+
+    async fn serve_bi(self, mut send: SendStream, mut recv: RecvStream) {
+        let mut units = Units { decoder: UnitDecoder::new(self.limits), partial: self.partial() };
+        let first = match tokio::time::timeout(HEADER_DEADLINE, units.first_header(&mut recv)).await {
+            Ok(first) => first,
+            Err(_) => Err(Stopped::Refused(Code::TIMED_OUT, "no unit header within 2 s".to_owned())),
+        };
+        let result = match first {
+            Ok((FrameType::Attach, wire_id)) => {
+                let _session_over = self.attached.send(Attached { wire_id, send }).await;
+                return;
+            }
+            Ok((_, stream_id)) => self.take_baseline(stream_id, &mut send, &mut recv, units).await,
+            Err(stopped) => Err(stopped),
+        };
+        if let Err(Stopped::Refused(code, reason)) = result {
+            recv.stop(code);
+            send.reset(code);
+            self.count_refusal(code, &reason);
+        }
+    }
+
+    async fn take_group(&self, recv: &mut RecvStream, decoder: &mut GroupDecoder) -> Result<(), Stopped> {
+        if !self.features.contains(Features::GROUPS) {
+            let reason = "group streams were not negotiated".to_owned();
+            return Err(Stopped::Refused(Code::PROTOCOL_VIOLATION, reason));
+        }
+        let preamble = async {
+            loop {
+                if let Some(preamble) = decoder.preamble() {
+                    return Ok::<_, Stopped>(*preamble);
+                }
+                match recv.read_chunk().await? {
+                    Some(chunk) => decoder.push(chunk)?,
+                    None => decoder.finish()?,
+                }
+            }
+        };
+        let late = || Stopped::Refused(Code::TIMED_OUT, "no group preamble within 2 s".to_owned());
+        let preamble = tokio::time::timeout(HEADER_DEADLINE, preamble).await.map_err(|_| late())??;
+        let stream = self.published(preamble.stream_id).await?;
+        let source = match preamble.kind {
+            GroupKind::Video => {
+                // There is no return half: feedback goes to the control stream.
+                stream.set_publisher(FeedbackPath::Control(self.control.clone()));
+                Some(stream.open_source((self.number, recv.id()), &preamble))
+            }
+            // Each unit stands alone, whatever came in datagrams meanwhile.
+            GroupKind::Audio => None,
+        };
+        let mut partial = self.partial();
+        loop {
+            while let Some(unit) = decoder.next_unit()? {
+                self.check(&stream, &unit)?;
+                let taken = match &source {
+                    Some(source) => source.ingest(unit),
+                    None => stream.ingest(&unit),
+                };
+                still_registered(taken, stream.id)?;
+            }
+            partial.set(decoder.buffered())?;
+            match recv.read_chunk().await? {
+                Some(chunk) => decoder.push(chunk)?,
+                None => {
+                    self.counters.skipped.increment(decoder.skipped_units());
+                    return Ok(decoder.finish()?);
+                }
+            }
+        }
+    }
+
+    async fn take_baseline(
+        &self,
+        stream_id: StreamId,
+        send: &mut SendStream,
+        recv: &mut RecvStream,
+        mut units: Units,
+    ) -> Result<(), Stopped> {
+        let stream = self.published(stream_id).await?;
+        let (feedback, mut feedback_rx) = mpsc::channel(FEEDBACK_QUEUE);
+        stream.set_publisher(FeedbackPath::ReturnHalf(feedback));
+        loop {
+            let unit = tokio::select! {
+                unit = units.next(recv) => unit?,
+                Some(feedback) = feedback_rx.recv() => {
+                    // A publisher that stops its feedback goes on without.
+                    let _stopped = send.write_all(message::encode(&feedback)).await;
+                    continue;
+                }
+            };
+            let Some(unit) = unit else { break };
+            let found = unit.header().stream_id();
+            if found != stream_id {
+                let reason = format!("unit of stream {found} on a QUIC stream of {stream_id}");
+                return Err(Stopped::Refused(Code::WRONG_STREAM, reason));
+            }
+            self.check(&stream, &unit)?;
+            still_registered(stream.ingest(&unit), stream_id)?;
+        }
+        self.counters.skipped.increment(units.decoder.skipped_units());
+        send.finish();
+        Ok(())
+    }
+
+    /// A datagram that is not well formed, or of a stream that is not registered, is left out:
+    /// there is no QUIC stream to refuse.
+    fn take_datagram(&self, datagram: Bytes) {
+        let mut units = DatagramUnits::new(datagram, self.limits);
+        for unit in &mut units {
+            let taken = unit.map_err(Stopped::from).and_then(|unit| {
+                let stream_id = unit.header().stream_id();
+                let stream = self.participant.published_now(stream_id);
+                let stream = stream.ok_or_else(|| not_registered(stream_id))?;
+                self.check(&stream, &unit)?;
+                still_registered(stream.ingest(&unit), stream_id)
+            });
+            if let Err(Stopped::Refused(code, reason)) = taken {
+                self.count_refusal(code, &reason);
+            }
+        }
+        self.counters.skipped.increment(units.skipped_units());
+    }
+
+    async fn published(&self, wire_id: StreamId) -> Result<Arc<MediaStream>, Stopped> {
+        let registered = self.participant.published_stream(wire_id);
+        tokio::time::timeout(REGISTRATION_DEADLINE, registered).await.map_err(|_| not_registered(wire_id))
+    }
+
+    fn partial(&self) -> Partial {
+        // Two of the largest units: one that arrives, one that is still being held up by loss.
+        let max = 2 * self.limits.max_video_payload as usize;
+        Partial { total: Arc::clone(&self.partial_bytes), max, mine: 0 }
+    }
+
+    /// Counts a unit, and refuses it if it does not belong on the stream.
+    fn check(&self, stream: &MediaStream, unit: &Unit) -> Result<(), Stopped> {
+        self.counters.units.increment(1);
+        self.counters.bytes.increment(unit.header().wire_len() as u64);
+        let frame_type = unit.header().frame_type();
+        if stream.takes(frame_type) {
+            return Ok(());
+        }
+        let reason = format!("{frame_type:?} unit on a stream of {:?}", stream.kind);
+        Err(Stopped::Refused(Code::PROTOCOL_VIOLATION, reason))
+    }
+
+    fn count_refusal(&self, code: Code, reason: &str) {
+        metrics::counter!("media_streams_refused_total", "code" => code.name()).increment(1);
+        tracing::debug!(participant = %self.participant.id, %code, reason, "publisher's stream refused");
+    }
+}
+
+/// Units on a baseline stream.
+struct Units {
+    decoder: UnitDecoder,
+    partial: Partial,
+}
+
+impl Units {
+    /// Type and stream id of the first unit, as soon as its header is there.
+    async fn first_header(&mut self, recv: &mut RecvStream) -> Result<(FrameType, StreamId), Stopped> {
+        loop {
+            if let Some(header) = self.decoder.peek_header()? {
+                return Ok((header.frame_type(), header.stream_id()));
+            }
+            match recv.read_chunk().await? {
+                Some(chunk) => self.decoder.push(chunk),
+                None => {
+                    self.decoder.finish()?;
+                    return Err(Stopped::ByPeer);
+                }
+            }
+        }
+    }
+
+    /// The next unit; `None` when the stream has ended. Cancel-safe.
+    async fn next(&mut self, recv: &mut RecvStream) -> Result<Option<Unit>, Stopped> {
+        loop {
+            if let Some(unit) = self.decoder.next_unit()? {
+                return Ok(Some(unit));
+            }
+            self.partial.set(self.decoder.buffered())?;
+            match recv.read_chunk().await? {
+                Some(chunk) => self.decoder.push(chunk),
+                None => {
+                    self.decoder.finish()?;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}
+
+fn not_registered(wire_id: StreamId) -> Stopped {
+    let reason = format!("stream {wire_id} is not registered by this participant");
+    Stopped::Refused(Code::STREAM_NOT_REGISTERED, reason)
+}
+
+/// A stream that has been unpublished takes no more units.
+fn still_registered(taken: bool, wire_id: StreamId) -> Result<(), Stopped> {
+    if taken { Ok(()) } else { Err(not_registered(wire_id)) }
+}

@@ -1,0 +1,36 @@
+//! The media handler: takes units in from publishers and fans them out to subscribers.
+//!
+//! ```text
+//! session.rs  one client's media session: hello, then the parts below
+//! ingress.rs  group streams, baseline streams and datagrams -> MediaStream
+//! stream.rs   MediaStream: order restored, recent units kept, subscribers woken
+//! egress.rs   one task per session: asks darktower-core what to send, and sends it
+//! router.rs   who may publish what, and who gets it: the meeting controller's commands
+//! ```
+//! The meeting controller reaches it through [`MediaControl`] only. Media that is routed keeps
+//! flowing whatever happens to the controller.
+
+mod egress;
+mod ingress;
+mod router;
+mod session;
+mod stream;
+
+use darktower_core::meeting::MediaCommand;
+use darktower_protocol::signaling::pb;
+use darktower_protocol::{MeetingId, ParticipantId, StreamId};
+
+pub use router::{MediaHandler, MediaSettings};
+
+/// What a meeting controller asks of a media handler.
+pub trait MediaControl: Send + Sync {
+    /// Where a registered participant connects to, with a fresh connection token (single use,
+    /// 60 s) that replaces an unused one.
+    fn admit(&self, participant: ParticipantId) -> pb::MediaServerInfo;
+
+    /// Changes who publishes or gets what.
+    fn execute(&self, meeting: MeetingId, command: MediaCommand);
+
+    /// A subscriber cannot decode a stream.
+    fn request_key_frame(&self, meeting: MeetingId, wire_stream_id: StreamId);
+}

@@ -1,0 +1,222 @@
+//! One client's media session: hello, then units both ways until it ends.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use darktower_protocol::message::{self, MessageError};
+use darktower_protocol::signaling::pb;
+use darktower_protocol::{Code, Features, SessionId, version};
+use futures_util::task::AtomicWaker;
+use governor::{Quota, RateLimiter};
+use pb::media_client_message::Message as FromClient;
+use pb::media_server_message::Message as ToClient;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::MediaHandler;
+use super::egress::Egress;
+use super::ingress::Ingress;
+use super::router::{Connected, Participant};
+use crate::clock::unix_micros;
+use crate::transport::{MessageReader, RecvStream, SendStream, Session};
+
+/// What this media handler offers.
+const FEATURES: &[Features] = &[Features::GROUPS, Features::AUDIO_DATAGRAMS];
+
+/// A client has this long to open the control stream and say hello.
+const HELLO_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long an error message may take to arrive before the session is closed.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+
+/// Pings and key-frame requests of 64 video subscriptions, with room.
+const CONTROL_MESSAGES_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("not zero");
+
+/// Control messages waiting to be sent. Feedback beyond that is left out: whoever needed it asks
+/// again.
+const CONTROL_QUEUE: usize = 64;
+
+/// Why a session is ended by this side.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{code}: {message}")]
+pub(super) struct Fault {
+    pub(super) code: Code,
+    pub(super) message: String,
+}
+
+impl Fault {
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    fn to_message(&self) -> pb::ErrorMessage {
+        let code = match self.code {
+            Code::UNAUTHORIZED => pb::ErrorCode::Unauthorized,
+            Code::INTERNAL => pb::ErrorCode::InternalError,
+            Code::TOO_SLOW | Code::CAPACITY_EXCEEDED => pb::ErrorCode::CapacityExceeded,
+            Code::RATE_LIMITED => pb::ErrorCode::RateLimited,
+            _ => pb::ErrorCode::InvalidRequest,
+        };
+        let details = [("close_code".to_owned(), self.code.name().to_owned())].into();
+        pb::ErrorMessage { code: code.into(), message: self.message.clone(), details }
+    }
+}
+
+impl From<MessageError> for Fault {
+    fn from(error: MessageError) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
+}
+
+impl MediaHandler {
+    /// Serves one media session until it ends.
+    pub async fn serve(self: Arc<Self>, session: Session) {
+        let deadline = Instant::now() + HELLO_DEADLINE;
+        let control = match tokio::time::timeout_at(deadline, session.accept_bi()).await {
+            Ok(Ok(control)) => control,
+            Ok(Err(_ended)) => return,
+            Err(_) => return session.close(Code::TIMED_OUT, "no control stream within 5 s"),
+        };
+        let (mut send, recv) = control;
+        send.set_priority(1000);
+        if let Err(fault) = self.serve_control(&session, &mut send, recv, deadline).await {
+            metrics::counter!("media_sessions_refused_total", "code" => fault.code.name()).increment(1);
+            tracing::info!(remote = %session.remote_address(), %fault, "media session closed");
+            let last = pb::MediaServerMessage { message: Some(ToClient::Error(fault.to_message())) };
+            let last_words = async {
+                if send.write_all(message::encode(&last)).await.is_ok() {
+                    send.finish();
+                    send.delivered().await;
+                }
+            };
+            let _too_late = tokio::time::timeout(LAST_WORDS, last_words).await;
+            session.close(fault.code, &fault.message);
+        }
+    }
+
+    async fn serve_control(
+        self: &Arc<Self>,
+        session: &Session,
+        send: &mut SendStream,
+        recv: RecvStream,
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        let mut control = MessageReader::new(recv);
+        let late = |_| Fault::new(Code::TIMED_OUT, "no MediaHello within 5 s");
+        let first = tokio::time::timeout_at(deadline, control.next::<pb::MediaClientMessage>())
+            .await
+            .map_err(late)??;
+        let Some(first) = first else { return Ok(()) };
+        let Some(FromClient::Hello(hello)) = first.message else {
+            return Err(Fault::new(Code::PROTOCOL_VIOLATION, "the first message must be MediaHello"));
+        };
+        let Some(protocol_version) = version::negotiate(hello.protocol_min, hello.protocol_max) else {
+            let message = format!(
+                "media protocol {} to {} is not supported; this server speaks 1",
+                hello.protocol_min, hello.protocol_max
+            );
+            return Err(Fault::new(Code::UNSUPPORTED_VERSION, message));
+        };
+        let participant = self.redeem(&hello.connection_token).ok_or_else(|| {
+            let message = "the connection token is unknown, expired or used; ask the meeting for a new one";
+            Fault::new(Code::UNAUTHORIZED, message)
+        })?;
+
+        let offered = FEATURES.iter().fold(Features::NONE, |all, feature| all | *feature);
+        let mut features = offered & Features::from_names(&hello.features);
+        if session.max_datagram_len().is_none() {
+            features = features & Features::GROUPS;
+        }
+        let limits = self.settings.limits;
+        let welcome = pb::MediaWelcome {
+            session_id: SessionId::generate().to_string(),
+            features: features.names(),
+            limits: Some(pb::MediaLimits {
+                max_audio_payload: limits.max_audio_payload,
+                max_video_payload: limits.max_video_payload,
+            }),
+            server_time: unix_micros(),
+            protocol_version,
+        };
+        let number = self.next_session_number();
+        let waker = Arc::new(AtomicWaker::new());
+        let connected = Connected { number, session: session.clone(), waker: Arc::clone(&waker) };
+        participant
+            .connect(connected)
+            .map_err(|_gone| Fault::new(Code::UNAUTHORIZED, "the participant has left the meeting"))?;
+        tracing::debug!(participant = %participant.id, meeting = %participant.meeting, ?features, "media session");
+        let gauge = metrics::gauge!("media_sessions");
+        gauge.increment(1.0);
+
+        let (outgoing, outgoing_rx) = mpsc::channel(CONTROL_QUEUE);
+        let (attached, attached_rx) = mpsc::channel(CONTROL_QUEUE);
+        let ingress = Ingress::new(self, session, &participant, number, features, outgoing.clone(), attached);
+        let egress = Egress::new(self, session, &participant, features, waker, attached_rx);
+        // The first message out is the welcome: nothing else is written before it.
+        let welcome = pb::MediaServerMessage { message: Some(ToClient::Welcome(welcome)) };
+        let result = tokio::select! {
+            result = write_control(send, welcome, outgoing_rx) => result,
+            result = read_control(&participant, control, outgoing) => result,
+            result = ingress.run() => result,
+            result = egress.run() => result,
+            _ended = session.closed() => Ok(()),
+        };
+        gauge.decrement(1.0);
+        participant.disconnect(number);
+        result
+    }
+}
+
+async fn write_control(
+    send: &mut SendStream,
+    first: pb::MediaServerMessage,
+    mut rest: mpsc::Receiver<pb::MediaServerMessage>,
+) -> Result<(), Fault> {
+    let mut next = Some(first);
+    while let Some(message) = next {
+        if send.write_all(message::encode(&message)).await.is_err() {
+            return Err(Fault::new(Code::PROTOCOL_VIOLATION, "the control stream must stay open"));
+        }
+        next = rest.recv().await;
+    }
+    Ok(())
+}
+
+async fn read_control(
+    participant: &Participant,
+    mut control: MessageReader,
+    outgoing: mpsc::Sender<pb::MediaServerMessage>,
+) -> Result<(), Fault> {
+    let limiter = RateLimiter::direct(Quota::per_second(CONTROL_MESSAGES_PER_SECOND));
+    while let Some(message) = control.next::<pb::MediaClientMessage>().await? {
+        if limiter.check().is_err() {
+            let message = format!("more than {CONTROL_MESSAGES_PER_SECOND} control messages per second");
+            return Err(Fault::new(Code::RATE_LIMITED, message));
+        }
+        match message.message {
+            Some(FromClient::Ping(ping)) => {
+                let pong = pb::Pong { id: ping.id, server_time: unix_micros() };
+                let message = pb::MediaServerMessage { message: Some(ToClient::Pong(pong)) };
+                // A client that does not read its pongs does not get more of them.
+                let _full = outgoing.try_send(message);
+            }
+            Some(FromClient::SubscriberFeedback(feedback)) => {
+                let malformed = |_| Fault::new(Code::MALFORMED_MESSAGE, "stream_id must be a UUID");
+                let stream_id = feedback.stream_id.parse().map_err(malformed)?;
+                let stream = participant.wanted(stream_id).filter(|_| feedback.key_frame_requested);
+                // A stream that it does not get (any more) is none of its business.
+                if let Some(stream) = stream {
+                    stream.request_key_frame();
+                }
+            }
+            Some(FromClient::Hello(_)) => {
+                return Err(Fault::new(Code::PROTOCOL_VIOLATION, "MediaHello comes once"));
+            }
+            // Of a later version.
+            None => {}
+        }
+    }
+    // The client has finished its half; the session goes on until it is closed.
+    std::future::pending().await
+}

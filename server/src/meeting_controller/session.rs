@@ -1,0 +1,467 @@
+//! One client's signaling session: join, then requests and events until it ends.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use darktower_core::meeting::{Identity, Refusal, display_name};
+use darktower_protocol::Code;
+use darktower_protocol::limits::MAX_MESSAGE;
+use darktower_protocol::message::{self, MessageError};
+use darktower_protocol::signaling::pb;
+use darktower_protocol::version::{self, PROTOCOL_VERSION};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use pb::ErrorCode;
+use pb::envelope::Message;
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::{MeetingController, Seat};
+use crate::clock::unix_micros;
+use crate::storage::Role;
+use crate::transport::{MessageReader, RecvStream, SendStream, Session};
+
+/// A client has this long to open the control stream and ask to join.
+const JOIN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Messages waiting to be written to one client. While it is full, nothing is read from the client.
+const OUTGOING_QUEUE: usize = 16;
+
+/// A client that takes nothing of a message for this long is disconnected.
+const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long an error message may take to arrive before the session is closed.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+
+/// A client that goes on sending too much for this long after it was told is disconnected.
+const RATE_LIMIT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A flood is over when no message has been refused for this long.
+const FLOOD_PAUSE: Duration = Duration::from_secs(1);
+
+/// Bytes of a join response that the roster may take.
+const ROSTER_BYTES: usize = MAX_MESSAGE - 4096;
+
+/// Told to clients when the server stops, milliseconds.
+const GO_AWAY_DEADLINE_MS: u32 = 1000;
+
+/// How a session ended.
+struct End {
+    /// What others are told.
+    reason: pb::LeaveReason,
+    code: Code,
+    message: String,
+    /// Whether the client is told in a message first.
+    tell: Option<ErrorCode>,
+}
+
+impl End {
+    fn lost() -> Self {
+        let reason = pb::LeaveReason::ConnectionLost;
+        Self { reason, code: Code::NO_ERROR, message: String::new(), tell: None }
+    }
+
+    fn fault(code: Code, tell: ErrorCode, message: impl Into<String>) -> Self {
+        let reason = pb::LeaveReason::ConnectionLost;
+        Self { reason, code, message: message.into(), tell: Some(tell) }
+    }
+}
+
+impl From<MessageError> for End {
+    fn from(error: MessageError) -> Self {
+        Self::fault(error.code(), ErrorCode::InvalidRequest, error.to_string())
+    }
+}
+
+impl MeetingController {
+    /// Serves one signaling session until it ends.
+    pub async fn serve(self: Arc<Self>, session: Session) {
+        let deadline = Instant::now() + JOIN_DEADLINE;
+        let control = match tokio::time::timeout_at(deadline, session.accept_bi()).await {
+            Ok(Ok(control)) => control,
+            Ok(Err(_ended)) => return,
+            Err(_) => return session.close(Code::TIMED_OUT, "no control stream within 5 s"),
+        };
+        let (send, recv) = control;
+        let (outgoing, queued) = mpsc::channel(OUTGOING_QUEUE);
+        let mut channel = Channel::new(recv, outgoing);
+        let mut writer = std::pin::pin!(write_out(send, queued));
+        let end = tokio::select! {
+            end = self.converse(&session, &mut channel, deadline) => end,
+            // Half a message may have been written: there is no telling the client any more.
+            end = &mut writer => return session.close(end.code, &end.message),
+        };
+        if let Some(code) = end.tell {
+            metrics::counter!("signaling_sessions_refused_total", "code" => end.code.name()).increment(1);
+            channel.tell(code, &end);
+        }
+        // With its queue closed, the writer ends the stream and waits for the client to have it all.
+        drop(channel);
+        let _too_late = tokio::time::timeout(LAST_WORDS, writer).await;
+        session.close(end.code, &end.message);
+    }
+
+    async fn converse(self: &Arc<Self>, session: &Session, channel: &mut Channel, deadline: Instant) -> End {
+        let mut seat = match self.join_session(channel, deadline).await {
+            Ok(seat) => seat,
+            Err(end) => return end,
+        };
+        let end = self.serve_joined(session, channel, &mut seat).await;
+        tracing::info!(participant = %seat.participant, code = %end.code, reason = end.message, "left");
+        seat.reason = end.reason;
+        end
+    }
+
+    async fn join_session(self: &Arc<Self>, channel: &mut Channel, deadline: Instant) -> Result<Seat, End> {
+        let first = tokio::time::timeout_at(deadline, channel.requests.next::<pb::Envelope>());
+        let late = |_| End::fault(Code::TIMED_OUT, ErrorCode::InvalidRequest, "no JoinRequest within 5 s");
+        let envelope = first.await.map_err(late)??.ok_or_else(End::lost)?;
+        channel.answering = envelope.request_id;
+        if envelope.version != PROTOCOL_VERSION {
+            let message =
+                format!("envelope version {} is not supported; this server speaks 1", envelope.version);
+            return Err(End::fault(Code::UNSUPPORTED_VERSION, ErrorCode::InvalidRequest, message));
+        }
+        let Some(Message::JoinRequest(request)) = envelope.message else {
+            let (code, message) = match envelope.message {
+                Some(Message::ResumeRequest(_)) => {
+                    (ErrorCode::Unsupported, "this server does not offer to resume")
+                }
+                _ => (ErrorCode::InvalidRequest, "the first message must be JoinRequest"),
+            };
+            return Err(End::fault(Code::PROTOCOL_VIOLATION, code, message));
+        };
+        let Some(protocol_version) = version::negotiate(request.protocol_min, request.protocol_max) else {
+            let (min, max) = (request.protocol_min, request.protocol_max);
+            let message = format!("protocol {min} to {max} is not supported; this server speaks 1");
+            return Err(End::fault(Code::UNSUPPORTED_VERSION, ErrorCode::InvalidRequest, message));
+        };
+
+        let unauthorized = |message: String| End::fault(Code::UNAUTHORIZED, ErrorCode::Unauthorized, message);
+        let claims =
+            self.tokens.verify_join(&request.join_token).map_err(|error| unauthorized(error.to_string()))?;
+        if request.meeting_id != claims.meeting_id.to_string() {
+            return Err(unauthorized("the token is for another meeting".to_owned()));
+        }
+        let meeting = self.store.meeting(claims.meeting_id).await.map_err(|error| {
+            tracing::error!(%error, "cannot look up a meeting");
+            End::fault(
+                Code::INTERNAL,
+                ErrorCode::InternalError,
+                "the server cannot look up the meeting; try again",
+            )
+        })?;
+        let Some(meeting) = meeting.filter(crate::storage::Meeting::is_active) else {
+            return Err(End::fault(Code::MEETING_ENDED, ErrorCode::NotFound, "the meeting is over"));
+        };
+
+        let wanted_name = match request.participant_name.as_str() {
+            "" => claims.name.as_str(),
+            name => name,
+        };
+        let bad_name = || {
+            let message = "participant_name must have 1 to 64 printable characters";
+            End::fault(Code::PROTOCOL_VIOLATION, ErrorCode::InvalidRequest, message)
+        };
+        let identity = Identity {
+            participant_id: claims.participant_id,
+            name: display_name(wanted_name).ok_or_else(bad_name)?,
+            role: match claims.role {
+                Role::Host => pb::Role::Host,
+                Role::Participant => pb::Role::Participant,
+            },
+            user_id: claims.user_id.unwrap_or_default(),
+        };
+        let participant = identity.participant_id;
+        let role = identity.role;
+        let capabilities = request.capabilities.unwrap_or_default();
+        let (seat, welcome) = self
+            .join(meeting.id, meeting.max_participants, &identity, &capabilities)
+            .map_err(|refusal| End::fault(Code::CAPACITY_EXCEEDED, refusal.code, refusal.message))?;
+        tracing::info!(%participant, meeting = %meeting.id, "joined");
+
+        let mut existing_participants = welcome.existing;
+        let later = existing_participants.split_off(fitting(&existing_participants));
+        let response = pb::JoinResponse {
+            participant_id: participant.to_string(),
+            existing_participants,
+            media_server: Some(welcome.media_server),
+            protocol_version,
+            role: role.into(),
+            meeting_display_name: meeting.display_name,
+            server_time: unix_micros(),
+            ..pb::JoinResponse::default()
+        };
+        channel.answer(Message::JoinResponse(response)).await?;
+        for participant in later {
+            let joined = pb::ParticipantJoined { participant: Some(participant) };
+            channel.event(Message::ParticipantJoined(joined)).await?;
+        }
+        Ok(seat)
+    }
+
+    async fn serve_joined(&self, session: &Session, channel: &mut Channel, seat: &mut Seat) -> End {
+        let mut limiter = MessageLimiter::new(self.messages_per_minute);
+        let mut told_to_go = false;
+        let outgoing = channel.outgoing.clone();
+        loop {
+            // While the client does not read, nothing more is taken from it or put in its queue.
+            let has_room = channel.has_room();
+            let step = tokio::select! {
+                // Events first: an answer must not overtake what happened before it.
+                biased;
+                Some(code) = seat.close.recv() => Err(replaced(code)),
+                _ended = session.closed() => Err(End::lost()),
+                _permit = outgoing.reserve(), if !has_room => Ok(()),
+                Some(event) = seat.events.recv(), if has_room => channel.event(event).await,
+                () = self.stopping.cancelled(), if has_room && !told_to_go => {
+                    told_to_go = true;
+                    let go_away = pb::GoAway { new_url: String::new(), deadline_ms: GO_AWAY_DEADLINE_MS };
+                    channel.event(Message::GoAway(go_away)).await
+                }
+                envelope = channel.requests.next::<pb::Envelope>(), if has_room => match envelope {
+                    Ok(Some(envelope)) => match limiter.check(Instant::now()) {
+                        Allowance::Granted => self.request(channel, seat, envelope).await,
+                        Allowance::Refused => channel.refuse_rate(&envelope).await,
+                        Allowance::Exhausted => Err(End::fault(Code::RATE_LIMITED, ErrorCode::RateLimited, TOO_MANY)),
+                    },
+                    Ok(None) => Err(End::lost()),
+                    Err(error) => Err(error.into()),
+                },
+            };
+            if let Err(end) = step {
+                return end;
+            }
+        }
+    }
+
+    async fn request(&self, channel: &mut Channel, seat: &Seat, envelope: pb::Envelope) -> Result<(), End> {
+        let participant = seat.participant;
+        channel.answering = envelope.request_id;
+        if envelope.version != PROTOCOL_VERSION {
+            let message =
+                format!("envelope version {} is not supported; this session speaks 1", envelope.version);
+            return Err(End::fault(Code::UNSUPPORTED_VERSION, ErrorCode::InvalidRequest, message));
+        }
+        let ack = || Message::Ack(pb::Ack::default());
+        let result = match envelope.message {
+            Some(Message::PublishStream(request)) => {
+                seat.with_meeting(|meeting| meeting.publish(participant, request)).map(|()| ack())
+            }
+            Some(Message::UnpublishStream(request)) => {
+                seat.with_meeting(|meeting| meeting.unpublish(participant, &request)).map(|()| ack())
+            }
+            Some(Message::SubscribeStream(request)) => seat
+                .with_meeting(|meeting| meeting.subscribe(participant, &request))
+                .map(|wire_id| Message::Ack(pb::Ack { wire_stream_id: wire_id.to_string() })),
+            Some(Message::UnsubscribeStream(request)) => {
+                seat.with_meeting(|meeting| meeting.unsubscribe(participant, &request)).map(|()| ack())
+            }
+            Some(Message::UpdateParticipant(request)) => {
+                seat.with_meeting(|meeting| meeting.update(participant, &request)).map(|()| ack())
+            }
+            Some(Message::KeyFrameRequest(request)) => self.key_frame_request(seat, &request).map(|()| ack()),
+            Some(Message::RefreshConnectionToken(_)) => {
+                let media_server = seat.refresh_media();
+                Ok(Message::ConnectionTokenRefreshed(pb::ConnectionTokenRefreshed { media_server }))
+            }
+            Some(Message::LeaveRequest(_)) => {
+                channel.answer(ack()).await?;
+                let reason = pb::LeaveReason::Voluntary;
+                return Err(End { reason, code: Code::NO_ERROR, message: "left".to_owned(), tell: None });
+            }
+            Some(Message::JoinRequest(_)) => {
+                Err(refusal(ErrorCode::Conflict, "this session has joined already"))
+            }
+            Some(_) => Err(refusal(ErrorCode::Unsupported, "this server does not offer that request")),
+            None => {
+                Err(refusal(ErrorCode::Unsupported, "the envelope holds no message that this server knows"))
+            }
+        };
+        let answer = result.unwrap_or_else(|refusal| Message::Error(refusal_message(refusal)));
+        channel.answer(answer).await
+    }
+
+    fn key_frame_request(&self, seat: &Seat, request: &pb::KeyFrameRequest) -> Result<(), Refusal> {
+        let not_subscribed = || refusal(ErrorCode::NotFound, "you are not subscribed to this stream");
+        let stream_id = request.stream_id.parse().map_err(|_| not_subscribed())?;
+        let (meeting_id, wire_id) = seat.with_meeting(|meeting| {
+            (meeting.id(), meeting.subscribed_wire_stream(seat.participant, stream_id))
+        });
+        self.media.request_key_frame(meeting_id, wire_id.ok_or_else(not_subscribed)?);
+        Ok(())
+    }
+}
+
+/// How many participants, from the first, a join response holds: it must stay under the bound of
+/// a message. The others follow as events.
+fn fitting(participants: &[pb::Participant]) -> usize {
+    let mut len = 0;
+    let fits = |participant: &&pb::Participant| {
+        len += participant.encoded_len() + 8;
+        len <= ROSTER_BYTES
+    };
+    participants.iter().take_while(fits).count()
+}
+
+fn refusal(code: ErrorCode, message: &str) -> Refusal {
+    Refusal { code, message: message.to_owned(), field: None }
+}
+
+fn refusal_message(refusal: Refusal) -> pb::ErrorMessage {
+    let details = refusal.field.map(|field| ("field".to_owned(), field.to_owned()));
+    pb::ErrorMessage {
+        code: refusal.code.into(),
+        message: refusal.message,
+        details: details.into_iter().collect(),
+    }
+}
+
+/// Another session of the same participant, or the controller, ends this one.
+fn replaced(code: Code) -> End {
+    let (reason, message) = match code {
+        Code::DUPLICATE => (pb::LeaveReason::Duplicate, "the same participant connected again"),
+        _ => (pb::LeaveReason::ConnectionLost, "the client did not read its events"),
+    };
+    End { reason, code, message: message.to_owned(), tell: Some(ErrorCode::Conflict) }
+}
+
+const TOO_MANY: &str = "too many messages; wait a minute";
+
+/// What becomes of one more message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Allowance {
+    Granted,
+    Refused,
+    /// The client has gone on for too long.
+    Exhausted,
+}
+
+/// Counts a participant's messages.
+struct MessageLimiter {
+    limiter: DefaultDirectRateLimiter,
+    /// When messages began to be refused, and when the last one was.
+    refusing: Option<(Instant, Instant)>,
+}
+
+impl MessageLimiter {
+    fn new(per_minute: NonZeroU32) -> Self {
+        Self { limiter: RateLimiter::direct(Quota::per_minute(per_minute)), refusing: None }
+    }
+
+    fn check(&mut self, now: Instant) -> Allowance {
+        if self.limiter.check().is_ok() {
+            return Allowance::Granted;
+        }
+        // In a flood some messages always pass; it is over when none has been refused for a while.
+        let goes_on = |(_, last): &(Instant, Instant)| now.saturating_duration_since(*last) < FLOOD_PAUSE;
+        let since = self.refusing.filter(goes_on).map_or(now, |(since, _)| since);
+        self.refusing = Some((since, now));
+        match now.saturating_duration_since(since) < RATE_LIMIT_PATIENCE {
+            true => Allowance::Refused,
+            false => Allowance::Exhausted,
+        }
+    }
+}
+
+/// Writes what is queued; when the queue is closed, ends the stream and waits for the client to
+/// have it all. Returns why the session cannot go on.
+async fn write_out(mut send: SendStream, mut queued: mpsc::Receiver<Bytes>) -> End {
+    send.set_priority(1000);
+    while let Some(bytes) = queued.recv().await {
+        match tokio::time::timeout(WRITE_DEADLINE, send.write_all(bytes)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_ended)) => return End::lost(),
+            Err(_) => {
+                let message = "the client did not read for 10 s";
+                return End::fault(Code::TOO_SLOW, ErrorCode::CapacityExceeded, message);
+            }
+        }
+    }
+    send.finish();
+    send.delivered().await;
+    End::lost()
+}
+
+/// The control stream: envelopes both ways.
+struct Channel {
+    requests: MessageReader,
+    /// To [`write_out`].
+    outgoing: mpsc::Sender<Bytes>,
+    /// Request id of the request that is being answered; 0 if none is.
+    answering: u64,
+    last_event: u64,
+}
+
+impl Channel {
+    fn new(recv: RecvStream, outgoing: mpsc::Sender<Bytes>) -> Self {
+        Self { requests: MessageReader::new(recv), outgoing, answering: 0, last_event: 0 }
+    }
+
+    fn has_room(&self) -> bool {
+        self.outgoing.capacity() > 0
+    }
+
+    async fn answer(&mut self, message: Message) -> Result<(), End> {
+        let request_id = std::mem::take(&mut self.answering);
+        self.queue(envelope(request_id, 0, message)).await
+    }
+
+    async fn event(&mut self, message: Message) -> Result<(), End> {
+        self.last_event += 1;
+        self.queue(envelope(0, self.last_event, message)).await
+    }
+
+    async fn refuse_rate(&mut self, request: &pb::Envelope) -> Result<(), End> {
+        self.answering = request.request_id;
+        self.answer(Message::Error(refusal_message(refusal(ErrorCode::RateLimited, TOO_MANY)))).await
+    }
+
+    async fn queue(&self, bytes: Bytes) -> Result<(), End> {
+        self.outgoing.send(bytes).await.map_err(|_writer_gone| End::lost())
+    }
+
+    /// Says why the session ends, if there is room for it.
+    fn tell(&mut self, code: ErrorCode, end: &End) {
+        let details = [("close_code".to_owned(), end.code.name().to_owned())].into();
+        let error = pb::ErrorMessage { code: code.into(), message: end.message.clone(), details };
+        let _no_room = self.outgoing.try_send(envelope(self.answering, 0, Message::Error(error)));
+    }
+}
+
+fn envelope(request_id: u64, event_sequence: u64, message: Message) -> Bytes {
+    let version = PROTOCOL_VERSION;
+    message::encode(&pb::Envelope { version, request_id, event_sequence, message: Some(message) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_roster_is_split() {
+        let participant = |n| pb::Participant { name: "x".repeat(n), ..Default::default() };
+        assert_eq!(fitting(&[]), 0);
+        assert_eq!(fitting(&vec![participant(100); 10]), 10);
+        let many = vec![participant(1000); 200];
+        let first = fitting(&many);
+        assert!(first > 50 && first < 61, "{first}");
+    }
+
+    #[test]
+    fn a_flood_is_refused_then_ends_the_session_although_some_messages_pass() {
+        let mut limiter = MessageLimiter::new(NonZeroU32::new(10).expect("not zero"));
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        (0..10).for_each(|_| assert_eq!(limiter.check(at(0)), Allowance::Granted));
+        assert_eq!(limiter.check(at(0)), Allowance::Refused);
+        // A pause makes it a new beginning.
+        assert_eq!(limiter.check(at(9_500)), Allowance::Refused);
+        for ms in (9_600..19_500).step_by(100) {
+            assert_eq!(limiter.check(at(ms)), Allowance::Refused, "{ms}");
+        }
+        assert_eq!(limiter.check(at(19_500)), Allowance::Exhausted);
+    }
+}

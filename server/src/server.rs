@@ -1,0 +1,254 @@
+//! The whole server as a value: binds every port, starts the roles in order, drains them on stop.
+
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum_server::Handle;
+use darktower_core::media::DeliveryPolicy;
+use darktower_core::meeting::MeetingLimits;
+use darktower_protocol::limits::UnitLimits;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::TokenService;
+use crate::certificate::{CertificateStore, TlsVersions, rustls_server_config};
+use crate::config::Config;
+use crate::global_controller::{self, ApiState, Urls, http};
+use crate::media_handler::{MediaControl, MediaHandler, MediaSettings};
+use crate::meeting_controller::MeetingController;
+use crate::storage::{SqliteStore, Store};
+use crate::transport::{Endpoint, Role, TransportSettings};
+use crate::{private_file, telemetry};
+
+/// How often another port is tried when the system's choice for TCP is taken on UDP.
+const PORT_TRIES: usize = 16;
+
+/// A server whose ports are bound.
+pub struct Server {
+    config: Config,
+    urls: Urls,
+    https: Vec<TcpListener>,
+    http: Vec<TcpListener>,
+    endpoints: Vec<Endpoint>,
+    certificates: Arc<CertificateStore>,
+    state: ApiState,
+    meetings: Arc<MeetingController>,
+    media: Arc<MediaHandler>,
+}
+
+/// Binds a server and runs it until `shutdown` is cancelled.
+///
+/// # Errors
+/// What kept it from starting, or ended it.
+pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let server = Server::bind(config).await?;
+    server.announce()?;
+    server.run(shutdown).await
+}
+
+impl Server {
+    /// Opens the data folder, binds every port, and assembles the roles. From here on clients can
+    /// connect; they are answered when [`run`](Self::run) begins.
+    ///
+    /// # Errors
+    /// What keeps the server from starting.
+    pub async fn bind(config: Config) -> anyhow::Result<Self> {
+        // The library gathers its first randomness for 40 ms: before the first client waits for it.
+        aws_lc_rs::rand::fill(&mut [0]).ok().context("the system has no randomness")?;
+        private_file::create_folder(&config.data_dir)?;
+        let metrics = telemetry::metrics::install()?;
+        let certificates = CertificateStore::open(&config)?;
+        let tokens = Arc::new(TokenService::open(&config.data_dir)?);
+        let database = config.data_dir.join("darktower.db");
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&database).await.context("the database")?);
+
+        let mut https = Vec::new();
+        let mut sockets = Vec::new();
+        for address in &config.listen {
+            let (tcp, udp) = bind_both(*address)?;
+            https.push(tcp);
+            sockets.push(udp);
+        }
+        let http = config
+            .http_listen
+            .iter()
+            .map(|address| bind_tcp(*address))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let urls = Urls::new(&config, &addresses(&https)?, &addresses(&http)?);
+
+        let settings = TransportSettings { allowed_origins: own_origins(&config, &urls, &http)? };
+        let endpoints = sockets
+            .into_iter()
+            .map(|socket| Endpoint::new(socket, &certificates, settings.clone()))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+
+        let limits = &config.limits;
+        let media = MediaHandler::new(MediaSettings {
+            url: urls.media(),
+            limits: UnitLimits {
+                max_audio_payload: limits.audio_payload_bytes,
+                max_video_payload: limits.video_payload_bytes,
+            },
+            policy: DeliveryPolicy::default(),
+            slow_subscriber: Duration::from_secs(limits.slow_subscriber_seconds.into()),
+        });
+        let meetings = MeetingController::new(
+            Arc::clone(&store),
+            Arc::clone(&tokens),
+            Arc::new(Arc::clone(&media)) as Arc<dyn MediaControl>,
+            MeetingLimits { max_participants: limits.max_participants as usize, ..MeetingLimits::default() },
+            NonZeroU32::new(limits.messages_per_minute)
+                .context("limits.messages_per_minute must not be 0")?,
+        );
+        let live = Arc::clone(&meetings) as Arc<dyn global_controller::LiveMeetings>;
+        let state =
+            ApiState::new(&config, urls.clone(), store, tokens, live, Arc::clone(&certificates), metrics);
+        Ok(Self { config, urls, https, http, endpoints, certificates, state, meetings, media })
+    }
+
+    /// Under which addresses clients reach this server.
+    pub fn urls(&self) -> &Urls {
+        &self.urls
+    }
+
+    /// The certificate that clients will see.
+    pub fn certificates(&self) -> &Arc<CertificateStore> {
+        &self.certificates
+    }
+
+    /// Says on standard output and, if asked for, in the ready file that the server is there.
+    ///
+    /// # Errors
+    /// If the ready file cannot be written.
+    pub fn announce(&self) -> anyhow::Result<()> {
+        let https = addresses(&self.https)?;
+        let http = addresses(&self.http)?;
+        let hash = self.certificates.hash().to_hex();
+        let list = |addresses: &[SocketAddr]| {
+            addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        };
+        println!("Dark Tower {} is ready", env!("CARGO_PKG_VERSION"));
+        println!("  open          {}", self.urls.api());
+        println!("  QUIC          {} (UDP)", list(&https));
+        println!("  API           https://{} (TCP)", list(&https));
+        if !http.is_empty() {
+            let what = if self.config.dev { "API, pages, health, metrics" } else { "health, metrics" };
+            println!("  plain HTTP    {} ({what}; loopback only)", list(&http));
+        }
+        if self.certificates.is_pinned() {
+            println!("  certificate   SHA-256 {hash}");
+        }
+        println!("  data          {}", self.config.data_dir.display());
+        if self.config.dev {
+            println!("Development mode: loopback only, API without a token.");
+        }
+        println!("Stop with Ctrl-C.");
+
+        let Some(path) = &self.config.ready_file else { return Ok(()) };
+        let ready = serde_json::json!({
+            "http_url": http.first().map(|address| format!("http://{address}")),
+            "https_url": https.first().map(|address| format!("https://{address}")),
+            "quic_addrs": https,
+            "certificate_sha256": hash,
+        });
+        // Whoever waits for the file must never see half of it.
+        let partial = path.with_extension("partial");
+        std::fs::write(&partial, ready.to_string())
+            .and_then(|()| std::fs::rename(&partial, path))
+            .with_context(|| format!("cannot write the ready file {}", path.display()))
+    }
+
+    /// Serves until `shutdown` is cancelled, then lets clients finish within the grace period.
+    ///
+    /// # Errors
+    /// If a listener fails.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let tls = Arc::new(rustls_server_config(&self.certificates, TlsVersions::V1_2AndV1_3, &http::ALPN));
+        let handle = Handle::new();
+        let mut servers = JoinSet::new();
+        for listener in self.https {
+            let router = global_controller::router(&self.state);
+            servers.spawn(http::serve_tls(listener, router, Arc::clone(&tls), handle.clone()));
+        }
+        for listener in self.http {
+            let router = match self.config.dev {
+                true => global_controller::development_router(&self.state),
+                false => global_controller::operations_router(&self.state),
+            };
+            servers.spawn(http::serve_plain(listener, router, handle.clone()));
+        }
+        let endpoints: Vec<Arc<Endpoint>> = self.endpoints.into_iter().map(Arc::new).collect();
+        let stop_accepting = CancellationToken::new();
+        for endpoint in &endpoints {
+            let (endpoint, stop) = (Arc::clone(endpoint), stop_accepting.clone());
+            let (meetings, media) = (Arc::clone(&self.meetings), Arc::clone(&self.media));
+            tokio::spawn(async move {
+                let serve = move |role, session| {
+                    let (meetings, media) = (Arc::clone(&meetings), Arc::clone(&media));
+                    async move {
+                        match role {
+                            Role::Signaling => meetings.serve(session).await,
+                            Role::Media => media.serve(session).await,
+                        }
+                    }
+                };
+                endpoint.run(stop, serve).await;
+            });
+        }
+        tokio::spawn(Arc::clone(&self.certificates).keep_fresh(shutdown.clone()));
+
+        shutdown.cancelled().await;
+        tracing::info!("stopping");
+        self.state.start_draining();
+        self.meetings.start_draining();
+        stop_accepting.cancel();
+        handle.graceful_shutdown(Some(self.config.shutdown_grace));
+        self.meetings.wait_until_empty(self.config.shutdown_grace).await;
+        for endpoint in &endpoints {
+            endpoint.shut_down(self.config.shutdown_grace).await;
+        }
+        while let Some(ended) = servers.join_next().await {
+            ended??;
+        }
+        Ok(())
+    }
+}
+
+/// Pages of this server may open WebTransport sessions; those of others may not.
+fn own_origins(config: &Config, urls: &Urls, http: &[TcpListener]) -> anyhow::Result<Vec<String>> {
+    let mut origins = vec![urls.api().to_owned()];
+    if config.dev {
+        for address in addresses(http)? {
+            origins.push(format!("http://{address}"));
+            origins.push(format!("http://localhost:{}", address.port()));
+        }
+    }
+    origins.dedup();
+    Ok(origins)
+}
+
+fn addresses(listeners: &[TcpListener]) -> anyhow::Result<Vec<SocketAddr>> {
+    Ok(listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?)
+}
+
+fn bind_tcp(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| format!("cannot listen on {address} (TCP)"))
+}
+
+/// TCP and UDP at the same port, also when the system is to choose it.
+fn bind_both(address: SocketAddr) -> anyhow::Result<(TcpListener, UdpSocket)> {
+    let mut tries = 0;
+    loop {
+        let tcp = bind_tcp(address)?;
+        match UdpSocket::bind(tcp.local_addr()?) {
+            Ok(udp) => return Ok((tcp, udp)),
+            Err(_) if address.port() == 0 && tries < PORT_TRIES => tries += 1,
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot listen on {address} (UDP)"));
+            }
+        }
+    }
+}

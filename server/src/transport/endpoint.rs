@@ -1,0 +1,218 @@
+//! The UDP port: accepts connections and sorts them by what they speak.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use darktower_protocol::Code;
+use darktower_protocol::version::{ALPN_MEDIA, ALPN_SIGNAL, ALPN_WEBTRANSPORT, PATH_MEDIA, PATH_SIGNAL};
+use quinn::VarInt;
+use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
+use tokio_util::sync::CancellationToken;
+use wtransport::endpoint::IncomingSessionFuture;
+
+use super::{Session, SessionEnded};
+use crate::certificate::{CertificateStore, TlsVersions, rustls_server_config};
+
+/// From the first packet to an established session.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Handshakes in progress from which on clients must first prove their address (Retry): it costs
+/// them a round trip, and a flood of forged addresses costs us nothing but that packet.
+const RETRY_ABOVE_OPEN_HANDSHAKES: usize = 256;
+
+/// What a session is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Requests and events of a meeting.
+    Signaling,
+    /// Media units.
+    Media,
+}
+
+/// What of the transport is configurable.
+#[derive(Debug, Clone, Default)]
+pub struct TransportSettings {
+    /// Origins of web pages that may open WebTransport sessions. Requests without an `Origin`
+    /// header do not come from a page and pass.
+    pub allowed_origins: Vec<String>,
+}
+
+/// One bound UDP port.
+#[derive(Debug)]
+pub struct Endpoint {
+    quic: quinn::Endpoint,
+    settings: Arc<TransportSettings>,
+}
+
+impl Endpoint {
+    /// Takes over a bound socket.
+    ///
+    /// # Errors
+    /// If the socket or the TLS configuration does not work for QUIC.
+    pub fn new(
+        socket: UdpSocket,
+        certificates: &Arc<CertificateStore>,
+        settings: TransportSettings,
+    ) -> anyhow::Result<Self> {
+        let alpn = [ALPN_MEDIA, ALPN_SIGNAL, ALPN_WEBTRANSPORT];
+        let tls = rustls_server_config(certificates, TlsVersions::V1_3, &alpn);
+        let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+        config.transport_config(Arc::new(transport_config()));
+        // The library's defaults are 65,536 handshakes of up to 10 MiB each.
+        config.max_incoming(1024).incoming_buffer_size(64 << 10).incoming_buffer_size_total(8 << 20);
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let quic = quinn::Endpoint::new(quinn::EndpointConfig::default(), Some(config), socket, runtime)?;
+        Ok(Self { quic, settings: Arc::new(settings) })
+    }
+
+    /// The address that was bound.
+    ///
+    /// # Errors
+    /// If the system does not say.
+    pub fn local_address(&self) -> std::io::Result<SocketAddr> {
+        self.quic.local_addr()
+    }
+
+    /// Accepts sessions until `stop`, and hands each to `serve` on a task of its own.
+    pub async fn run<F>(
+        &self,
+        stop: CancellationToken,
+        serve: impl Fn(Role, Session) -> F + Clone + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let handshakes = Arc::new(AtomicUsize::new(0));
+        loop {
+            let incoming = tokio::select! {
+                () = stop.cancelled() => break,
+                incoming = self.quic.accept() => incoming,
+            };
+            let Some(incoming) = incoming else { break };
+            let busy = handshakes.load(Ordering::Relaxed) > RETRY_ABOVE_OPEN_HANDSHAKES;
+            if busy && !incoming.remote_address_validated() && incoming.may_retry() {
+                let _not_possible = incoming.retry();
+                continue;
+            }
+            let (settings, serve) = (Arc::clone(&self.settings), serve.clone());
+            let handshakes = Arc::clone(&handshakes);
+            handshakes.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move {
+                let remote = incoming.remote_address();
+                let established =
+                    tokio::time::timeout(HANDSHAKE_DEADLINE, establish(incoming, &settings)).await;
+                handshakes.fetch_sub(1, Ordering::Relaxed);
+                match established {
+                    Ok(Ok((role, session))) => {
+                        metrics::counter!("quic_sessions_total", "role" => role.name(),
+                            "transport" => if session.is_webtransport() { "webtransport" } else { "quic" })
+                        .increment(1);
+                        serve(role, session).await;
+                    }
+                    Ok(Err(error)) => {
+                        metrics::counter!("quic_handshakes_failed_total").increment(1);
+                        tracing::debug!(%remote, %error, "no session");
+                    }
+                    Err(_) => {
+                        metrics::counter!("quic_handshakes_failed_total").increment(1);
+                        tracing::debug!(%remote, "handshake took too long");
+                    }
+                }
+            });
+        }
+    }
+
+    /// Closes what is still open and waits until the peers know, at most for `grace`.
+    pub async fn shut_down(&self, grace: Duration) {
+        self.quic.close(Code::GOING_AWAY.as_u32().into(), b"server is shutting down");
+        let _late = tokio::time::timeout(grace, self.quic.wait_idle()).await;
+    }
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Signaling => "signaling",
+            Self::Media => "media",
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum EstablishError {
+    #[error(transparent)]
+    Connection(#[from] quinn::ConnectionError),
+    #[error(transparent)]
+    Session(#[from] SessionEnded),
+    #[error("the handshake names no application protocol")]
+    NoProtocol,
+    #[error("no session at path {0:?}")]
+    UnknownPath(String),
+    #[error("pages of origin {0:?} may not open sessions")]
+    ForeignOrigin(String),
+}
+
+async fn establish(
+    incoming: quinn::Incoming,
+    settings: &TransportSettings,
+) -> Result<(Role, Session), EstablishError> {
+    let mut connecting = incoming.accept()?;
+    let data = connecting.handshake_data().await?.downcast::<HandshakeData>();
+    let protocol = data.ok().and_then(|data| data.protocol).ok_or(EstablishError::NoProtocol)?;
+    if protocol == ALPN_MEDIA {
+        return Ok((Role::Media, Session::native(connecting.await?)));
+    }
+    if protocol == ALPN_SIGNAL {
+        return Ok((Role::Signaling, Session::native(connecting.await?)));
+    }
+
+    let request =
+        IncomingSessionFuture::with_quic_connecting(connecting).await.map_err(SessionEnded::from)?;
+    if let Some(origin) = request.origin().filter(|origin| !settings.allows(origin)) {
+        let origin = origin.to_owned();
+        request.forbidden().await;
+        return Err(EstablishError::ForeignOrigin(origin));
+    }
+    let path = request.path().split('?').next().unwrap_or_default();
+    let role = match path {
+        PATH_MEDIA => Role::Media,
+        PATH_SIGNAL => Role::Signaling,
+        other => {
+            let other = other.to_owned();
+            request.not_found().await;
+            return Err(EstablishError::UnknownPath(other));
+        }
+    };
+    Ok((role, Session::web(request.accept().await.map_err(SessionEnded::from)?)))
+}
+
+impl TransportSettings {
+    fn allows(&self, origin: &str) -> bool {
+        self.allowed_origins.iter().any(|allowed| allowed == origin)
+    }
+}
+
+/// Every bound explicit; the library's defaults let one hostile connection hold 250 MB.
+fn transport_config() -> quinn::TransportConfig {
+    let mut config = quinn::TransportConfig::default();
+    config
+        // A publisher of a dozen layers with two groups each in flight.
+        .max_concurrent_uni_streams(VarInt::from_u32(64))
+        // Control, and one per published or subscribed stream in the baseline.
+        .max_concurrent_bidi_streams(VarInt::from_u32(128))
+        // One large key frame in flight per stream; 2 MiB per connection whatever it opens.
+        .stream_receive_window(VarInt::from_u32(1 << 20))
+        .receive_window(VarInt::from_u32(2 << 20))
+        // Until it is fitted to the path.
+        .send_window(super::MAX_SEND_WINDOW)
+        .datagram_receive_buffer_size(Some(128 << 10))
+        // 250 ms of audio of 100 speakers.
+        .datagram_send_buffer_size(128 << 10)
+        .max_idle_timeout(Some(VarInt::from_u32(15_000).into()))
+        .keep_alive_interval(Some(Duration::from_secs(5)))
+        // The first retransmission should not wait a third of a second.
+        .initial_rtt(Duration::from_millis(100))
+        .send_fairness(true);
+    config
+}

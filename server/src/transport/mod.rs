@@ -1,0 +1,183 @@
+//! QUIC and WebTransport: the only folder that names their libraries.
+//!
+//! A [`Session`] is either a raw QUIC connection or a WebTransport session; above this folder
+//! they are the same. Streams are quinn's in both cases, so received bytes and bytes to send are
+//! never copied on the way. Codes are mapped into the range that WebTransport reserves.
+
+mod endpoint;
+mod message_reader;
+mod stream;
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use darktower_protocol::{Code, varint};
+
+pub use endpoint::{Endpoint, Role, TransportSettings};
+pub use message_reader::MessageReader;
+pub use stream::{ReadError, RecvStream, SendStream, WriteError};
+
+/// The session is over; why is in the message.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("session ended: {0}")]
+pub struct SessionEnded(String);
+
+impl From<quinn::ConnectionError> for SessionEnded {
+    fn from(error: quinn::ConnectionError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<wtransport::error::ConnectionError> for SessionEnded {
+    fn from(error: wtransport::error::ConnectionError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// An established session with a client. Cloning gives another handle.
+#[derive(Debug, Clone)]
+pub struct Session {
+    quic: quinn::Connection,
+    web: Option<WebSession>,
+}
+
+#[derive(Debug, Clone)]
+struct WebSession {
+    connection: wtransport::Connection,
+    /// What every datagram of the session starts with: the quarter stream id.
+    datagram_prefix: Bytes,
+    /// What every unidirectional stream of the session starts with: stream type and session id.
+    uni_prefix: Bytes,
+}
+
+/// Bounds of the send buffer in bytes, for all streams of a session together.
+const MIN_SEND_WINDOW: u64 = 64 << 10;
+const MAX_SEND_WINDOW: u64 = 512 << 10;
+
+/// First bytes of a unidirectional stream of a WebTransport session (draft-ietf-webtrans-http3
+/// section 4.2).
+const WEBTRANSPORT_UNI_STREAM: u64 = 0x54;
+
+impl Session {
+    fn native(quic: quinn::Connection) -> Self {
+        Self { quic, web: None }
+    }
+
+    fn web(connection: wtransport::Connection) -> Self {
+        let session_id = connection.session_id().session_stream().into_u64();
+        let prefix = |numbers: &[u64]| {
+            let mut bytes = Vec::new();
+            numbers.iter().for_each(|number| varint::encode(*number, &mut bytes));
+            Bytes::from(bytes)
+        };
+        Self {
+            quic: connection.quic_connection().clone(),
+            web: Some(WebSession {
+                datagram_prefix: prefix(&[session_id / 4]),
+                uni_prefix: prefix(&[WEBTRANSPORT_UNI_STREAM, session_id]),
+                connection,
+            }),
+        }
+    }
+
+    /// Whether the client is a browser or speaks like one.
+    pub fn is_webtransport(&self) -> bool {
+        self.web.is_some()
+    }
+
+    /// Where the client's packets come from at the moment.
+    pub fn remote_address(&self) -> SocketAddr {
+        self.quic.remote_address()
+    }
+
+    /// The next bidirectional stream that the client opens.
+    ///
+    /// # Errors
+    /// When the session is over.
+    pub async fn accept_bi(&self) -> Result<(SendStream, RecvStream), SessionEnded> {
+        match &self.web {
+            None => {
+                let (send, recv) = self.quic.accept_bi().await?;
+                Ok((SendStream::native(send), RecvStream::native(recv)))
+            }
+            Some(web) => {
+                let (send, recv) = web.connection.accept_bi().await?;
+                Ok((SendStream::web(send), RecvStream::web(recv)))
+            }
+        }
+    }
+
+    /// The next unidirectional stream that the client opens.
+    ///
+    /// # Errors
+    /// When the session is over.
+    pub async fn accept_uni(&self) -> Result<RecvStream, SessionEnded> {
+        match &self.web {
+            None => Ok(RecvStream::native(self.quic.accept_uni().await?)),
+            Some(web) => Ok(RecvStream::web(web.connection.accept_uni().await?)),
+        }
+    }
+
+    /// A new unidirectional stream to the client. Waits while the client allows no more streams.
+    /// What it returns beside the stream has to be written first.
+    ///
+    /// # Errors
+    /// When the session is over.
+    pub async fn open_uni(&self) -> Result<(SendStream, Option<Bytes>), SessionEnded> {
+        let quic = self.quic.open_uni().await?;
+        Ok(match &self.web {
+            None => (SendStream::native(quic), None),
+            Some(web) => (SendStream::web_uni(quic), Some(web.uni_prefix.clone())),
+        })
+    }
+
+    /// The next datagram from the client.
+    ///
+    /// # Errors
+    /// When the session is over.
+    pub async fn read_datagram(&self) -> Result<Bytes, SessionEnded> {
+        match &self.web {
+            None => Ok(self.quic.read_datagram().await?),
+            Some(web) => Ok(web.connection.receive_datagram().await?.payload()),
+        }
+    }
+
+    /// What a datagram to this client starts with, before the units.
+    pub fn datagram_prefix(&self) -> &[u8] {
+        self.web.as_ref().map_or(&[], |web| &web.datagram_prefix)
+    }
+
+    /// Bytes of the largest datagram, prefix included, that the path takes now; `None` if the
+    /// client takes no datagrams.
+    pub fn max_datagram_len(&self) -> Option<usize> {
+        self.quic.max_datagram_size()
+    }
+
+    /// Bytes of datagrams that can be queued without throwing out older ones.
+    pub fn datagram_space(&self) -> usize {
+        self.quic.datagram_send_buffer_space()
+    }
+
+    /// Queues a datagram, which starts with [`datagram_prefix`](Self::datagram_prefix). One that
+    /// the path no longer takes is lost, as datagrams may be.
+    pub fn send_datagram(&self, datagram: Bytes) {
+        let _lost = self.quic.send_datagram(datagram);
+    }
+
+    /// Lets the send buffer follow the path: what lies in it can no longer be dropped by policy,
+    /// so it holds little more than what is in flight. To be called now and then.
+    pub fn fit_send_window(&self) {
+        let window = self.quic.stats().path.cwnd.saturating_mul(2);
+        self.quic.set_send_window(window.clamp(MIN_SEND_WINDOW, MAX_SEND_WINDOW));
+    }
+
+    /// Ends the session at once.
+    pub fn close(&self, code: Code, reason: &str) {
+        self.quic.close(code.as_u32().into(), reason.as_bytes());
+    }
+
+    /// Waits until the session is over, for any reason.
+    pub async fn closed(&self) -> SessionEnded {
+        self.quic.closed().await.into()
+    }
+}

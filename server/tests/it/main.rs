@@ -1,0 +1,13 @@
+//! The whole server, through its real sockets.
+//!
+//! | file | what it shows |
+//! |---|---|
+//! | `media_delivery.rs` | real clips arrive bit for bit, in every mode and over both transports; late joiners |
+//! | `meeting.rs` | join, roster, publish, subscribe, leave, replacement, shutdown |
+//! | `bad_input.rs` | hostile and broken clients get the documented code, and nobody else notices |
+//! | `support/` | a server on free ports, raw clients, clips |
+
+mod bad_input;
+mod media_delivery;
+mod meeting;
+mod support;

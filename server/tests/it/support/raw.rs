@@ -1,0 +1,202 @@
+//! Clients that speak the protocol by hand, so that they can break it.
+
+use bytes::Bytes;
+use darktower_client::Error;
+use darktower_client::signaling::{SignalEvents, SignalingClient};
+use darktower_client::transport::{Connection, RecvStream, Role, SendStream, TransportKind, connect};
+use darktower_protocol::limits::MAX_MESSAGE;
+use darktower_protocol::message::{self, MessageDecoder};
+use darktower_protocol::signaling::pb;
+use darktower_protocol::{
+    Code, Features, Flags, FrameType, HeaderFields, MeetingId, ParticipantId, StreamId, Unit,
+};
+use pb::envelope::Message;
+use pb::media_client_message::Message as ToHandler;
+
+use super::{TestServer, soon};
+
+/// A signaling session that has joined.
+pub(crate) struct RawSignaling {
+    pub(crate) client: SignalingClient,
+    pub(crate) events: SignalEvents,
+    pub(crate) participant_id: ParticipantId,
+    pub(crate) media: pb::MediaServerInfo,
+}
+
+impl RawSignaling {
+    pub(crate) async fn join(
+        server: &TestServer,
+        meeting: MeetingId,
+        name: &str,
+        kind: TransportKind,
+    ) -> Self {
+        let grant = server.grant(meeting, name).await;
+        Self::join_with_token(server, meeting, grant.join_token, kind).await.expect("joined")
+    }
+
+    pub(crate) async fn join_with_token(
+        server: &TestServer,
+        meeting: MeetingId,
+        join_token: String,
+        kind: TransportKind,
+    ) -> Result<Self, Error> {
+        let (client, events) =
+            soon("connect", SignalingClient::connect(&server.signaling_url, kind, &server.trust)).await?;
+        let request = pb::JoinRequest { meeting_id: meeting.to_string(), join_token, ..Default::default() };
+        let response = soon("join", client.join(request)).await?;
+        Ok(Self {
+            client,
+            events,
+            participant_id: response.participant_id.parse().expect("a participant id"),
+            media: response.media_server.expect("a media server"),
+        })
+    }
+
+    pub(crate) async fn publish(
+        &self,
+        stream_id: StreamId,
+        metadata: pb::StreamMetadata,
+    ) -> Result<(), Error> {
+        let stream_type = match metadata.audio {
+            Some(_) => pb::StreamType::Audio,
+            None => pb::StreamType::VideoCamera,
+        };
+        let request = pb::PublishStream {
+            stream_id: stream_id.to_string(),
+            stream_type: stream_type.into(),
+            metadata: Some(metadata),
+        };
+        self.client.command(Message::PublishStream(request)).await.map(drop)
+    }
+
+    pub(crate) async fn subscribe(&self, stream_id: StreamId) -> Result<(), Error> {
+        let request = pb::SubscribeStream { stream_id: stream_id.to_string(), options: None };
+        self.client.command(Message::SubscribeStream(request)).await.map(drop)
+    }
+}
+
+/// A media session after its hello.
+pub(crate) struct RawMedia {
+    pub(crate) connection: Connection,
+    pub(crate) send: SendStream,
+    pub(crate) control: MediaControlReader,
+}
+
+pub(crate) struct MediaControlReader {
+    recv: RecvStream,
+    decoder: MessageDecoder,
+}
+
+impl RawMedia {
+    /// Opens the control stream and says nothing yet.
+    pub(crate) async fn connect(
+        server: &TestServer,
+        media: &pb::MediaServerInfo,
+        kind: TransportKind,
+    ) -> Self {
+        let connecting = connect(&media.media_handler_url, kind, &server.trust, Role::Media);
+        let connection = soon("connect", connecting).await.expect("a media connection");
+        let (send, recv) = soon("open", connection.open_bi()).await.expect("a control stream");
+        let control = MediaControlReader { recv, decoder: MessageDecoder::new(MAX_MESSAGE) };
+        Self { connection, send, control }
+    }
+
+    pub(crate) async fn hello(&mut self, token: &str, features: Features) {
+        let hello = pb::MediaHello {
+            connection_token: token.to_owned(),
+            protocol_min: 1,
+            protocol_max: 1,
+            features: features.names(),
+        };
+        self.send(ToHandler::Hello(hello)).await;
+    }
+
+    pub(crate) async fn send(&mut self, message: ToHandler) {
+        let message = pb::MediaClientMessage { message: Some(message) };
+        self.send.write_all(&message::encode(&message)).await.expect("control stream");
+    }
+
+    /// A session that has been welcomed.
+    pub(crate) async fn open(
+        server: &TestServer,
+        media: &pb::MediaServerInfo,
+        kind: TransportKind,
+        features: Features,
+    ) -> Self {
+        let mut session = Self::connect(server, media, kind).await;
+        session.hello(&media.connection_token, features).await;
+        match session.control.next().await.and_then(|message| message.message) {
+            Some(pb::media_server_message::Message::Welcome(_)) => session,
+            other => panic!("expected a welcome, got {other:?}"),
+        }
+    }
+
+    /// The error the server sends before it closes, and the code it closes with.
+    pub(crate) async fn refusal(&mut self) -> (Option<pb::ErrorMessage>, Option<Code>) {
+        let mut told = None;
+        while let Some(message) = self.control.next().await {
+            if let Some(pb::media_server_message::Message::Error(error)) = message.message {
+                told = Some(error);
+            }
+        }
+        let code = soon("close", self.connection.closed()).await.code();
+        (told, code)
+    }
+
+    /// A unidirectional stream with these bytes, left open.
+    pub(crate) async fn uni(&self, bytes: &[u8]) -> SendStream {
+        let mut send = soon("open", self.connection.open_uni()).await.expect("a stream");
+        send.write_all(bytes).await.expect("written");
+        send
+    }
+
+    /// A bidirectional stream with these bytes, left open.
+    pub(crate) async fn bi(&self, bytes: &[u8]) -> (SendStream, RecvStream) {
+        let (mut send, recv) = soon("open", self.connection.open_bi()).await.expect("a stream");
+        send.write_all(bytes).await.expect("written");
+        (send, recv)
+    }
+}
+
+impl MediaControlReader {
+    pub(crate) async fn next(&mut self) -> Option<pb::MediaServerMessage> {
+        loop {
+            if let Some(message) = self.decoder.next_message().expect("the server's messages are well formed")
+            {
+                return Some(message);
+            }
+            match soon("control stream", self.recv.read_chunk()).await {
+                Ok(Some(chunk)) => self.decoder.push(&chunk),
+                Ok(None) | Err(_) => return None,
+            }
+        }
+    }
+}
+
+pub(crate) fn video_metadata() -> pb::StreamMetadata {
+    pb::StreamMetadata {
+        codec: "VP8".to_owned(),
+        video: Some(pb::VideoMetadata { width: 640, height: 360, framerate: 30, ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn audio_metadata() -> pb::StreamMetadata {
+    pb::StreamMetadata {
+        codec: "Opus".to_owned(),
+        audio: Some(pb::AudioMetadata { sample_rate: 48_000, channels: 1 }),
+        ..Default::default()
+    }
+}
+
+/// A whole frame in one unit.
+pub(crate) fn unit(stream_id: StreamId, frame_type: FrameType, sequence: u64, payload: usize) -> Bytes {
+    let fields = HeaderFields {
+        frame_type,
+        stream_id,
+        timestamp: 1_000_000 + sequence,
+        sequence,
+        flags: Flags::END_OF_FRAME,
+    };
+    Unit::new(&fields, vec![sequence as u8; payload].into()).into_wire()
+}

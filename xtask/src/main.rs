@@ -1,0 +1,116 @@
+//! Developer commands of Dark Tower, run as `cargo xtask COMMAND`.
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | [`process`] | child processes: waiting, interruption, never leaving one behind |
+//! | [`workspace`] | where things are in the checkout |
+//! | [`setup`] | the programs that the other commands need |
+//! | [`media`] | the clips that demo and tests publish |
+//! | [`demo`] | server and bots in one command, and their check |
+//! | [`steps`] | named, timed steps, and the closing table |
+//! | [`mod@test`] | every check, in one command |
+//! | [`lint`], [`lockfile`] | formatting, lints, documentation, dependency rules |
+//! | [`fuzz`] | coverage-guided fuzzing on the stable toolchain |
+
+mod demo;
+mod fuzz;
+mod lint;
+mod lockfile;
+mod media;
+mod process;
+mod setup;
+mod steps;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// Developer commands of Dark Tower.
+///
+/// New here? `cargo xtask demo` shows the whole system at work, `cargo xtask test` checks everything.
+#[derive(Parser)]
+#[command(
+    bin_name = "cargo xtask",
+    max_term_width = 110,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(demo::Args),
+    Test(test::Args),
+    Lint(lint::Args),
+    Bench(BenchArgs),
+    Fuzz(fuzz::Args),
+    Media(media::Args),
+    Setup(setup::Args),
+}
+
+/// Run the benchmarks (criterion, release profile).
+///
+/// Reports go to target/criterion/. For figures worth keeping, leave the machine otherwise idle and run twice: criterion
+/// compares with the previous run. `cargo xtask test` only checks that each bench runs.
+#[derive(clap::Args)]
+struct BenchArgs {
+    /// Only benchmarks whose name contains this
+    filter: Option<String>,
+    /// Options for criterion, after `--`: for example `-- --save-baseline before`
+    #[arg(last = true)]
+    criterion: Vec<String>,
+}
+
+fn bench(ws: &Workspace, args: &BenchArgs) -> anyhow::Result<()> {
+    let mut cargo = ws.cargo();
+    cargo.args(["bench", "-p", "darktower-benches", "--benches"]);
+    if args.filter.is_some() || !args.criterion.is_empty() {
+        cargo.arg("--").args(&args.filter).args(&args.criterion);
+    }
+    process::run(&mut cargo)
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    process::watch_signals()?;
+    let ws = Workspace::find()?;
+    match &cli.command {
+        Command::Demo(args) => demo::run(&ws, args),
+        Command::Test(args) => test::run(&ws, args),
+        Command::Lint(args) => lint::run(&ws, args),
+        Command::Bench(args) => bench(&ws, args),
+        Command::Fuzz(args) => fuzz::run(&ws, args),
+        Command::Media(args) => media::run(&ws, args),
+        Command::Setup(args) => setup::run(args),
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<process::Interrupted>() => {
+            eprintln!("xtask: interrupted");
+            ExitCode::from(130)
+        }
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}
