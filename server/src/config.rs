@@ -17,6 +17,8 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use serde::{Deserialize, Serialize};
 
+use crate::transport::socket::MAX_SHARDS;
+
 /// The file that is read when it exists in the working directory and `--config` names no other.
 pub const DEFAULT_FILE: &str = "darktower.toml";
 
@@ -56,6 +58,8 @@ pub struct Config {
     pub api: Option<ApiClient>,
     /// Bounds on what one client or meeting may use.
     pub limits: Limits,
+    /// How media is carried.
+    pub media: Media,
     /// What is logged and how.
     pub log: LogSettings,
     /// File written when every port is bound, for whoever started the server.
@@ -131,6 +135,39 @@ impl Default for Limits {
     }
 }
 
+/// How media is carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Media {
+    /// Threads that carry media, each with its own UDP socket per address. Default 0: one per core that this process
+    /// may use. Fewer leave cores to others; more than cores cost context switches.
+    pub shards: u32,
+    /// Milliseconds that audio of all but the first speaker of a subscriber may wait to leave in one packet with other
+    /// media. Default 4. At 0 every audio unit leaves alone, which costs up to four times the CPU; 20 is cheapest and
+    /// adds that much delay.
+    pub audio_wait_milliseconds: u32,
+    /// Percent of its core that a shard may be busy before it refuses new media sessions, so that those who are there
+    /// keep their quality. Default 95; 100 never refuses.
+    pub max_load_percent: u32,
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self { shards: 0, audio_wait_milliseconds: 4, max_load_percent: 95 }
+    }
+}
+
+impl Media {
+    /// Number of shards, at least 1.
+    #[must_use]
+    pub fn shard_count(&self) -> usize {
+        match self.shards as usize {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MAX_SHARDS),
+            shards => shards,
+        }
+    }
+}
+
 /// What is logged and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -186,6 +223,7 @@ struct Settings {
     /// The machine client for `POST /api/v1/auth/token`. Both or none; needed outside development mode.
     api: ApiSettings,
     limits: Limits,
+    media: Media,
     log: LogSettings,
     /// A file that is written when every port is bound. Default none.
     ready_file: Option<PathBuf>,
@@ -230,6 +268,7 @@ impl Settings {
             tls: TlsSettings::default(),
             api: ApiSettings::default(),
             limits: Limits::default(),
+            media: Media::default(),
             log: LogSettings::default(),
             ready_file: None,
             shutdown_grace_seconds: 5,
@@ -275,6 +314,9 @@ pub struct Flags {
     /// Private key of the certificate, PEM
     #[arg(long, value_name = "FILE")]
     pub tls_private_key: Option<PathBuf>,
+    /// Threads that carry media [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub shards: Option<u32>,
     /// Shape of log lines [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -315,6 +357,9 @@ impl Flags {
             if let Some(text) = text {
                 set(key, Value::from(text.as_str()));
             }
+        }
+        if let Some(shards) = self.shards {
+            set("media.shards", Value::from(shards));
         }
         if let Some(format) = self.log_format {
             set("log.format", Value::serialize(format).map_err(value_error)?);
@@ -456,6 +501,8 @@ impl Config {
             data_dir: data_dir.to_owned(),
             listen: free_port.clone(),
             http_listen: free_port,
+            // Tests share the machine: no newcomer is refused because it is busy.
+            media: Media { max_load_percent: 100, ..Media::default() },
             ..Settings::defaults(true)
         };
         Self::check(settings).expect("these settings are complete and loopback only")
@@ -488,7 +535,7 @@ impl Config {
     }
 
     fn check(settings: Settings) -> Result<Self, ConfigError> {
-        let Settings { dev, listen, http_listen, limits, .. } = settings;
+        let Settings { dev, listen, http_listen, limits, media, .. } = settings;
 
         let Some(first) = listen.first().copied() else { return Err(ConfigError::NothingToListenOn) };
         if dev && let Some(address) = listen.iter().find(|address| !address.ip().is_loopback()) {
@@ -539,6 +586,9 @@ impl Config {
         range("limits.video_payload_bytes", limits.video_payload_bytes.into(), 1, 64 * 1024 * 1024)?;
         range("limits.messages_per_minute", limits.messages_per_minute.into(), 1, 1_000_000)?;
         range("limits.slow_subscriber_seconds", limits.slow_subscriber_seconds.into(), 1, 3600)?;
+        range("media.shards", media.shards.into(), 0, MAX_SHARDS as u64)?;
+        range("media.audio_wait_milliseconds", media.audio_wait_milliseconds.into(), 0, 100)?;
+        range("media.max_load_percent", media.max_load_percent.into(), 1, 100)?;
         range("shutdown_grace_seconds", settings.shutdown_grace_seconds, 0, 3600)?;
 
         Ok(Self {
@@ -552,6 +602,7 @@ impl Config {
             tls,
             api,
             limits,
+            media,
             log: settings.log,
             ready_file: settings.ready_file,
             shutdown_grace: Duration::from_secs(settings.shutdown_grace_seconds),
@@ -799,7 +850,7 @@ mod tests {
     fn variables_of_other_programs_are_passed_over() {
         let env = ENV_OF_OTHERS.map(|name| (name, "theirs"));
         assert!(load("", &env, &dev()).is_ok());
-        for similar in ["DARKTOWER_SERVERS", "DARKTOWER_API__TOKEN", "DARKTOWER_MEDIA", "DARKTOWER_TOKEN"] {
+        for similar in ["DARKTOWER_SERVERS", "DARKTOWER_API__TOKEN", "DARKTOWER_MEDIAS", "DARKTOWER_TOKEN"] {
             let message = refusal("", &[(similar, "ours")], &dev());
             assert!(message.contains(&format!("unknown setting {similar}")), "{message}");
         }
@@ -862,6 +913,7 @@ mod tests {
             ("public_url = \"https://u:p@a\"", &dev(), &["user name"]),
             ("public_quic_url = \"http://a\"", &dev(), &["https://"]),
             ("limits.max_participants = 0", &dev(), &["limits.max_participants = 0", "1..="]),
+            ("media.shards = 65", &dev(), &["media.shards = 65", "64"]),
             ("region = \"\"", &dev(), &["region"]),
         ];
         for (toml, flags, parts) in table {

@@ -12,6 +12,7 @@ pub mod media_handler;
 pub mod meeting_controller;
 pub mod private_file;
 pub mod server;
+mod shards;
 pub mod storage;
 pub mod telemetry;
 pub mod transport;

@@ -25,6 +25,12 @@ pub enum PrivateFileError {
         /// The file.
         path: PathBuf,
     },
+    /// The content is not what this server writes.
+    #[error("{} does not hold a key; restore it, or delete it to get a new one", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 /// Makes `folder` with mode 0700 unless it exists.
@@ -57,6 +63,28 @@ pub fn read(path: &Path) -> Result<Option<String>, PrivateFileError> {
     let mut content = String::new();
     file.read_to_string(&mut content).map_err(failed)?;
     Ok(Some(content))
+}
+
+/// The 32 random bytes in the file, which is made if there is none.
+///
+/// # Errors
+/// [`PrivateFileError`]; what is not 64 hexadecimal digits is refused as damaged.
+pub fn read_or_create_key(path: &Path) -> Result<[u8; 32], PrivateFileError> {
+    let mut key = [0; 32];
+    if let Some(content) = read(path)? {
+        let digits = content.trim();
+        for (byte, at) in key.iter_mut().zip((0..).step_by(2)) {
+            let pair = digits.get(at..at + 2).filter(|_| digits.len() == 64);
+            let parsed = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok());
+            *byte = parsed.ok_or_else(|| PrivateFileError::Damaged { path: path.to_owned() })?;
+        }
+        return Ok(key);
+    }
+    let no_randomness = |_| PrivateFileError::Io { path: path.to_owned(), source: io::Error::other("no randomness") };
+    aws_lc_rs::rand::fill(&mut key).map_err(no_randomness)?;
+    let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    write(path, &digits)?;
+    Ok(key)
 }
 
 /// Writes the file with mode 0600, on disk before this returns. A reader sees the old content or the new, never a part.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum_server::Handle;
-use darktower_core::media::DeliveryPolicy;
+use darktower_core::media::fanout::FanoutSettings;
 use darktower_core::meeting::MeetingLimits;
 use darktower_protocol::limits::UnitLimits;
 use tokio::task::JoinSet;
@@ -20,7 +20,9 @@ use crate::global_controller::{self, ApiState, Urls, http};
 use crate::media_handler::{MediaControl, MediaHandler, MediaSettings};
 use crate::meeting_controller::MeetingController;
 use crate::storage::{SqliteStore, Store};
-use crate::transport::{Endpoint, Role, TransportSettings};
+use crate::shards::ShardThread;
+use crate::transport::socket::{self, bind_group};
+use crate::transport::{Endpoint, EndpointFactory, Role, Session, TransportSettings};
 use crate::{private_file, telemetry};
 
 /// How often another port is tried when the system's choice for TCP is taken on UDP.
@@ -32,7 +34,9 @@ pub struct Server {
     urls: Urls,
     https: Vec<TcpListener>,
     http: Vec<TcpListener>,
-    endpoints: Vec<Endpoint>,
+    /// The shards, each with its socket at every address.
+    shards: Vec<(ShardThread, Vec<UdpSocket>)>,
+    quic: EndpointFactory,
     certificates: Arc<CertificateStore>,
     state: ApiState,
     meetings: Arc<MeetingController>,
@@ -65,12 +69,21 @@ impl Server {
         let database = config.data_dir.join("darktower.db");
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&database).await.context("the database")?);
 
+        let fanout = FanoutSettings {
+            slow_subscriber: Duration::from_secs(config.limits.slow_subscriber_seconds.into()),
+            audio_company: Duration::from_millis(config.media.audio_wait_milliseconds.into()),
+            ..FanoutSettings::default()
+        };
+        let mut shards = (0..config.media.shard_count())
+            .map(|index| Ok((ShardThread::start(index, fanout).context("cannot start a thread")?, Vec::new())))
+            .collect::<anyhow::Result<Vec<_>>>()?;
         let mut https = Vec::new();
-        let mut sockets = Vec::new();
         for address in &config.listen {
-            let (tcp, udp) = bind_both(*address)?;
+            let (tcp, group) = bind_both(*address, shards.len())?;
             https.push(tcp);
-            sockets.push(udp);
+            for (udp, (_, sockets)) in group.into_iter().zip(&mut shards) {
+                sockets.push(udp);
+            }
         }
         let http = config
             .http_listen
@@ -80,10 +93,8 @@ impl Server {
         let urls = Urls::new(&config, &addresses(&https)?, &addresses(&http)?);
 
         let settings = TransportSettings { allowed_origins: own_origins(&config, &urls, &http)? };
-        let endpoints = sockets
-            .into_iter()
-            .map(|socket| Endpoint::new(socket, &certificates, settings.clone()))
-            .collect::<anyhow::Result<Vec<_>>>()?;
+        let reset_key = private_file::read_or_create_key(&config.data_dir.join("quic-reset.key"))?;
+        let quic = EndpointFactory::new(&certificates, settings, &reset_key, shards.len())?;
 
         let limits = &config.limits;
         let media = MediaHandler::new(MediaSettings {
@@ -92,8 +103,7 @@ impl Server {
                 max_audio_payload: limits.audio_payload_bytes,
                 max_video_payload: limits.video_payload_bytes,
             },
-            policy: DeliveryPolicy::default(),
-            slow_subscriber: Duration::from_secs(limits.slow_subscriber_seconds.into()),
+            max_load: f64::from(config.media.max_load_percent) / 100.0,
         });
         let meetings = MeetingController::new(
             Arc::clone(&store),
@@ -106,7 +116,7 @@ impl Server {
         let live = Arc::clone(&meetings) as Arc<dyn global_controller::LiveMeetings>;
         let state =
             ApiState::new(&config, urls.clone(), store, tokens, live, Arc::clone(&certificates), metrics);
-        Ok(Self { config, urls, https, http, endpoints, certificates, state, meetings, media })
+        Ok(Self { config, urls, https, http, shards, quic, certificates, state, meetings, media })
     }
 
     /// Under which addresses clients reach this server.
@@ -180,23 +190,17 @@ impl Server {
             };
             servers.spawn(http::serve_plain(listener, router, handle.clone()));
         }
-        let endpoints: Vec<Arc<Endpoint>> = self.endpoints.into_iter().map(Arc::new).collect();
         let stop_accepting = CancellationToken::new();
-        for endpoint in &endpoints {
-            let (endpoint, stop) = (Arc::clone(endpoint), stop_accepting.clone());
-            let (meetings, media) = (Arc::clone(&self.meetings), Arc::clone(&self.media));
-            tokio::spawn(async move {
-                let serve = move |role, session| {
-                    let (meetings, media) = (Arc::clone(&meetings), Arc::clone(&media));
-                    async move {
-                        match role {
-                            Role::Signaling => meetings.serve(session).await,
-                            Role::Media => media.serve(session).await,
-                        }
-                    }
-                };
-                endpoint.run(stop, serve).await;
-            });
+        let mut endpoints = Vec::new();
+        let mut shards = Vec::new();
+        for (thread, sockets) in self.shards {
+            for socket in sockets {
+                let (meetings, media) = (Arc::clone(&self.meetings), Arc::clone(&self.media));
+                let endpoint = open_endpoint(&self.quic, &thread, socket)?;
+                serve_endpoint(&endpoint, &thread, meetings, media, stop_accepting.clone());
+                endpoints.push(endpoint);
+            }
+            shards.push(thread);
         }
         tokio::spawn(Arc::clone(&self.certificates).keep_fresh(shutdown.clone()));
 
@@ -210,11 +214,52 @@ impl Server {
         for endpoint in &endpoints {
             endpoint.shut_down(self.config.shutdown_grace).await;
         }
+        drop(shards);
         while let Some(ended) = servers.join_next().await {
             ended??;
         }
         Ok(())
     }
+}
+
+fn open_endpoint(
+    quic: &EndpointFactory,
+    thread: &ShardThread,
+    socket: UdpSocket,
+) -> anyhow::Result<Arc<Endpoint>> {
+    let granted = socket::enlarge_buffers(&socket)?;
+    if let Some(advice) = socket::buffer_advice(granted)
+        && thread.shard.index() == 0
+    {
+        tracing::warn!("{advice}");
+    }
+    let _on_the_shard = thread.runtime.enter();
+    Ok(Arc::new(quic.open(socket, thread.shard.index())?))
+}
+
+/// Accepts sessions on the shard. Media stays there; signaling is served by the runtime that calls this, so that
+/// requests do not delay media.
+fn serve_endpoint(
+    endpoint: &Arc<Endpoint>,
+    thread: &ShardThread,
+    meetings: Arc<MeetingController>,
+    media: Arc<MediaHandler>,
+    stop: CancellationToken,
+) {
+    let control = tokio::runtime::Handle::current();
+    let shard = Arc::clone(&thread.shard);
+    let serve = move |role, session: Session| {
+        let (meetings, media) = (Arc::clone(&meetings), Arc::clone(&media));
+        let (control, shard) = (control.clone(), Arc::clone(&shard));
+        async move {
+            match role {
+                Role::Signaling => drop(control.spawn(meetings.serve(session))),
+                Role::Media => media.serve(session, shard).await,
+            }
+        }
+    };
+    let endpoint = Arc::clone(endpoint);
+    thread.runtime.spawn(async move { endpoint.run(stop, serve).await });
 }
 
 /// Pages of this server may open WebTransport sessions; those of others may not.
@@ -238,12 +283,12 @@ fn bind_tcp(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).with_context(|| format!("cannot listen on {address} (TCP)"))
 }
 
-/// TCP and UDP at the same port, also when the system is to choose it.
-fn bind_both(address: SocketAddr) -> anyhow::Result<(TcpListener, UdpSocket)> {
+/// TCP and UDP (a socket for each shard) at the same port, also when the system is to choose it.
+fn bind_both(address: SocketAddr, shards: usize) -> anyhow::Result<(TcpListener, Vec<UdpSocket>)> {
     let mut tries = 0;
     loop {
         let tcp = bind_tcp(address)?;
-        match UdpSocket::bind(tcp.local_addr()?) {
+        match bind_group(tcp.local_addr()?, shards) {
             Ok(udp) => return Ok((tcp, udp)),
             Err(_) if address.port() == 0 && tries < PORT_TRIES => tries += 1,
             Err(error) => {

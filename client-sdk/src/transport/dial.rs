@@ -1,17 +1,16 @@
 //! From a URL to a connection.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::QuicClientConfig;
 use reqwest::Url;
 use tokio::task::JoinSet;
-use wtransport::config::{DnsLookupFuture, DnsResolver};
 
-use super::connection::{Connection, Endpoint, Raw};
+use super::connection::{Connection, close_error};
 use super::tls::{self, Trust};
+use super::web::WebSession;
 use super::{Role, TransportKind};
 use crate::error::Error;
 
@@ -48,7 +47,7 @@ async fn race_addresses(
         QuicClientConfig::try_from(tls::quic_config(trust, kind, role)?)
             .map_err(|error| Error::transport("the TLS configuration does not fit QUIC", error))?,
     );
-    let (host, addresses) = resolve(url).await?;
+    let (url, host, addresses) = resolve(url).await?;
     let mut attempts = JoinSet::new();
     let mut addresses = addresses.into_iter();
     let mut last_error = Error::Invalid(format!("{host:?} has no address"));
@@ -56,7 +55,7 @@ async fn race_addresses(
         if let Some(address) = addresses.next() {
             let mut config = quinn::ClientConfig::new(Arc::clone(&tls) as _);
             config.transport_config(Arc::new(transport_config()));
-            attempts.spawn(connect_to(address, host.clone(), url.to_owned(), kind, config));
+            attempts.spawn(connect_to(address, host.clone(), url.clone(), kind, config));
         }
         let next = tokio::time::sleep(NEXT_ADDRESS_AFTER);
         tokio::select! {
@@ -71,7 +70,7 @@ async fn race_addresses(
     }
 }
 
-async fn resolve(url: &str) -> Result<(String, Vec<SocketAddr>), Error> {
+async fn resolve(url: &str) -> Result<(Url, String, Vec<SocketAddr>), Error> {
     let invalid = |why: &str| Error::Invalid(format!("{url:?} is not a session URL: {why}"));
     let parsed = Url::parse(url).map_err(|error| invalid(&error.to_string()))?;
     if parsed.scheme() != "https" {
@@ -81,20 +80,20 @@ async fn resolve(url: &str) -> Result<(String, Vec<SocketAddr>), Error> {
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let port = parsed.port_or_known_default().unwrap_or(443);
     if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok((host, vec![SocketAddr::new(address, port)]));
+        return Ok((parsed, host, vec![SocketAddr::new(address, port)]));
     }
     let addresses = tokio::net::lookup_host((host.as_str(), port))
         .await
         .map_err(|error| Error::transport(format!("cannot resolve {host:?}"), error))?
         .take(MAX_ADDRESSES)
         .collect();
-    Ok((host, addresses))
+    Ok((parsed, host, addresses))
 }
 
 async fn connect_to(
     address: SocketAddr,
     host: String,
-    url: String,
+    url: Url,
     kind: TransportKind,
     config: quinn::ClientConfig,
 ) -> Result<Connection, Error> {
@@ -104,37 +103,23 @@ async fn connect_to(
     };
     let no_socket = |error| Error::transport("cannot open a UDP socket", error);
     let failed = || format!("cannot connect to {address}");
+    let endpoint = quinn::Endpoint::client(bind).map_err(no_socket)?;
+    let connecting =
+        endpoint.connect_with(config, address, &host).map_err(|error| Error::transport(failed(), error))?;
+    let quic = connecting.await.map_err(|error| match error {
+        quinn::ConnectionError::ApplicationClosed(_) => close_error(&error),
+        error => Error::transport(failed(), error),
+    })?;
     match kind {
-        TransportKind::Native => {
-            let endpoint = quinn::Endpoint::client(bind).map_err(no_socket)?;
-            let connecting = endpoint
-                .connect_with(config, address, &host)
-                .map_err(|error| Error::transport(failed(), error))?;
-            let connection = connecting.await.map_err(|error| match error {
-                quinn::ConnectionError::ApplicationClosed(_) => super::connection::close_error(&error),
-                error => Error::transport(failed(), error),
-            })?;
-            Ok(Connection::new(Raw::Native(connection), Endpoint::Native(endpoint)))
-        }
+        TransportKind::Native => Ok(Connection::native(quic, endpoint)),
         TransportKind::WebTransport => {
-            let mut config =
-                wtransport::ClientConfig::builder().with_bind_address(bind).build_with_quic_config(config);
-            config.set_dns_resolver(Resolved(address));
-            let endpoint = Arc::new(wtransport::Endpoint::client(config).map_err(no_socket)?);
-            let session = endpoint.connect(url).await.map_err(|error| Error::transport(failed(), error))?;
-            Ok(Connection::new(Raw::WebTransport(Arc::new(session)), Endpoint::WebTransport(endpoint)))
+            let session = WebSession::connect(quic.clone(), url).await;
+            let session = session.map_err(|error| match quic.close_reason() {
+                Some(closed @ quinn::ConnectionError::ApplicationClosed(_)) => close_error(&closed),
+                _ => Error::transport(failed(), error),
+            })?;
+            Ok(Connection::web(quic, session, endpoint))
         }
-    }
-}
-
-/// Resolves every name to the address that was chosen for this attempt.
-#[derive(Debug)]
-struct Resolved(SocketAddr);
-
-impl DnsResolver for Resolved {
-    fn resolve(&self, _host: &str) -> Pin<Box<dyn DnsLookupFuture>> {
-        let address = self.0;
-        Box::pin(async move { Ok(Some(address)) })
     }
 }
 

@@ -14,28 +14,28 @@ use crate::error::Error;
 /// received packet (or a few), so this is not a buffer size.
 const MAX_CHUNK: usize = 64 * 1024;
 
-#[derive(Debug)]
-enum RawSend {
-    Native(quinn::SendStream),
-    WebTransport(wtransport::SendStream),
-}
-
-#[derive(Debug)]
-enum RawRecv {
-    Native(quinn::RecvStream),
-    WebTransport(wtransport::RecvStream),
-}
-
 /// The sending half of a QUIC stream. Dropped without [`reset`](Self::reset) it is finished.
 #[derive(Debug)]
-pub struct SendStream(RawSend);
+pub struct SendStream {
+    quic: quinn::SendStream,
+    kind: TransportKind,
+}
 
 /// The receiving half of a QUIC stream. Dropped without [`stop`](Self::stop) it is stopped with
 /// [`Code::NO_ERROR`].
 #[derive(Debug)]
-pub struct RecvStream(RawRecv);
+pub struct RecvStream {
+    quic: quinn::RecvStream,
+    kind: TransportKind,
+}
 
 impl SendStream {
+    /// Of a connection of this kind; on WebTransport after the session's stream header, which is
+    /// to be written before.
+    pub fn new(quic: quinn::SendStream, kind: TransportKind) -> Self {
+        Self { quic, kind }
+    }
+
     /// Writes all of `bytes`. Waits for flow control.
     ///
     /// Not cancel-safe: dropped early, it may have written a part.
@@ -43,7 +43,7 @@ impl SendStream {
     /// # Errors
     /// [`Error::StreamEnded`] if the peer stopped the stream, [`Error::Closed`] with the connection.
     pub async fn write_all(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.raw_mut().write_all(bytes).await.map_err(|error| self.write_error(error))
+        self.quic.write_all(bytes).await.map_err(|error| self.write_error(error))
     }
 
     /// Writes all chunks in order without copying them into a buffer first. The slice's contents
@@ -54,27 +54,27 @@ impl SendStream {
     /// # Errors
     /// As [`write_all`](Self::write_all).
     pub async fn write_chunks(&mut self, chunks: &mut [Bytes]) -> Result<(), Error> {
-        self.raw_mut().write_all_chunks(chunks).await.map_err(|error| self.write_error(error))
+        self.quic.write_all_chunks(chunks).await.map_err(|error| self.write_error(error))
     }
 
     /// Ends the stream after what was written. Does not wait; see [`delivered`](Self::delivered).
     /// No effect on a stream that has ended.
     pub fn finish(&mut self) {
         // The only error is that the stream has ended already.
-        let _ = self.raw_mut().finish();
+        let _ = self.quic.finish();
     }
 
     /// Gives the stream up: what was written may not arrive. No effect on a stream that has ended.
     pub fn reset(&mut self, code: Code) {
-        let code = self.wire_code(code);
+        let code = to_wire(self.kind, code);
         // The only error is that the stream has ended already.
-        let _ = self.raw_mut().reset(code);
+        let _ = self.quic.reset(code);
     }
 
     /// Streams of higher priority are sent first; 0 by default.
     pub fn set_priority(&self, priority: i32) {
         // Fails only for streams that have ended, where it does not matter.
-        let _ = self.raw().set_priority(priority);
+        let _ = self.quic.set_priority(priority);
     }
 
     /// A future, independent of the borrow, that ends when the peer has acknowledged everything
@@ -83,8 +83,8 @@ impl SendStream {
     /// # Errors
     /// [`Error::StreamEnded`] if the peer stopped the stream, [`Error::Closed`] with the connection.
     pub fn delivered(&self) -> impl Future<Output = Result<(), Error>> + Send + 'static + use<> {
-        let stopped = self.raw().stopped();
-        let kind = self.kind();
+        let stopped = self.quic.stopped();
+        let kind = self.kind;
         async move {
             match stopped.await {
                 Ok(None) => Ok(()),
@@ -97,39 +97,22 @@ impl SendStream {
 
     /// The number of the QUIC stream.
     pub fn id(&self) -> u64 {
-        self.raw().id().into()
+        self.quic.id().into()
     }
 
     /// quinn's stream. On WebTransport the session's stream header has been written already.
     pub fn raw(&self) -> &quinn::SendStream {
-        match &self.0 {
-            RawSend::Native(stream) => stream,
-            RawSend::WebTransport(stream) => stream.quic_stream(),
-        }
+        &self.quic
     }
 
     /// quinn's stream, for what this type does not offer.
     pub fn raw_mut(&mut self) -> &mut quinn::SendStream {
-        match &mut self.0 {
-            RawSend::Native(stream) => stream,
-            RawSend::WebTransport(stream) => stream.quic_stream_mut(),
-        }
-    }
-
-    fn kind(&self) -> TransportKind {
-        match &self.0 {
-            RawSend::Native(_) => TransportKind::Native,
-            RawSend::WebTransport(_) => TransportKind::WebTransport,
-        }
-    }
-
-    fn wire_code(&self, code: Code) -> VarInt {
-        to_wire(self.kind(), code)
+        &mut self.quic
     }
 
     fn write_error(&self, error: quinn::WriteError) -> Error {
         match error {
-            quinn::WriteError::Stopped(code) => Error::StreamEnded(from_wire(self.kind(), code)),
+            quinn::WriteError::Stopped(code) => Error::StreamEnded(from_wire(self.kind, code)),
             quinn::WriteError::ConnectionLost(error) => close_error(&error),
             error => Error::transport("cannot write to the stream", error),
         }
@@ -137,6 +120,12 @@ impl SendStream {
 }
 
 impl RecvStream {
+    /// Of a connection of this kind; on WebTransport after the session's stream header, which is
+    /// to be read before.
+    pub fn new(quic: quinn::RecvStream, kind: TransportKind) -> Self {
+        Self { quic, kind }
+    }
+
     /// The next bytes of the stream, as a slice of the received packet; `None` at its end.
     ///
     /// Cancel-safe.
@@ -144,9 +133,9 @@ impl RecvStream {
     /// # Errors
     /// [`Error::StreamEnded`] if the peer reset the stream, [`Error::Closed`] with the connection.
     pub async fn read_chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        match self.raw_mut().read_chunk(MAX_CHUNK, true).await {
+        match self.quic.read_chunk(MAX_CHUNK, true).await {
             Ok(chunk) => Ok(chunk.map(|chunk| chunk.bytes)),
-            Err(quinn::ReadError::Reset(code)) => Err(Error::StreamEnded(from_wire(self.kind(), code))),
+            Err(quinn::ReadError::Reset(code)) => Err(Error::StreamEnded(from_wire(self.kind, code))),
             Err(quinn::ReadError::ConnectionLost(error)) => Err(close_error(&error)),
             Err(error) => Err(Error::transport("cannot read from the stream", error)),
         }
@@ -154,56 +143,19 @@ impl RecvStream {
 
     /// Asks the peer to stop sending. No effect on a stream that has ended.
     pub fn stop(&mut self, code: Code) {
-        let code = to_wire(self.kind(), code);
+        let code = to_wire(self.kind, code);
         // The only error is that the stream has ended already.
-        let _ = self.raw_mut().stop(code);
+        let _ = self.quic.stop(code);
     }
 
     /// The number of the QUIC stream.
     pub fn id(&self) -> u64 {
-        match &self.0 {
-            RawRecv::Native(stream) => stream.id().into(),
-            RawRecv::WebTransport(stream) => stream.id().into_u64(),
-        }
+        self.quic.id().into()
     }
 
     /// quinn's stream. On WebTransport the session's stream header has been read already.
     pub fn raw_mut(&mut self) -> &mut quinn::RecvStream {
-        match &mut self.0 {
-            RawRecv::Native(stream) => stream,
-            RawRecv::WebTransport(stream) => stream.quic_stream_mut(),
-        }
-    }
-
-    fn kind(&self) -> TransportKind {
-        match &self.0 {
-            RawRecv::Native(_) => TransportKind::Native,
-            RawRecv::WebTransport(_) => TransportKind::WebTransport,
-        }
-    }
-}
-
-impl From<quinn::SendStream> for SendStream {
-    fn from(stream: quinn::SendStream) -> Self {
-        Self(RawSend::Native(stream))
-    }
-}
-
-impl From<quinn::RecvStream> for RecvStream {
-    fn from(stream: quinn::RecvStream) -> Self {
-        Self(RawRecv::Native(stream))
-    }
-}
-
-impl From<wtransport::SendStream> for SendStream {
-    fn from(stream: wtransport::SendStream) -> Self {
-        Self(RawSend::WebTransport(stream))
-    }
-}
-
-impl From<wtransport::RecvStream> for RecvStream {
-    fn from(stream: wtransport::RecvStream) -> Self {
-        Self(RawRecv::WebTransport(stream))
+        &mut self.quic
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use darktower_client::api::JoinGrant;
-use darktower_client::transport::{RecvStream, SendStream, Trust};
+use darktower_client::transport::{RecvStream, SendStream, TransportKind, Trust};
 use darktower_client::{Code, Features, FrameType, MeetingId, ParticipantId, StreamId};
 use darktower_protocol::UnitDecoder;
 use darktower_protocol::group::GroupDecoder;
@@ -20,64 +20,98 @@ use pb::media_server_message::Message as ServerMessage;
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use wtransport::endpoint::IncomingSessionFuture;
+use web_transport_proto::{ConnectRequest, ConnectResponse, Settings};
 
 /// A payload limit that makes tests split frames.
 pub(crate) const MAX_VIDEO_PAYLOAD: u32 = 1000;
 
-/// Everything a session is.
+/// What a WebTransport session puts before its streams and datagrams. Its id is that of the
+/// client's first stream: 0.
+const UNI_PREFIX: &[u8] = &[0x40, 0x54, 0];
+const BI_PREFIX: &[u8] = &[0x40, 0x41, 0];
+const DATAGRAM_PREFIX: &[u8] = &[0];
+
+/// The server's side of a session, native or WebTransport.
 #[derive(Clone)]
-pub(crate) enum Session {
-    Native(quinn::Connection),
-    WebTransport(Arc<wtransport::Connection>),
+pub(crate) struct Session {
+    quic: quinn::Connection,
+    /// Streams of HTTP/3 that stay open as long as the session.
+    http3: Option<Arc<(quinn::SendStream, quinn::RecvStream, quinn::SendStream, quinn::RecvStream)>>,
 }
 
 impl Session {
-    pub(crate) async fn accept_bi(&self) -> Option<(SendStream, RecvStream)> {
-        match self {
-            Self::Native(connection) => {
-                connection.accept_bi().await.ok().map(|(send, recv)| (send.into(), recv.into()))
-            }
-            Self::WebTransport(session) => {
-                session.accept_bi().await.ok().map(|(send, recv)| (send.into(), recv.into()))
-            }
+    async fn webtransport(quic: quinn::Connection) -> Option<(Self, ConnectRequest)> {
+        let mut control = quic.open_uni().await.ok()?;
+        let mut settings = Settings::default();
+        settings.enable_webtransport(1);
+        settings.write(&mut control).await.ok()?;
+        let mut peer_control = quic.accept_uni().await.ok()?;
+        assert_ne!(Settings::read(&mut peer_control).await.ok()?.supports_webtransport(), 0);
+        let (mut send, mut recv) = quic.accept_bi().await.ok()?;
+        let request = ConnectRequest::read(&mut recv).await.ok()?;
+        ConnectResponse::OK.write(&mut send).await.ok()?;
+        Some((Self { quic, http3: Some(Arc::new((control, peer_control, send, recv))) }, request))
+    }
+
+    fn kind(&self) -> TransportKind {
+        if self.http3.is_some() { TransportKind::WebTransport } else { TransportKind::Native }
+    }
+
+    async fn after_prefix(&self, mut recv: quinn::RecvStream, prefix: &[u8]) -> RecvStream {
+        if self.http3.is_some() {
+            let mut got = [0; 3];
+            recv.read_exact(&mut got).await.unwrap();
+            assert_eq!(got, prefix);
         }
+        RecvStream::new(recv, self.kind())
+    }
+
+    pub(crate) async fn accept_bi(&self) -> Option<(SendStream, RecvStream)> {
+        let (send, recv) = self.quic.accept_bi().await.ok()?;
+        Some((SendStream::new(send, self.kind()), self.after_prefix(recv, BI_PREFIX).await))
     }
 
     pub(crate) async fn accept_uni(&self) -> Option<RecvStream> {
-        match self {
-            Self::Native(connection) => connection.accept_uni().await.ok().map(RecvStream::from),
-            Self::WebTransport(session) => session.accept_uni().await.ok().map(RecvStream::from),
+        let recv = self.quic.accept_uni().await.ok()?;
+        Some(self.after_prefix(recv, UNI_PREFIX).await)
+    }
+
+    pub(crate) async fn open_bi(&self) -> Option<(SendStream, RecvStream)> {
+        let (mut send, recv) = self.quic.open_bi().await.ok()?;
+        if self.http3.is_some() {
+            send.write_all(BI_PREFIX).await.ok()?;
         }
+        Some((SendStream::new(send, self.kind()), RecvStream::new(recv, self.kind())))
     }
 
     pub(crate) async fn open_uni(&self) -> Option<SendStream> {
-        match self {
-            Self::Native(connection) => connection.open_uni().await.ok().map(SendStream::from),
-            Self::WebTransport(session) => session.open_uni().await.ok()?.await.ok().map(SendStream::from),
+        let mut send = self.quic.open_uni().await.ok()?;
+        if self.http3.is_some() {
+            send.write_all(UNI_PREFIX).await.ok()?;
         }
+        Some(SendStream::new(send, self.kind()))
     }
 
     pub(crate) async fn read_datagram(&self) -> Option<Bytes> {
-        match self {
-            Self::Native(connection) => connection.read_datagram().await.ok(),
-            Self::WebTransport(session) => session.receive_datagram().await.ok().map(|d| d.payload()),
+        let datagram = self.quic.read_datagram().await.ok()?;
+        match self.kind() {
+            TransportKind::Native => Some(datagram),
+            TransportKind::WebTransport => Some(datagram.slice_ref(datagram.strip_prefix(DATAGRAM_PREFIX)?)),
         }
     }
 
-    pub(crate) fn send_datagram(&self, datagram: Bytes) {
-        match self {
-            Self::Native(connection) => connection.send_datagram(datagram).unwrap(),
-            Self::WebTransport(session) => session.send_datagram(datagram).unwrap(),
-        }
+    pub(crate) fn send_datagram(&self, datagram: &[u8]) {
+        let prefix = if self.http3.is_some() { DATAGRAM_PREFIX } else { &[] };
+        self.quic.send_datagram([prefix, datagram].concat().into()).unwrap();
     }
 
     pub(crate) fn close(&self, code: Code, reason: &str) {
-        let connection = match self {
-            Self::Native(connection) => connection,
-            Self::WebTransport(session) => session.quic_connection(),
-        };
-        connection.close(quinn::VarInt::from_u32(code.as_u32()), reason.as_bytes());
+        self.quic.close(quinn::VarInt::from_u32(code.as_u32()), reason.as_bytes());
+    }
+
+    /// The connection below the session.
+    pub(crate) fn quic(&self) -> &quinn::Connection {
+        &self.quic
     }
 }
 
@@ -116,12 +150,11 @@ impl Listener {
         let data = connecting.handshake_data().await.ok()?.downcast::<HandshakeData>().ok()?;
         match data.protocol.as_deref()? {
             ALPN_WEBTRANSPORT => {
-                let request = IncomingSessionFuture::with_quic_connecting(connecting).await.ok()?;
-                let is_signaling = request.path() == PATH_SIGNAL;
-                let session = request.accept().await.ok()?;
-                Some((Session::WebTransport(Arc::new(session)), is_signaling))
+                let (session, request) = Session::webtransport(connecting.await.ok()?).await?;
+                let is_signaling = request.url.path() == PATH_SIGNAL;
+                Some((session, is_signaling))
             }
-            alpn => Some((Session::Native(connecting.await.ok()?), alpn == ALPN_SIGNAL)),
+            alpn => Some((Session { quic: connecting.await.ok()?, http3: None }, alpn == ALPN_SIGNAL)),
         }
     }
 }
@@ -332,7 +365,7 @@ fn spawn_media(session: &Session, state: &Arc<State>, features: Features) {
         shared.subscribed.cancelled().await;
         while let Some(datagram) = datagrams.read_datagram().await {
             assert!(features.contains(Features::AUDIO_DATAGRAMS));
-            datagrams.send_datagram(datagram);
+            datagrams.send_datagram(&datagram);
         }
     });
     let (bi, shared) = (session.clone(), Arc::clone(state));

@@ -37,6 +37,11 @@ async fn bytes_go_both_ways() {
         assert_eq!(recv.read_chunk().await.unwrap().unwrap(), "to client");
         assert_eq!(recv.read_chunk().await.unwrap(), None);
 
+        let (mut server_send, _server_recv) = server.open_bi().await.unwrap();
+        server_send.write_all(b"unasked").await.unwrap();
+        let (_send, mut recv) = client.accept_bi().await.unwrap();
+        assert_eq!(recv.read_chunk().await.unwrap().unwrap(), "unasked");
+
         let mut uni = client.open_uni().await.unwrap();
         uni.write_all(b"one way").await.unwrap();
         assert_eq!(server.accept_uni().await.unwrap().read_chunk().await.unwrap().unwrap(), "one way");
@@ -78,11 +83,55 @@ async fn datagrams_up_to_their_limit() {
         let largest = Bytes::from(vec![7; max]);
         client.send_datagram(largest.clone()).await.unwrap();
         assert_eq!(server.read_datagram().await.unwrap(), largest);
-        server.send_datagram(Bytes::from_static(b"back"));
+        server.send_datagram(b"back");
         assert_eq!(client.read_datagram().await.unwrap(), "back");
         // The path's limit can have grown meanwhile; a datagram never fits 64 KiB.
         let too_large = client.send_datagram(Bytes::from(vec![7; 65_536])).await;
         assert!(matches!(too_large, Err(Error::Invalid(_))), "{too_large:?}");
+    }
+}
+
+#[tokio::test]
+async fn webtransport_streams_without_a_header_delay_no_others() {
+    let (client, server, _listener) = connected(TransportKind::WebTransport).await;
+    // Whole, the header is [0x40, 0x54, 0] or [0x40, 0x41, 0].
+    let mut silent = Vec::new();
+    for part in [&[0x40][..], &[0x40, 0x54]] {
+        let mut send = server.quic().open_uni().await.unwrap();
+        send.write_all(part).await.unwrap();
+        silent.push(send);
+    }
+    let (mut silent_bi, _recv) = server.quic().open_bi().await.unwrap();
+    silent_bi.write_all(&[0x40]).await.unwrap();
+    // What is not of the session is left out.
+    let mut foreign = server.quic().open_uni().await.unwrap();
+    foreign.write_all(&[0x40, 0x54, 4]).await.unwrap();
+    server.quic().send_datagram(Bytes::from_static(b"\x01foreign")).unwrap();
+    server.send_datagram(b"ours");
+    for _ in 0..10 {
+        let mut uni = server.open_uni().await.unwrap();
+        uni.write_all(b"uni").await.unwrap();
+        assert_eq!(client.accept_uni().await.unwrap().read_chunk().await.unwrap().unwrap(), "uni");
+        let (mut bi, _recv) = server.open_bi().await.unwrap();
+        bi.write_all(b"bi").await.unwrap();
+        assert_eq!(client.accept_bi().await.unwrap().1.read_chunk().await.unwrap().unwrap(), "bi");
+    }
+    assert_eq!(client.read_datagram().await.unwrap(), "ours");
+    // Late is not lost, even if somebody stopped waiting in between.
+    let accept = tokio::time::timeout(std::time::Duration::from_millis(20), client.accept_uni()).await;
+    assert!(accept.is_err());
+    silent[0].write_all(&[0x54, 0]).await.unwrap();
+    silent[0].write_all(b"late").await.unwrap();
+    assert_eq!(client.accept_uni().await.unwrap().read_chunk().await.unwrap().unwrap(), "late");
+}
+
+#[tokio::test]
+async fn connections_end_with_their_last_handle() {
+    for kind in KINDS {
+        let (client, server, _listener) = connected(kind).await;
+        drop(client);
+        let closed = tokio::time::timeout(std::time::Duration::from_secs(5), server.quic().closed()).await;
+        assert!(closed.is_ok(), "{kind:?}");
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use super::MediaHandler;
 use super::router::Participant;
 use super::session::Fault;
+use super::shard::SubscriberHandle;
 use super::stream::{FeedbackPath, MediaStream};
 use crate::transport::{ReadError, RecvStream, SendStream, Session};
 
@@ -26,15 +27,11 @@ const HEADER_DEADLINE: Duration = Duration::from_secs(2);
 /// How long units may come before their stream is registered: signaling and media race.
 const REGISTRATION_DEADLINE: Duration = Duration::from_secs(1);
 
+/// How long a publisher is not read when a shard cannot keep up.
+const OVERRUN_PAUSE: Duration = Duration::from_millis(5);
+
 /// Feedback waiting on the return half of a baseline stream.
 const FEEDBACK_QUEUE: usize = 8;
-
-/// A subscriber's bidirectional stream that asks for a wire stream (baseline).
-#[derive(Debug)]
-pub(super) struct Attached {
-    pub(super) wire_id: StreamId,
-    pub(super) send: SendStream,
-}
 
 #[derive(Clone)]
 struct Counters {
@@ -52,7 +49,7 @@ pub(super) struct Ingress {
     number: u64,
     features: Features,
     control: mpsc::Sender<pb::MediaServerMessage>,
-    attached: mpsc::Sender<Attached>,
+    subscriber: SubscriberHandle,
     /// Bytes of units that are not whole yet, on all QUIC streams of the session.
     partial_bytes: Arc<AtomicUsize>,
     counters: Counters,
@@ -118,7 +115,7 @@ impl Ingress {
         number: u64,
         features: Features,
         control: mpsc::Sender<pb::MediaServerMessage>,
-        attached: mpsc::Sender<Attached>,
+        subscriber: SubscriberHandle,
     ) -> Self {
         Self {
             limits: handler.settings.limits,
@@ -127,7 +124,7 @@ impl Ingress {
             number,
             features,
             control,
-            attached,
+            subscriber,
             partial_bytes: Arc::default(),
             counters: Counters {
                 units: metrics::counter!("media_units_received_total"),
@@ -184,7 +181,8 @@ impl Ingress {
         };
         let result = match first {
             Ok((FrameType::Attach, wire_id)) => {
-                let _session_over = self.attached.send(Attached { wire_id, send }).await;
+                // A subscriber's stream that asks for a wire stream (baseline).
+                self.subscriber.attach(wire_id, send);
                 return;
             }
             Ok((_, stream_id)) => self.take_baseline(stream_id, &mut send, &mut recv, units).await,
@@ -236,6 +234,7 @@ impl Ingress {
                 still_registered(taken, stream.id)?;
             }
             partial.set(decoder.buffered())?;
+            hold_back(&stream).await;
             match recv.read_chunk().await? {
                 Some(chunk) => decoder.push(chunk)?,
                 None => {
@@ -273,6 +272,7 @@ impl Ingress {
             }
             self.check(&stream, &unit)?;
             still_registered(stream.ingest(&unit), stream_id)?;
+            hold_back(&stream).await;
         }
         self.counters.skipped.increment(units.decoder.skipped_units());
         send.finish();
@@ -324,6 +324,13 @@ impl Ingress {
     fn count_refusal(&self, code: Code, reason: &str) {
         metrics::counter!("media_streams_refused_total", "code" => code.name()).increment(1);
         tracing::debug!(participant = %self.participant.id, %code, reason, "publisher's stream refused");
+    }
+}
+
+/// While a shard is overrun its publishers are not read: QUIC's flow control makes them wait.
+async fn hold_back(stream: &MediaStream) {
+    while stream.is_overrun() {
+        tokio::time::sleep(OVERRUN_PAUSE).await;
     }
 }
 

@@ -3,17 +3,21 @@
 //! ```text
 //! session.rs  one client's media session: hello, then the parts below
 //! ingress.rs  group streams, baseline streams and datagrams -> MediaStream
-//! stream.rs   MediaStream: order restored, recent units kept, subscribers woken
-//! egress.rs   one task per session: asks darktower-core what to send, and sends it
+//! stream.rs   MediaStream: order restored, recent units kept, given to the shards with subscribers
+//! shard.rs    a thread with its own sockets, and the pump that sends what its connections get
+//! link.rs     a session as the fan-out of darktower-core uses it
 //! router.rs   who may publish what, and who gets it: the meeting controller's commands
+//! metrics.rs  what pumps tell Prometheus
 //! ```
 //! The meeting controller reaches it through [`MediaControl`] only. Media that is routed keeps
 //! flowing whatever happens to the controller.
 
-mod egress;
 mod ingress;
+mod link;
+mod metrics;
 mod router;
 mod session;
+mod shard;
 mod stream;
 
 use darktower_core::meeting::MediaCommand;
@@ -21,6 +25,7 @@ use darktower_protocol::signaling::pb;
 use darktower_protocol::{MeetingId, ParticipantId, StreamId};
 
 pub use router::{MediaHandler, MediaSettings};
+pub use shard::Shard;
 
 /// What a meeting controller asks of a media handler.
 pub trait MediaControl: Send + Sync {

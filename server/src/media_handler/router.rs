@@ -5,17 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use darktower_core::media::{DeliveryPolicy, MediaKind};
+use darktower_core::media::MediaKind;
 use darktower_core::meeting::MediaCommand;
 use darktower_protocol::limits::UnitLimits;
 use darktower_protocol::signaling::{StreamDescription, pb};
 use darktower_protocol::{Code, MeetingId, ParticipantId, StreamId};
 use dashmap::DashMap;
-use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::MediaControl;
+use super::shard::SubscriberHandle;
 use super::stream::MediaStream;
 use crate::transport::Session;
 
@@ -32,11 +32,8 @@ pub struct MediaSettings {
     pub url: String,
     /// Payload bounds of units from publishers.
     pub limits: UnitLimits,
-    /// When media is left out for a subscriber that is behind.
-    pub policy: DeliveryPolicy,
-    /// A subscriber that takes nothing for this long, although there is something for it, is
-    /// disconnected.
-    pub slow_subscriber: Duration,
+    /// Share of its core, 0 to 1, beyond which a shard refuses new sessions.
+    pub max_load: f64,
 }
 
 /// The media handler of this process.
@@ -66,8 +63,6 @@ struct Routing {
     published: BTreeMap<StreamId, Arc<MediaStream>>,
     /// What it gets, by wire stream id.
     wanted: BTreeMap<StreamId, Arc<MediaStream>>,
-    /// Rises with every change of `wanted`.
-    version: u64,
     session: Option<Connected>,
     /// The connection token that waits to be used, and until when it may be.
     token: Option<(String, Instant)>,
@@ -84,7 +79,7 @@ pub(super) struct Gone;
 pub(super) struct Connected {
     pub(super) number: u64,
     pub(super) session: Session,
-    pub(super) waker: Arc<AtomicWaker>,
+    pub(super) subscriber: SubscriberHandle,
 }
 
 impl MediaHandler {
@@ -154,14 +149,16 @@ impl MediaHandler {
         let Some((_, participant)) = self.participants.remove(&id) else { return };
         let mut routing = participant.lock();
         let streams = std::mem::take(&mut routing.published);
-        routing.wanted.clear();
-        routing.version += 1;
+        let wanted = std::mem::take(&mut routing.wanted);
         routing.gone = true;
         if let Some((token, _)) = routing.token.take() {
             self.tokens.remove(&token);
         }
         let session = routing.session.take();
         drop(routing);
+        if let Some(connected) = &session {
+            wanted.values().for_each(|stream| stream.unsubscribe(&connected.subscriber));
+        }
         let (handler, meeting) = (Arc::clone(self), participant.meeting);
         tokio::spawn(async move {
             handler.drain(meeting, streams.into_values().collect()).await;
@@ -256,12 +253,6 @@ impl Participant {
         self.lock().published.get(&wire_id).cloned()
     }
 
-    /// What it gets, if that has changed since `version`, with the new version.
-    pub(super) fn wanted_since(&self, version: u64) -> Option<(u64, Vec<Arc<MediaStream>>)> {
-        let routing = self.lock();
-        (routing.version != version).then(|| (routing.version, routing.wanted.values().cloned().collect()))
-    }
-
     /// It has been sent the end of a stream.
     pub(super) fn forget(&self, stream: &Arc<MediaStream>) {
         let mut routing = self.lock();
@@ -278,6 +269,9 @@ impl Participant {
         let mut routing = self.lock();
         if routing.gone {
             return Err(Gone);
+        }
+        for stream in routing.wanted.values() {
+            stream.subscribe(&connected.subscriber);
         }
         if let Some(older) = routing.session.replace(connected) {
             older.session.close(Code::DUPLICATE, "the same participant opened another media session");
@@ -306,14 +300,22 @@ impl Participant {
 
     fn set_wanted(&self, stream: &Arc<MediaStream>, wanted: bool) {
         let mut routing = self.lock();
-        if wanted {
-            routing.wanted.insert(stream.id, Arc::clone(stream));
-        } else {
-            routing.wanted.remove(&stream.id);
-        }
-        routing.version += 1;
-        if let Some(connected) = &routing.session {
-            connected.waker.wake();
+        let before = match wanted {
+            true => routing.wanted.insert(stream.id, Arc::clone(stream)),
+            false => routing.wanted.remove(&stream.id),
+        };
+        let Some(connected) = &routing.session else { return };
+        match (before, wanted) {
+            (Some(before), true) if Arc::ptr_eq(&before, stream) => {}
+            (before, wanted) => {
+                // An older stream of the same id goes unless it is being sent to its end.
+                if let Some(before) = before {
+                    before.unsubscribe(&connected.subscriber);
+                }
+                if wanted {
+                    stream.subscribe(&connected.subscriber);
+                }
+            }
         }
     }
 
@@ -330,8 +332,7 @@ mod tests {
         MediaHandler::new(MediaSettings {
             url: "https://127.0.0.1:4433/v1/media".to_owned(),
             limits: UnitLimits::default(),
-            policy: DeliveryPolicy::default(),
-            slow_subscriber: Duration::from_secs(30),
+            max_load: 1.0,
         })
     }
 

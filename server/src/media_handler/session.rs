@@ -7,7 +7,6 @@ use std::time::Duration;
 use darktower_protocol::message::{self, MessageError};
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{Code, Features, SessionId, version};
-use futures_util::task::AtomicWaker;
 use governor::{Quota, RateLimiter};
 use pb::media_client_message::Message as FromClient;
 use pb::media_server_message::Message as ToClient;
@@ -15,9 +14,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::MediaHandler;
-use super::egress::Egress;
 use super::ingress::Ingress;
 use super::router::{Connected, Participant};
+use super::shard::Shard;
 use crate::clock::unix_micros;
 use crate::transport::{MessageReader, RecvStream, SendStream, Session};
 
@@ -70,8 +69,8 @@ impl From<MessageError> for Fault {
 }
 
 impl MediaHandler {
-    /// Serves one media session until it ends.
-    pub async fn serve(self: Arc<Self>, session: Session) {
+    /// Serves one media session until it ends, on the shard whose socket it came through.
+    pub async fn serve(self: Arc<Self>, session: Session, shard: Arc<Shard>) {
         let deadline = Instant::now() + HELLO_DEADLINE;
         let control = match tokio::time::timeout_at(deadline, session.accept_bi()).await {
             Ok(Ok(control)) => control,
@@ -80,7 +79,7 @@ impl MediaHandler {
         };
         let (mut send, recv) = control;
         send.set_priority(1000);
-        if let Err(fault) = self.serve_control(&session, &mut send, recv, deadline).await {
+        if let Err(fault) = self.serve_control(&session, &shard, &mut send, recv, deadline).await {
             metrics::counter!("media_sessions_refused_total", "code" => fault.code.name()).increment(1);
             tracing::info!(remote = %session.remote_address(), %fault, "media session closed");
             let last = pb::MediaServerMessage { message: Some(ToClient::Error(fault.to_message())) };
@@ -98,6 +97,7 @@ impl MediaHandler {
     async fn serve_control(
         self: &Arc<Self>,
         session: &Session,
+        shard: &Arc<Shard>,
         send: &mut SendStream,
         recv: RecvStream,
         deadline: Instant,
@@ -123,6 +123,11 @@ impl MediaHandler {
             Fault::new(Code::UNAUTHORIZED, message)
         })?;
 
+        if shard.load() > self.settings.max_load {
+            let message = "this server is at its limit and keeps its quality for those who are there; try again later";
+            return Err(Fault::new(Code::CAPACITY_EXCEEDED, message));
+        }
+
         let offered = FEATURES.iter().fold(Features::NONE, |all, feature| all | *feature);
         let mut features = offered & Features::from_names(&hello.features);
         if session.max_datagram_len().is_none() {
@@ -140,8 +145,9 @@ impl MediaHandler {
             protocol_version,
         };
         let number = self.next_session_number();
-        let waker = Arc::new(AtomicWaker::new());
-        let connected = Connected { number, session: session.clone(), waker: Arc::clone(&waker) };
+        // The pump forgets it when this function is left.
+        let (subscriber, faults) = shard.add_subscriber(Arc::clone(&participant), session, features);
+        let connected = Connected { number, session: session.clone(), subscriber: subscriber.handle() };
         participant
             .connect(connected)
             .map_err(|_gone| Fault::new(Code::UNAUTHORIZED, "the participant has left the meeting"))?;
@@ -150,16 +156,15 @@ impl MediaHandler {
         gauge.increment(1.0);
 
         let (outgoing, outgoing_rx) = mpsc::channel(CONTROL_QUEUE);
-        let (attached, attached_rx) = mpsc::channel(CONTROL_QUEUE);
-        let ingress = Ingress::new(self, session, &participant, number, features, outgoing.clone(), attached);
-        let egress = Egress::new(self, session, &participant, features, waker, attached_rx);
+        let handle = subscriber.handle();
+        let ingress = Ingress::new(self, session, &participant, number, features, outgoing.clone(), handle);
         // The first message out is the welcome: nothing else is written before it.
         let welcome = pb::MediaServerMessage { message: Some(ToClient::Welcome(welcome)) };
         let result = tokio::select! {
             result = write_control(send, welcome, outgoing_rx) => result,
             result = read_control(&participant, control, outgoing) => result,
             result = ingress.run() => result,
-            result = egress.run() => result,
+            Ok(fault) = faults => Err(fault),
             _ended = session.closed() => Ok(()),
         };
         gauge.decrement(1.0);

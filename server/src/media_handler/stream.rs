@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use darktower_core::media::{
-    Delivery, DeliveryPolicy, KeyFrameLimiter, MediaKind, RingLimits, Step, StreamRing,
-};
+use darktower_core::media::fanout::StreamSlot;
+use darktower_core::media::{KeyFrameLimiter, MediaKind, RingLimits, StreamRing};
 use darktower_protocol::group::GroupPreamble;
 use darktower_protocol::sequencer::{Sequencer, SequencerLimits};
 use darktower_protocol::signaling::pb::{self, PublisherFeedback};
 use darktower_protocol::{FrameType, ParticipantId, StreamId, Unit};
-use futures_util::task::AtomicWaker;
 use tokio::sync::mpsc;
+
+use super::shard::{Shard, SubscriberHandle};
 
 /// After a stream is no longer registered, what is on its way may still come for this long.
 const DRAIN_QUIET: Duration = Duration::from_millis(100);
@@ -25,7 +25,8 @@ const MAX_HELD_BYTES: usize = 1 << 20;
 /// Names a QUIC stream of any session: session number and stream id.
 pub(super) type SourceKey = (u64, u64);
 
-/// A stream as the handler knows it, shared by its publisher and its subscribers.
+/// A stream as the handler knows it. On the way of a unit only the publisher's side locks it; subscribers read rings
+/// of their shards.
 #[derive(Debug)]
 pub(super) struct MediaStream {
     pub(super) id: StreamId,
@@ -41,10 +42,18 @@ struct State {
     sequencer: Sequencer<SourceKey>,
     open_sources: usize,
     last_ingest: Instant,
-    subscribers: Vec<Arc<AtomicWaker>>,
+    /// Shards with subscribers.
+    targets: Vec<Target>,
     destinations: BTreeSet<ParticipantId>,
     key_frames: KeyFrameLimiter,
     publisher: Option<FeedbackPath>,
+}
+
+#[derive(Debug)]
+struct Target {
+    shard: Arc<Shard>,
+    slot: StreamSlot,
+    subscriptions: usize,
 }
 
 /// An open group stream of a publisher; ends when dropped, however its task ends.
@@ -61,7 +70,7 @@ impl Source {
             return false;
         }
         state.sequencer.push(&self.key, unit, Instant::now());
-        self.stream.release(state);
+        self.stream.pass_on(state);
         true
     }
 }
@@ -71,7 +80,7 @@ impl Drop for Source {
         let mut state = self.stream.lock();
         state.open_sources -= 1;
         state.sequencer.close(&self.key);
-        self.stream.release(state);
+        self.stream.pass_on(state);
     }
 }
 
@@ -112,7 +121,7 @@ impl MediaStream {
                 }),
                 open_sources: 0,
                 last_ingest: Instant::now(),
-                subscribers: Vec::new(),
+                targets: Vec::new(),
                 destinations: BTreeSet::new(),
                 key_frames: KeyFrameLimiter::default(),
                 publisher: None,
@@ -151,7 +160,6 @@ impl MediaStream {
             return false;
         }
         state.push(unit, Instant::now());
-        state.wake_subscribers();
         true
     }
 
@@ -172,49 +180,49 @@ impl MediaStream {
         self.lock().destinations.clone()
     }
 
-    /// A new subscriber, woken through `waker`.
-    pub(super) fn subscribe(&self, policy: DeliveryPolicy, waker: &Arc<AtomicWaker>) -> Delivery {
-        self.lock().subscribers.push(Arc::clone(waker));
-        self.delivery(policy)
-    }
-
-    /// A delivery that begins now.
-    pub(super) fn delivery(&self, policy: DeliveryPolicy) -> Delivery {
-        Delivery::new(self.kind, policy, &self.lock().ring, Instant::now())
-    }
-
-    /// The subscriber with this waker is gone.
-    pub(super) fn unsubscribe(&self, waker: &Arc<AtomicWaker>) {
+    /// A subscriber begins to get the stream.
+    pub(super) fn subscribe(self: &Arc<Self>, subscriber: &SubscriberHandle) {
         let mut state = self.lock();
-        if let Some(position) = state.subscribers.iter().position(|other| Arc::ptr_eq(other, waker)) {
-            state.subscribers.swap_remove(position);
+        let shard = subscriber.shard();
+        let found = state.targets.iter_mut().find(|target| Arc::ptr_eq(&target.shard, shard));
+        let slot = if let Some(target) = found {
+            target.subscriptions += 1;
+            target.slot
+        } else {
+            // Under the lock: what comes next goes to the shard after this.
+            let slot = shard.add_stream(Arc::clone(self), state.ring.clone());
+            state.targets.push(Target { shard: Arc::clone(shard), slot, subscriptions: 1 });
+            slot
+        };
+        subscriber.subscribe(slot);
+    }
+
+    /// A subscriber does not want the stream any more.
+    pub(super) fn unsubscribe(&self, subscriber: &SubscriberHandle) {
+        let state = self.lock();
+        let target = state.targets.iter().find(|target| Arc::ptr_eq(&target.shard, subscriber.shard()));
+        if let Some(target) = target {
+            subscriber.unsubscribe(target.slot);
         }
     }
 
-    /// The next step of a subscriber; key-frame requests are carried out here.
-    pub(super) fn step(self: &Arc<Self>, delivery: &mut Delivery, now: Instant) -> Step {
+    /// A subscription in the shard is over.
+    pub(super) fn release(&self, shard: &Arc<Shard>) {
         let mut state = self.lock();
-        loop {
-            match delivery.step(&state.ring, now) {
-                Step::RequestKeyFrame => self.request_key_frame_locked(&mut state),
-                step => return step,
-            }
+        let Some(position) = state.targets.iter().position(|target| Arc::ptr_eq(&target.shard, shard)) else {
+            return;
+        };
+        let Some(target) = state.targets.get_mut(position) else { return };
+        target.subscriptions -= 1;
+        if target.subscriptions == 0 {
+            let target = state.targets.swap_remove(position);
+            target.shard.remove_stream(target.slot);
         }
     }
 
-    /// See [`Delivery::skip_group`].
-    pub(super) fn skip_group(&self, delivery: &mut Delivery) {
-        delivery.skip_group(&self.lock().ring);
-    }
-
-    /// See [`Delivery::blocked`].
-    pub(super) fn blocked(
-        &self,
-        delivery: &mut Delivery,
-        received_at: Instant,
-        now: Instant,
-    ) -> Option<Instant> {
-        delivery.blocked(&self.lock().ring, received_at, now)
+    /// Whether a shard cannot keep up with what comes: the publisher is to be read more slowly.
+    pub(super) fn is_overrun(&self) -> bool {
+        self.lock().targets.iter().any(|target| target.shard.is_overrun())
     }
 
     /// Asks the publisher for a key frame, now or as soon as the limiter allows.
@@ -247,7 +255,9 @@ impl MediaStream {
     pub(super) fn end(&self) {
         let mut state = self.lock();
         state.ring.end();
-        state.wake_subscribers();
+        for target in &state.targets {
+            target.shard.end_stream(target.slot);
+        }
     }
 
     /// Whether the publisher has ended the stream.
@@ -275,17 +285,11 @@ impl MediaStream {
         self.state.lock().expect("no code panics while it holds this lock")
     }
 
-    /// Passes on what is in order, wakes subscribers, and sees to it that a gap is not waited for
-    /// longer than allowed.
-    fn release(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+    /// Passes on what is in order, and sees to it that a gap is not waited for longer than allowed.
+    fn pass_on(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         let now = Instant::now();
-        let mut released = false;
         while let Some(unit) = state.sequencer.pop(now) {
             state.push(&unit, now);
-            released = true;
-        }
-        if released {
-            state.wake_subscribers();
         }
         let deadline = state.sequencer.next_deadline();
         drop(state);
@@ -296,7 +300,7 @@ impl MediaStream {
             tokio::spawn(async move {
                 tokio::time::sleep_until(deadline.into()).await;
                 stream.hold_timer_runs.store(false, Ordering::Release);
-                stream.release(stream.lock());
+                stream.pass_on(stream.lock());
             });
         }
     }
@@ -305,13 +309,13 @@ impl MediaStream {
 impl State {
     fn push(&mut self, unit: &Unit, now: Instant) {
         self.last_ingest = now;
-        if self.ring.push(unit, now) {
+        let Some(unit) = self.ring.push(unit, now) else { return };
+        if unit.starts_group() {
             self.key_frames.on_key_frame();
         }
-    }
-
-    fn wake_subscribers(&self) {
-        self.subscribers.iter().for_each(|subscriber| subscriber.wake());
+        for target in &self.targets {
+            target.shard.push(target.slot, unit.clone());
+        }
     }
 
     fn send_due_key_frame_request(&mut self, id: StreamId) -> bool {

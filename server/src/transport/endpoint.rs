@@ -1,6 +1,6 @@
 //! The UDP port: accepts connections and sorts them by what they speak.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,11 +8,14 @@ use std::time::Duration;
 use darktower_protocol::Code;
 use darktower_protocol::version::{ALPN_MEDIA, ALPN_SIGNAL, ALPN_WEBTRANSPORT, PATH_MEDIA, PATH_SIGNAL};
 use quinn::VarInt;
+use quinn::crypto::HmacKey;
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
 use tokio_util::sync::CancellationToken;
-use wtransport::endpoint::IncomingSessionFuture;
+use web_transport_proto::http::{StatusCode, header};
 
-use super::{Session, SessionEnded};
+use super::Session;
+use super::socket::{CountedSocket, ShardConnectionIds};
+use super::web::{HandshakeError, Request};
 use crate::certificate::{CertificateStore, TlsVersions, rustls_server_config};
 
 /// From the first packet to an established session.
@@ -39,7 +42,54 @@ pub struct TransportSettings {
     pub allowed_origins: Vec<String>,
 }
 
-/// One bound UDP port.
+/// What all endpoints of a server share: certificates and tickets, the keys of address tokens and stateless resets,
+/// and the settings. A client that comes back may come to any of them.
+#[derive(Debug, Clone)]
+pub struct EndpointFactory {
+    server: quinn::ServerConfig,
+    reset_key: Arc<aws_lc_rs::hmac::Key>,
+    settings: Arc<TransportSettings>,
+    shards: usize,
+}
+
+impl EndpointFactory {
+    /// For a server with this many shards.
+    ///
+    /// # Errors
+    /// If the TLS configuration does not work for QUIC.
+    pub fn new(
+        certificates: &Arc<CertificateStore>,
+        settings: TransportSettings,
+        reset_key: &[u8],
+        shards: usize,
+    ) -> anyhow::Result<Self> {
+        let alpn = [ALPN_MEDIA, ALPN_SIGNAL, ALPN_WEBTRANSPORT];
+        let tls = rustls_server_config(certificates, TlsVersions::V1_3, &alpn);
+        let mut server = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+        server.transport_config(Arc::new(transport_config()));
+        // The library's defaults are 65,536 handshakes of up to 10 MiB each.
+        server.max_incoming(1024).incoming_buffer_size(64 << 10).incoming_buffer_size_total(8 << 20);
+        let reset_key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, reset_key);
+        Ok(Self { server, reset_key: Arc::new(reset_key), settings: Arc::new(settings), shards })
+    }
+
+    /// Takes over the socket of a shard. To be called inside the shard's runtime.
+    ///
+    /// # Errors
+    /// If the socket does not work for QUIC.
+    pub fn open(&self, socket: UdpSocket, shard: usize) -> anyhow::Result<Endpoint> {
+        let mut config = quinn::EndpointConfig::new(Arc::clone(&self.reset_key) as Arc<dyn HmacKey>);
+        let shards = self.shards;
+        config.cid_generator(move || Box::new(ShardConnectionIds { shard, shards }));
+        let socket = Arc::new(CountedSocket::new(socket)?);
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let server = Some(self.server.clone());
+        let quic = quinn::Endpoint::new_with_abstract_socket(config, server, socket, runtime)?;
+        Ok(Endpoint { quic, settings: Arc::clone(&self.settings) })
+    }
+}
+
+/// One bound UDP socket.
 #[derive(Debug)]
 pub struct Endpoint {
     quic: quinn::Endpoint,
@@ -47,34 +97,6 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Takes over a bound socket.
-    ///
-    /// # Errors
-    /// If the socket or the TLS configuration does not work for QUIC.
-    pub fn new(
-        socket: UdpSocket,
-        certificates: &Arc<CertificateStore>,
-        settings: TransportSettings,
-    ) -> anyhow::Result<Self> {
-        let alpn = [ALPN_MEDIA, ALPN_SIGNAL, ALPN_WEBTRANSPORT];
-        let tls = rustls_server_config(certificates, TlsVersions::V1_3, &alpn);
-        let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
-        config.transport_config(Arc::new(transport_config()));
-        // The library's defaults are 65,536 handshakes of up to 10 MiB each.
-        config.max_incoming(1024).incoming_buffer_size(64 << 10).incoming_buffer_size_total(8 << 20);
-        let runtime = Arc::new(quinn::TokioRuntime);
-        let quic = quinn::Endpoint::new(quinn::EndpointConfig::default(), Some(config), socket, runtime)?;
-        Ok(Self { quic, settings: Arc::new(settings) })
-    }
-
-    /// The address that was bound.
-    ///
-    /// # Errors
-    /// If the system does not say.
-    pub fn local_address(&self) -> std::io::Result<SocketAddr> {
-        self.quic.local_addr()
-    }
-
     /// Accepts sessions until `stop`, and hands each to `serve` on a task of its own.
     pub async fn run<F>(
         &self,
@@ -144,7 +166,7 @@ enum EstablishError {
     #[error(transparent)]
     Connection(#[from] quinn::ConnectionError),
     #[error(transparent)]
-    Session(#[from] SessionEnded),
+    Handshake(#[from] HandshakeError),
     #[error("the handshake names no application protocol")]
     NoProtocol,
     #[error("no session at path {0:?}")]
@@ -167,24 +189,24 @@ async fn establish(
         return Ok((Role::Signaling, Session::native(connecting.await?)));
     }
 
-    let request =
-        IncomingSessionFuture::with_quic_connecting(connecting).await.map_err(SessionEnded::from)?;
-    if let Some(origin) = request.origin().filter(|origin| !settings.allows(origin)) {
+    let quic = connecting.await?;
+    let request = Request::read(quic.clone()).await?;
+    let origin = request.headers().get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or("not ASCII"));
+    if let Some(origin) = origin.filter(|origin| !settings.allows(origin)) {
         let origin = origin.to_owned();
-        request.forbidden().await;
+        request.refuse(StatusCode::FORBIDDEN).await;
         return Err(EstablishError::ForeignOrigin(origin));
     }
-    let path = request.path().split('?').next().unwrap_or_default();
-    let role = match path {
+    let role = match request.path() {
         PATH_MEDIA => Role::Media,
         PATH_SIGNAL => Role::Signaling,
         other => {
             let other = other.to_owned();
-            request.not_found().await;
+            request.refuse(StatusCode::NOT_FOUND).await;
             return Err(EstablishError::UnknownPath(other));
         }
     };
-    Ok((role, Session::web(request.accept().await.map_err(SessionEnded::from)?)))
+    Ok((role, Session::web(quic, request.accept().await?)))
 }
 
 impl TransportSettings {
@@ -207,8 +229,9 @@ fn transport_config() -> quinn::TransportConfig {
         // Until it is fitted to the path.
         .send_window(super::MAX_SEND_WINDOW)
         .datagram_receive_buffer_size(Some(128 << 10))
-        // 250 ms of audio of 100 speakers.
-        .datagram_send_buffer_size(128 << 10)
+        // Audio goes before everything else, so what waits here waits for the path: 250 ms at 1 Mbit/s, a tick of 200
+        // speakers. More would only be older.
+        .datagram_send_buffer_size(32 << 10)
         .max_idle_timeout(Some(VarInt::from_u32(15_000).into()))
         .keep_alive_interval(Some(Duration::from_secs(5)))
         // The first retransmission should not wait a third of a second.

@@ -6,16 +6,20 @@
 
 mod endpoint;
 mod message_reader;
+pub(crate) mod socket;
 mod stream;
+mod web;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use darktower_protocol::{Code, varint};
+use darktower_protocol::Code;
 
-pub use endpoint::{Endpoint, Role, TransportSettings};
+pub use endpoint::{Endpoint, EndpointFactory, Role, TransportSettings};
 pub use message_reader::MessageReader;
 pub use stream::{ReadError, RecvStream, SendStream, WriteError};
+use web::WebSession;
 
 /// The session is over; why is in the message.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -28,56 +32,24 @@ impl From<quinn::ConnectionError> for SessionEnded {
     }
 }
 
-impl From<wtransport::error::ConnectionError> for SessionEnded {
-    fn from(error: wtransport::error::ConnectionError) -> Self {
-        Self(error.to_string())
-    }
-}
-
 /// An established session with a client. Cloning gives another handle.
 #[derive(Debug, Clone)]
 pub struct Session {
     quic: quinn::Connection,
-    web: Option<WebSession>,
-}
-
-#[derive(Debug, Clone)]
-struct WebSession {
-    connection: wtransport::Connection,
-    /// What every datagram of the session starts with: the quarter stream id.
-    datagram_prefix: Bytes,
-    /// What every unidirectional stream of the session starts with: stream type and session id.
-    uni_prefix: Bytes,
+    web: Option<Arc<WebSession>>,
 }
 
 /// Bounds of the send buffer in bytes, for all streams of a session together.
 const MIN_SEND_WINDOW: u64 = 64 << 10;
 const MAX_SEND_WINDOW: u64 = 512 << 10;
 
-/// First bytes of a unidirectional stream of a WebTransport session (draft-ietf-webtrans-http3
-/// section 4.2).
-const WEBTRANSPORT_UNI_STREAM: u64 = 0x54;
-
 impl Session {
     fn native(quic: quinn::Connection) -> Self {
         Self { quic, web: None }
     }
 
-    fn web(connection: wtransport::Connection) -> Self {
-        let session_id = connection.session_id().session_stream().into_u64();
-        let prefix = |numbers: &[u64]| {
-            let mut bytes = Vec::new();
-            numbers.iter().for_each(|number| varint::encode(*number, &mut bytes));
-            Bytes::from(bytes)
-        };
-        Self {
-            quic: connection.quic_connection().clone(),
-            web: Some(WebSession {
-                datagram_prefix: prefix(&[session_id / 4]),
-                uni_prefix: prefix(&[WEBTRANSPORT_UNI_STREAM, session_id]),
-                connection,
-            }),
-        }
+    fn web(quic: quinn::Connection, session: WebSession) -> Self {
+        Self { quic, web: Some(Arc::new(session)) }
     }
 
     /// Whether the client is a browser or speaks like one.
@@ -90,7 +62,7 @@ impl Session {
         self.quic.remote_address()
     }
 
-    /// The next bidirectional stream that the client opens.
+    /// The next bidirectional stream that the client opens. Cancel-safe.
     ///
     /// # Errors
     /// When the session is over.
@@ -101,20 +73,20 @@ impl Session {
                 Ok((SendStream::native(send), RecvStream::native(recv)))
             }
             Some(web) => {
-                let (send, recv) = web.connection.accept_bi().await?;
+                let (send, recv) = web.accept_bi().await?;
                 Ok((SendStream::web(send), RecvStream::web(recv)))
             }
         }
     }
 
-    /// The next unidirectional stream that the client opens.
+    /// The next unidirectional stream that the client opens. Cancel-safe.
     ///
     /// # Errors
     /// When the session is over.
     pub async fn accept_uni(&self) -> Result<RecvStream, SessionEnded> {
         match &self.web {
             None => Ok(RecvStream::native(self.quic.accept_uni().await?)),
-            Some(web) => Ok(RecvStream::web(web.connection.accept_uni().await?)),
+            Some(web) => Ok(RecvStream::web(web.accept_uni().await?)),
         }
     }
 
@@ -127,24 +99,24 @@ impl Session {
         let quic = self.quic.open_uni().await?;
         Ok(match &self.web {
             None => (SendStream::native(quic), None),
-            Some(web) => (SendStream::web_uni(quic), Some(web.uni_prefix.clone())),
+            Some(_) => (SendStream::web(quic), Some(Bytes::from_static(web::UNI_PREFIX))),
         })
     }
 
-    /// The next datagram from the client.
+    /// The next datagram from the client. Cancel-safe.
     ///
     /// # Errors
     /// When the session is over.
     pub async fn read_datagram(&self) -> Result<Bytes, SessionEnded> {
         match &self.web {
             None => Ok(self.quic.read_datagram().await?),
-            Some(web) => Ok(web.connection.receive_datagram().await?.payload()),
+            Some(web) => Ok(web.read_datagram().await?),
         }
     }
 
     /// What a datagram to this client starts with, before the units.
     pub fn datagram_prefix(&self) -> &[u8] {
-        self.web.as_ref().map_or(&[], |web| &web.datagram_prefix)
+        if self.is_webtransport() { web::DATAGRAM_PREFIX } else { &[] }
     }
 
     /// Bytes of the largest datagram, prefix included, that the path takes now; `None` if the

@@ -33,29 +33,24 @@ pub enum WriteError {
 
 /// The receiving half of a stream.
 #[derive(Debug)]
-pub struct RecvStream(Recv);
-
-#[derive(Debug)]
-enum Recv {
-    Native(quinn::RecvStream),
-    Web(wtransport::RecvStream),
+pub struct RecvStream {
+    quic: quinn::RecvStream,
+    is_web: bool,
 }
 
 impl RecvStream {
-    pub(super) fn native(stream: quinn::RecvStream) -> Self {
-        Self(Recv::Native(stream))
+    pub(super) fn native(quic: quinn::RecvStream) -> Self {
+        Self { quic, is_web: false }
     }
 
-    pub(super) fn web(stream: wtransport::RecvStream) -> Self {
-        Self(Recv::Web(stream))
+    /// Of a WebTransport session, after its header.
+    pub(super) fn web(quic: quinn::RecvStream) -> Self {
+        Self { quic, is_web: true }
     }
 
     /// A number that no other stream of the session has.
     pub fn id(&self) -> u64 {
-        match &self.0 {
-            Recv::Native(stream) => VarInt::from(stream.id()).into_inner(),
-            Recv::Web(stream) => VarInt::from(stream.quic_stream().id()).into_inner(),
-        }
+        VarInt::from(self.quic.id()).into_inner()
     }
 
     /// The next bytes, without copying them; `None` at the end of the stream. Cancel-safe.
@@ -63,52 +58,35 @@ impl RecvStream {
     /// # Errors
     /// If the peer reset the stream or the session is over.
     pub async fn read_chunk(&mut self) -> Result<Option<Bytes>, ReadError> {
-        let is_web = matches!(self.0, Recv::Web(_));
-        match self.quic().read_chunk(MAX_CHUNK, true).await {
+        match self.quic.read_chunk(MAX_CHUNK, true).await {
             Ok(chunk) => Ok(chunk.map(|chunk| chunk.bytes)),
-            Err(quinn::ReadError::Reset(code)) => Err(ReadError::Reset(from_wire(code, is_web))),
+            Err(quinn::ReadError::Reset(code)) => Err(ReadError::Reset(from_wire(code, self.is_web))),
             Err(other) => Err(ReadError::SessionEnded(other.to_string())),
         }
     }
 
     /// Tells the peer to stop sending.
     pub fn stop(&mut self, code: Code) {
-        let is_web = matches!(self.0, Recv::Web(_));
-        let _already_closed = self.quic().stop(to_wire(code, is_web));
-    }
-
-    fn quic(&mut self) -> &mut quinn::RecvStream {
-        match &mut self.0 {
-            Recv::Native(stream) => stream,
-            Recv::Web(stream) => stream.quic_stream_mut(),
-        }
+        let _already_closed = self.quic.stop(to_wire(code, self.is_web));
     }
 }
 
 /// The sending half of a stream. Dropping it finishes it: what must not look whole is
 /// [`reset`](Self::reset) first.
 #[derive(Debug)]
-pub struct SendStream(Send);
-
-#[derive(Debug)]
-enum Send {
-    Native(quinn::SendStream),
-    Web(wtransport::SendStream),
-    /// Opened on the connection below the WebTransport session.
-    WebUni(quinn::SendStream),
+pub struct SendStream {
+    quic: quinn::SendStream,
+    is_web: bool,
 }
 
 impl SendStream {
-    pub(super) fn native(stream: quinn::SendStream) -> Self {
-        Self(Send::Native(stream))
+    pub(super) fn native(quic: quinn::SendStream) -> Self {
+        Self { quic, is_web: false }
     }
 
-    pub(super) fn web(stream: wtransport::SendStream) -> Self {
-        Self(Send::Web(stream))
-    }
-
-    pub(super) fn web_uni(stream: quinn::SendStream) -> Self {
-        Self(Send::WebUni(stream))
+    /// Of a WebTransport session, after its header.
+    pub(super) fn web(quic: quinn::SendStream) -> Self {
+        Self { quic, is_web: true }
     }
 
     /// Writes all of `bytes`. Not cancel-safe.
@@ -116,8 +94,7 @@ impl SendStream {
     /// # Errors
     /// If the peer stopped the stream or the session is over.
     pub async fn write_all(&mut self, bytes: Bytes) -> Result<(), WriteError> {
-        let is_web = self.is_web();
-        self.quic().write_chunk(bytes).await.map_err(|error| write_error(error, is_web))
+        self.quic.write_chunk(bytes).await.map_err(|error| write_error(error, self.is_web))
     }
 
     /// Writes as much of `chunks` as the transport takes now, and leaves the rest in them. If it
@@ -126,42 +103,30 @@ impl SendStream {
     /// # Errors
     /// If the peer stopped the stream or the session is over.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, chunks: &mut [Bytes]) -> Poll<Result<(), WriteError>> {
-        let is_web = self.is_web();
-        let write = std::pin::pin!(self.quic().write_chunks(chunks));
+        let is_web = self.is_web;
+        let write = std::pin::pin!(self.quic.write_chunks(chunks));
         write.poll(cx).map(|result| result.map(|_| ()).map_err(|error| write_error(error, is_web)))
     }
 
     /// Streams with higher priority are sent first.
     pub fn set_priority(&mut self, priority: i32) {
-        let _already_closed = self.quic().set_priority(priority);
+        let _already_closed = self.quic.set_priority(priority);
     }
 
     /// Ends the stream after what was written; does not wait for the peer.
     pub fn finish(&mut self) {
-        let _already_closed = self.quic().finish();
+        let _already_closed = self.quic.finish();
     }
 
     /// Waits until the peer has everything that was written before [`finish`](Self::finish), or
     /// the stream is over otherwise.
     pub async fn delivered(&mut self) {
-        let _how = self.quic().stopped().await;
+        let _how = self.quic.stopped().await;
     }
 
     /// Gives the stream up: what was written and not yet delivered is thrown away.
     pub fn reset(&mut self, code: Code) {
-        let is_web = self.is_web();
-        let _already_closed = self.quic().reset(to_wire(code, is_web));
-    }
-
-    fn is_web(&self) -> bool {
-        !matches!(self.0, Send::Native(_))
-    }
-
-    fn quic(&mut self) -> &mut quinn::SendStream {
-        match &mut self.0 {
-            Send::Native(stream) | Send::WebUni(stream) => stream,
-            Send::Web(stream) => stream.quic_stream_mut(),
-        }
+        let _already_closed = self.quic.reset(to_wire(code, self.is_web));
     }
 }
 

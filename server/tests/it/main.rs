@@ -5,9 +5,11 @@
 //! | `media_delivery.rs` | real clips arrive bit for bit, in every mode and over both transports; late joiners |
 //! | `meeting.rs` | join, roster, publish, subscribe, leave, replacement, shutdown |
 //! | `bad_input.rs` | hostile and broken clients get the documented code, and nobody else notices |
+//! | `webtransport.rs` | WebTransport by hand: split headers, stalled streams, refusals |
 //! | `support/` | a server on free ports, raw clients, clips |
 
 mod bad_input;
 mod media_delivery;
 mod meeting;
 mod support;
+mod webtransport;

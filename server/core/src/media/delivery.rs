@@ -152,9 +152,20 @@ impl Delivery {
         self.counters
     }
 
+    /// What was sent and left out since this was last called.
+    pub fn take_counters(&mut self) -> DeliveryCounters {
+        std::mem::take(&mut self.counters)
+    }
+
     /// Whether units go out as they come; `false` while a key frame is waited for.
     pub fn is_streaming(&self) -> bool {
         self.kind == MediaKind::Audio || matches!(self.state, State::Streaming { .. })
+    }
+
+    /// Whether the unit sent last was older than the subscription, or its group was: its age says nothing about how
+    /// fast media is forwarded.
+    pub fn is_catching_up(&self) -> bool {
+        self.catching_up_since.is_some() || self.cursor <= self.live_from
     }
 
     /// The next step, given that the connection can take a unit now.

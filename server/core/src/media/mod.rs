@@ -1,8 +1,9 @@
-//! Delivery of media: the recent units of a stream ([`StreamRing`]), what one subscriber is sent
-//! of them ([`Delivery`]), and how often a publisher is asked for key frames
-//! ([`KeyFrameLimiter`]). The policy is docs/protocol.md 6.6.
+//! Delivery of media: the recent units of a stream ([`StreamRing`]), what one subscriber is sent of them
+//! ([`Delivery`]), the order in which all subscribers of a shard are served ([`fanout`]), and how often a publisher is
+//! asked for key frames ([`KeyFrameLimiter`]). The policy is docs/protocol.md 6.6.
 
 mod delivery;
+pub mod fanout;
 mod key_frame;
 mod ring;
 

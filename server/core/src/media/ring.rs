@@ -29,6 +29,9 @@ impl Default for RingLimits {
 pub struct RingUnit {
     /// Header and payload in one buffer, byte for byte as received.
     pub wire: Bytes,
+    /// The same bytes behind one zero byte, in the same buffer: what a datagram of WebTransport session 0
+    /// is made of. Audio only.
+    pub web_datagram: Option<Bytes>,
     /// The first 46 bytes of `wire`.
     pub header: Header,
     /// When the unit was received.
@@ -50,7 +53,9 @@ impl RingUnit {
 ///
 /// Units are addressed by index: the n-th unit ever pushed has index n. Subscribers hold an
 /// index as their cursor; nothing is registered here, so a slow one costs nothing.
-#[derive(Debug)]
+///
+/// A clone shares the units: each shard with subscribers has its own.
+#[derive(Debug, Clone)]
 pub struct StreamRing {
     limits: RingLimits,
     units: VecDeque<RingUnit>,
@@ -58,7 +63,6 @@ pub struct StreamRing {
     bytes: usize,
     /// Index of the first unit of each group that is still here whole, oldest first.
     group_starts: VecDeque<u64>,
-    frame_open: bool,
     ended: bool,
 }
 
@@ -71,46 +75,50 @@ impl StreamRing {
             first_index: 0,
             bytes: 0,
             group_starts: VecDeque::new(),
-            frame_open: false,
             ended: false,
         }
     }
 
-    /// Takes the next unit, in the order of its sequence numbers, and throws out what is over
-    /// the bounds. Returns whether the unit starts a group.
+    /// Takes the next unit, in the order of its sequence numbers, and returns it as it will be forwarded; `None` for
+    /// video that comes again or out of order, which is left out.
     ///
-    /// The bytes are copied into a buffer of their own, once: slices of received packets would
-    /// keep whole receive buffers alive. Video that comes again or out of order is left out.
-    pub fn push(&mut self, unit: &Unit, now: Instant) -> bool {
+    /// The bytes are copied into a buffer of their own, once: slices of received packets would keep whole receive
+    /// buffers alive.
+    pub fn push(&mut self, unit: &Unit, now: Instant) -> Option<RingUnit> {
         let header = *unit.header();
         let is_video = header.frame_type().is_video();
         let stale = |last: &RingUnit| is_video && header.sequence() <= last.header.sequence();
         if self.units.back().is_some_and(stale) {
-            return false;
+            return None;
         }
-        let mut wire = BytesMut::with_capacity(header.wire_len());
-        unit.chunks().iter().for_each(|chunk| wire.extend_from_slice(chunk));
-        let wire = wire.freeze();
         // A publisher that was cut off inside a frame goes on with a new one.
         let continues = |last: &RingUnit| {
-            last.header.timestamp() == header.timestamp()
+            !last.header.is_end_of_frame()
+                && last.header.timestamp() == header.timestamp()
                 && last.header.frame_type() == header.frame_type()
                 && last.header.sequence().checked_add(1) == Some(header.sequence())
         };
-        let starts_frame = !(self.frame_open && self.units.back().is_some_and(continues));
-        self.frame_open = !header.is_end_of_frame();
+        let starts_frame = !self.units.back().is_some_and(continues);
         let starts_group = starts_frame && header.frame_type() == FrameType::VideoKey;
         let group = match self.units.back() {
             Some(last) if is_video && !starts_group => last.group,
             _ => header.sequence(),
         };
-        if starts_group {
+        let (wire, web_datagram) = copied(unit, !is_video);
+        let unit = RingUnit { wire, web_datagram, header, received_at: now, group, starts_frame };
+        self.append(unit.clone(), now);
+        Some(unit)
+    }
+
+    /// Takes a unit that [`push`](Self::push) of another ring of the same stream has returned, and throws out what is
+    /// over the bounds.
+    pub fn append(&mut self, unit: RingUnit, now: Instant) {
+        if unit.starts_group() {
             self.group_starts.push_back(self.end_index());
         }
-        self.bytes += cost(&wire);
-        self.units.push_back(RingUnit { wire, header, received_at: now, group, starts_frame });
+        self.bytes += cost(&unit.wire);
+        self.units.push_back(unit);
         self.evict(now);
-        starts_group
     }
 
     /// The publisher has ended the stream: subscribers get what is left, then its end.
@@ -171,6 +179,18 @@ impl StreamRing {
     }
 }
 
+fn copied(unit: &Unit, for_datagrams: bool) -> (Bytes, Option<Bytes>) {
+    let prefix = usize::from(for_datagrams);
+    let mut buffer = BytesMut::with_capacity(prefix + unit.header().wire_len());
+    buffer.resize(prefix, 0);
+    unit.chunks().iter().for_each(|chunk| buffer.extend_from_slice(chunk));
+    let buffer = buffer.freeze();
+    match for_datagrams {
+        true => (buffer.slice(prefix..), Some(buffer)),
+        false => (buffer, None),
+    }
+}
+
 /// Bytes that keeping a unit takes: itself, its entry, and what the allocator adds.
 fn cost(wire: &Bytes) -> usize {
     wire.len() + size_of::<RingUnit>() + 64
@@ -192,21 +212,54 @@ pub(super) mod tests {
         unit(frame_type, sequence, Flags::END_OF_FRAME, payload)
     }
 
+    fn starts_group(ring: &mut StreamRing, unit: &Unit, now: Instant) -> bool {
+        ring.push(unit, now).is_some_and(|unit| unit.starts_group())
+    }
+
+    #[test]
+    fn audio_comes_ready_for_both_kinds_of_datagram_in_one_buffer() {
+        let mut ring = StreamRing::new(RingLimits::default());
+        let audio = ring.push(&whole(FrameType::Audio, 0, 100), Instant::now()).expect("taken");
+        let web = audio.web_datagram.expect("audio");
+        assert_eq!(web.first(), Some(&0));
+        assert_eq!(web.slice(1..), audio.wire);
+        assert_eq!(web.as_ptr().wrapping_add(1), audio.wire.as_ptr(), "one buffer");
+        let video = ring.push(&whole(FrameType::VideoKey, 1, 100), Instant::now()).expect("taken");
+        assert!(video.web_datagram.is_none());
+    }
+
+    #[test]
+    fn a_clone_goes_on_with_the_same_units() {
+        let now = Instant::now();
+        let mut ring = StreamRing::new(RingLimits::default());
+        ring.push(&whole(FrameType::VideoKey, 0, 10), now);
+        let mut replica = ring.clone();
+        for n in 1..5 {
+            let unit = ring.push(&whole(FrameType::VideoDelta, n, 10), now).expect("taken");
+            replica.append(unit, now);
+        }
+        assert_eq!((replica.group_start(), replica.end_index()), (Some(0), 5));
+        for index in 0..5 {
+            let (one, other) = (ring.get(index).expect("kept"), replica.get(index).expect("kept"));
+            assert_eq!(one.wire.as_ptr(), other.wire.as_ptr());
+        }
+    }
+
     #[test]
     fn current_group_is_kept_however_old() {
         let start = Instant::now();
         let mut ring = StreamRing::new(RingLimits::default());
-        assert!(ring.push(&whole(FrameType::VideoKey, 0, 1000), start));
+        assert!(starts_group(&mut ring, &whole(FrameType::VideoKey, 0, 1000), start));
         for n in 1..300 {
             let now = start + Duration::from_millis(33 * n);
-            assert!(!ring.push(&whole(FrameType::VideoDelta, n, 100), now));
+            assert!(!starts_group(&mut ring, &whole(FrameType::VideoDelta, n, 100), now));
         }
         assert_eq!(ring.group_start(), Some(0));
         assert_eq!(ring.end_index(), 300);
         assert_eq!(ring.get(299).map(|unit| unit.group), Some(0));
 
         let now = start + Duration::from_secs(20);
-        assert!(ring.push(&whole(FrameType::VideoKey, 300, 1000), now));
+        assert!(starts_group(&mut ring, &whole(FrameType::VideoKey, 300, 1000), now));
         assert_eq!(ring.group_start(), Some(300));
         assert_eq!(ring.first_index(), 300, "the old group is over its age");
     }
@@ -229,9 +282,9 @@ pub(super) mod tests {
     fn a_key_frame_in_several_units_starts_one_group() {
         let now = Instant::now();
         let mut ring = StreamRing::new(RingLimits::default());
-        assert!(ring.push(&unit(FrameType::VideoKey, 4, Flags::default(), 10), now));
-        assert!(!ring.push(&unit(FrameType::VideoKey, 5, Flags::END_OF_FRAME, 10), now));
-        assert!(ring.push(&unit(FrameType::VideoKey, 6, Flags::END_OF_FRAME, 10), now));
+        assert!(starts_group(&mut ring, &unit(FrameType::VideoKey, 4, Flags::default(), 10), now));
+        assert!(!starts_group(&mut ring, &unit(FrameType::VideoKey, 5, Flags::END_OF_FRAME, 10), now));
+        assert!(starts_group(&mut ring, &unit(FrameType::VideoKey, 6, Flags::END_OF_FRAME, 10), now));
         let groups: Vec<u64> = (0..3).filter_map(|i| ring.get(i)).map(|unit| unit.group).collect();
         assert_eq!(groups, [4, 4, 6]);
     }
@@ -242,7 +295,7 @@ pub(super) mod tests {
         let mut ring = StreamRing::new(RingLimits::default());
         ring.push(&unit(FrameType::VideoKey, 0, Flags::END_OF_FRAME, 10), now);
         ring.push(&unit(FrameType::VideoDelta, 1, Flags::default(), 10), now);
-        assert!(ring.push(&unit(FrameType::VideoKey, 5, Flags::END_OF_FRAME, 10), now));
+        assert!(starts_group(&mut ring, &unit(FrameType::VideoKey, 5, Flags::END_OF_FRAME, 10), now));
         assert_eq!(ring.group_start(), Some(2));
     }
 

@@ -1,0 +1,400 @@
+//! All participants of one run at one target: they join, leave, publish and subscribe.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use bytes::Bytes;
+use darktower_client::StreamId;
+use hdrhistogram::Histogram;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::ledger::Ledger;
+use crate::link::{Faults, Intent, Link, MeetingAt, Target};
+use crate::publish::{Gate, Publication};
+use crate::receive::{Balance, Receiver};
+use crate::runtimes::Runtimes;
+use crate::subscribe;
+use crate::tally::{LateAfter, SharedTally, Tally, Window, histogram, lock, now_us};
+use crate::workload::{Model, Source};
+
+/// One stream that a participant publishes.
+#[derive(Debug, Clone)]
+pub(crate) struct StreamPlan {
+    pub(crate) model: Model,
+    pub(crate) phase: Duration,
+}
+
+/// The people of every meeting of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct MeetingPlan {
+    /// Who publishes, and what.
+    pub(crate) publishers: Vec<Vec<StreamPlan>>,
+    /// Whether publishers subscribe to all others.
+    pub(crate) publishers_subscribe: bool,
+    /// Subscribers take only the first so many audio streams of their meeting.
+    pub(crate) wanted_audio: Option<u32>,
+}
+
+/// What the fleet is made of, and what it needs.
+#[derive(Debug, Clone)]
+pub(crate) struct FleetSettings {
+    pub(crate) plan: MeetingPlan,
+    /// Joins at the same time.
+    pub(crate) concurrency: usize,
+    pub(crate) late_after: LateAfter,
+    /// Of the payloads; see [`crate::workload::noise`].
+    pub(crate) noise: Bytes,
+}
+
+/// The participants at one target.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    target: Arc<Target>,
+    settings: FleetSettings,
+    runtimes: Arc<Runtimes>,
+    meetings: Vec<Meeting>,
+    subscribers: VecDeque<Participant>,
+    /// Those that left during the present window.
+    departed: Vec<Participant>,
+    gate: watch::Sender<Gate>,
+    pub(crate) window: Arc<Window>,
+    tallies: Vec<SharedTally>,
+    lateness_us: Arc<Mutex<Histogram<u64>>>,
+    pub(crate) faults: Arc<Faults>,
+    /// Microseconds of every join of subscribers so far.
+    pub(crate) join_us: Histogram<u64>,
+    joined: u64,
+}
+
+#[derive(Debug)]
+struct Meeting {
+    at: MeetingAt,
+    publishers: Vec<Participant>,
+    ledgers: Vec<Arc<Ledger>>,
+}
+
+#[derive(Debug)]
+struct Participant {
+    link: Arc<Link>,
+    receiver: Option<Arc<Receiver>>,
+    published: Vec<Arc<Ledger>>,
+    subscribed_at_us: u64,
+}
+
+/// A join to be made.
+struct Joining {
+    meeting: MeetingAt,
+    intent: Intent,
+    wanted: Vec<Arc<Ledger>>,
+    runtime: Handle,
+    tally: SharedTally,
+}
+
+impl Fleet {
+    pub(crate) fn new(target: Target, settings: FleetSettings, runtimes: Arc<Runtimes>) -> Self {
+        let tallies = runtimes
+            .shards
+            .iter()
+            .map(|_| SharedTally::new(Mutex::new(Tally::new(settings.late_after))))
+            .collect();
+        Self {
+            target: Arc::new(target),
+            settings,
+            runtimes,
+            meetings: Vec::new(),
+            subscribers: VecDeque::new(),
+            departed: Vec::new(),
+            gate: watch::Sender::new(None),
+            window: Arc::default(),
+            tallies,
+            lateness_us: Arc::new(Mutex::new(histogram())),
+            faults: Arc::default(),
+            join_us: histogram(),
+            joined: 0,
+        }
+    }
+
+    /// Everybody who receives media.
+    pub(crate) fn subscriber_count(&self) -> usize {
+        let publishers = if self.settings.plan.publishers_subscribe {
+            self.meetings.iter().map(|meeting| meeting.publishers.len()).sum()
+        } else {
+            0
+        };
+        publishers + self.subscribers.len()
+    }
+
+    pub(crate) fn meeting_count(&self) -> usize {
+        self.meetings.len()
+    }
+
+    /// Makes or ends meetings with their publishers until there are `count`. Only whole meetings without pure
+    /// subscribers can be ended.
+    pub(crate) async fn set_meetings(&mut self, count: usize, progress: &mut impl FnMut(usize)) -> Result<()> {
+        while self.meetings.len() > count {
+            let Some(meeting) = self.meetings.pop() else { break };
+            leave_all(meeting.publishers, &self.runtimes.publishing).await;
+        }
+        while self.meetings.len() < count {
+            let number = self.meetings.len();
+            let meeting = self.make_meeting(number).await?;
+            self.meetings.push(meeting);
+            progress(self.subscriber_count());
+        }
+        Ok(())
+    }
+
+    async fn make_meeting(&mut self, number: usize) -> Result<Meeting> {
+        let at = self.target.make_meeting(u32::try_from(number)?).await?;
+        let plan = self.settings.plan.clone();
+        let mut sources = Vec::new();
+        let ledgers: Vec<Vec<Arc<Ledger>>> = plan
+            .publishers
+            .iter()
+            .map(|streams| {
+                let own = streams.iter().map(|stream| {
+                    let id = StreamId::generate();
+                    let seed = u64::from_le_bytes(*id.as_bytes().last_chunk().expect("16 bytes hold 8"));
+                    let source = Source::new(stream.model.clone(), &self.settings.noise, seed);
+                    let is_audio = stream.model.is_audio();
+                    let ledger = Arc::new(Ledger::new(id, is_audio, source.buffer().clone()));
+                    sources.push((source, stream.phase));
+                    ledger
+                });
+                own.collect()
+            })
+            .collect();
+        let all: Vec<Arc<Ledger>> = ledgers.iter().flatten().cloned().collect();
+        let mut publishers = Vec::new();
+        let mut sources = sources.into_iter();
+        // One after the other: the reference numbers audio streams in the order their publishers come.
+        for own in ledgers {
+            let (runtime, tally) = if plan.publishers_subscribe {
+                self.next_shard()
+            } else {
+                (self.runtimes.publishing.clone(), Arc::clone(&self.tallies[0]))
+            };
+            let wanted = if plan.publishers_subscribe {
+                let foreign = |ledger: &&Arc<Ledger>| own.iter().all(|mine| mine.stream_id != ledger.stream_id);
+                all.iter().filter(foreign).cloned().collect()
+            } else {
+                Vec::new()
+            };
+            let intent = Intent {
+                name: format!("publisher {}", self.joined),
+                publishes: own.clone(),
+                subscribes: plan.publishers_subscribe,
+                wanted_audio: None,
+            };
+            let joining = Joining { meeting: at, intent, wanted, runtime: runtime.clone(), tally };
+            let participant = self.spawn_join(joining)?.await??;
+            if plan.publishers_subscribe {
+                self.note_join(&participant);
+            }
+            for (ledger, (source, phase)) in own.into_iter().zip(&mut sources) {
+                let publication = Publication {
+                    ledger,
+                    source,
+                    phase,
+                    link: Arc::clone(&participant.link),
+                    stream_per_group: self.target.is_darktower(),
+                    gate: self.gate.subscribe(),
+                    lateness_us: Arc::clone(&self.lateness_us),
+                    faults: Arc::clone(&self.faults),
+                };
+                runtime.spawn(publication.run());
+            }
+            publishers.push(participant);
+        }
+        if plan.publishers_subscribe {
+            let mut subscribing = JoinSet::new();
+            for participant in &mut publishers {
+                participant.subscribed_at_us = now_us();
+                subscribing.spawn(subscribe_all(Arc::clone(&participant.link), participant.receiver.clone()));
+            }
+            while let Some(subscribed) = subscribing.join_next().await {
+                subscribed??;
+            }
+        }
+        Ok(Meeting { at, publishers, ledgers: all })
+    }
+
+    /// Joins or leaves pure subscribers until there are `count`, spread evenly over the meetings.
+    pub(crate) async fn set_subscribers(&mut self, count: usize, progress: &mut impl FnMut(usize)) -> Result<()> {
+        let mut surplus = Vec::new();
+        while self.subscribers.len() > count {
+            surplus.extend(self.subscribers.pop_back());
+        }
+        leave_all(surplus, &self.runtimes.publishing).await;
+
+        let mut joins = JoinSet::new();
+        let mut started = self.subscribers.len();
+        while self.subscribers.len() < count {
+            while started < count && joins.len() < self.settings.concurrency {
+                let joining = self.next_subscriber(started)?;
+                let join = self.spawn_join(joining)?;
+                joins.spawn(join);
+                started += 1;
+            }
+            let joined = joins.join_next().await.ok_or_else(|| anyhow!("a join was lost"))????;
+            self.note_join(&joined);
+            self.subscribers.push_back(joined);
+            progress(self.subscribers.len());
+        }
+        Ok(())
+    }
+
+    /// The oldest subscriber leaves and a new one joins.
+    pub(crate) async fn replace_one(&mut self) -> Result<()> {
+        let Some(oldest) = self.subscribers.pop_front() else { return Ok(()) };
+        oldest.link.leave().await;
+        self.departed.push(oldest);
+        let joining = self.next_subscriber(self.subscribers.len())?;
+        let joined = self.spawn_join(joining)?.await??;
+        self.note_join(&joined);
+        self.subscribers.push_back(joined);
+        Ok(())
+    }
+
+    fn note_join(&mut self, participant: &Participant) {
+        self.join_us.saturating_record(participant.link.join_time.as_micros() as u64);
+    }
+
+    fn next_shard(&mut self) -> (Handle, SharedTally) {
+        let shard = self.joined as usize % self.runtimes.shards.len();
+        (self.runtimes.shards[shard].clone(), Arc::clone(&self.tallies[shard]))
+    }
+
+    fn next_subscriber(&mut self, number: usize) -> Result<Joining> {
+        let (runtime, tally) = self.next_shard();
+        let meeting = self.meetings.get(number % self.meetings.len().max(1)).context("there is no meeting")?;
+        let limit = self.settings.plan.wanted_audio.map_or(usize::MAX, |first| first as usize);
+        let audio = meeting.ledgers.iter().filter(|ledger| ledger.is_audio).take(limit);
+        let video = meeting.ledgers.iter().filter(|ledger| !ledger.is_audio);
+        let intent = Intent {
+            name: format!("subscriber {}", self.joined),
+            publishes: Vec::new(),
+            subscribes: true,
+            wanted_audio: self.settings.plan.wanted_audio,
+        };
+        Ok(Joining { meeting: meeting.at, intent, wanted: video.chain(audio).cloned().collect(), runtime, tally })
+    }
+
+    /// Starts a join on its runtime. Pure subscribers have subscribed when it is done.
+    fn spawn_join(&mut self, joining: Joining) -> Result<tokio::task::JoinHandle<Result<Participant>>> {
+        self.joined += 1;
+        let Joining { meeting, intent, wanted, runtime, tally } = joining;
+        let (target, faults) = (Arc::clone(&self.target), Arc::clone(&self.faults));
+        let window = Arc::clone(&self.window);
+        Ok(runtime.spawn(async move {
+            let ticket = target.ticket(meeting, &intent.name).await?;
+            // The reference may send as soon as it has said hello: who receives must be ready before.
+            let receiver = intent.subscribes.then(|| Arc::new(Receiver::new(&wanted, tally, window)));
+            let link = Arc::new(target.join(ticket, &intent, &faults).await?);
+            if let Some(receiver) = &receiver {
+                subscribe::start(&link.media, receiver, target.is_darktower());
+            }
+            let subscribed_at_us = now_us();
+            if intent.publishes.is_empty() {
+                subscribe_all(Arc::clone(&link), receiver.clone()).await?;
+            }
+            Ok(Participant { link, receiver, published: intent.publishes, subscribed_at_us })
+        }))
+    }
+
+    /// Media flows from `start` on.
+    pub(crate) fn open_gate(&self, start: Instant) {
+        self.gate.send_replace(Some(start));
+    }
+
+    /// No more frames.
+    pub(crate) fn close_gate(&self) {
+        self.gate.send_replace(None);
+    }
+
+    /// Forgets the last window.
+    pub(crate) fn reset(&mut self) {
+        self.tallies.iter().for_each(|tally| lock(tally).reset());
+        lock(&self.lateness_us).reset();
+        self.departed.clear();
+    }
+
+    /// Sums over all subscribers.
+    pub(crate) fn tally(&self) -> Tally {
+        let mut sum = Tally::new(self.settings.late_after);
+        self.tallies.iter().for_each(|tally| sum.add(&lock(tally)));
+        sum
+    }
+
+    /// How late frames left the tester in the present window, microseconds.
+    pub(crate) fn lateness_us(&self) -> Histogram<u64> {
+        lock(&self.lateness_us).clone()
+    }
+
+    /// What was sent between two times and has or has not arrived.
+    pub(crate) fn balance(&self, window_us: &Range<u64>) -> Balance {
+        let mut sum = Balance::default();
+        let members = self.meetings.iter().flat_map(|meeting| &meeting.publishers);
+        let present = members.chain(&self.subscribers).map(|participant| (participant, false));
+        for (participant, gone) in present.chain(self.departed.iter().map(|participant| (participant, true))) {
+            let Some(receiver) = &participant.receiver else { continue };
+            let there_before = participant.subscribed_at_us < window_us.start;
+            for stream in receiver.streams.values() {
+                let sequences = stream.ledger.sent_between(window_us.start, window_us.end);
+                sum.add(lock(&stream.arrivals).balance(sequences, there_before, gone));
+            }
+        }
+        sum
+    }
+
+    /// Payload bits per second that one round of publishers sends, and how many streams there are.
+    pub(crate) fn streams(&self) -> usize {
+        let publishers = self.meetings.iter().flat_map(|meeting| &meeting.publishers);
+        publishers.map(|publisher| publisher.published.len()).sum()
+    }
+
+    /// UDP datagrams that media connections of subscribers have received, and sent, since they joined.
+    pub(crate) fn udp_datagrams(&self) -> (u64, u64) {
+        let members = self.meetings.iter().flat_map(|meeting| &meeting.publishers);
+        let receivers =
+            members.chain(&self.subscribers).filter(|participant| participant.receiver.is_some());
+        receivers.fold((0, 0), |(received, sent), participant| {
+            let stats = participant.link.media.quic().stats();
+            (received + stats.udp_rx.datagrams, sent + stats.udp_tx.datagrams)
+        })
+    }
+
+    /// Everybody leaves at once.
+    pub(crate) fn cut(&mut self) {
+        let members = self.meetings.iter().flat_map(|meeting| &meeting.publishers);
+        members.chain(&self.subscribers).for_each(|participant| participant.link.cut());
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.cut();
+    }
+}
+
+async fn subscribe_all(link: Arc<Link>, receiver: Option<Arc<Receiver>>) -> Result<()> {
+    let Some(receiver) = receiver else { return Ok(()) };
+    for stream_id in receiver.streams.keys() {
+        link.subscribe(*stream_id).await.context("cannot subscribe")?;
+    }
+    Ok(())
+}
+
+async fn leave_all(participants: Vec<Participant>, runtime: &Handle) {
+    let mut leaving = JoinSet::new();
+    for participant in participants {
+        leaving.spawn_on(async move { participant.link.leave().await }, runtime);
+    }
+    while leaving.join_next().await.is_some() {}
+}

@@ -1,0 +1,114 @@
+//! `darktower-load`: loads a server from outside, checks every unit, and says what it cost.
+//!
+//! | module | what it owns |
+//! |---|---|
+//! | [`cli`], [`scenario`], [`plan`] | from the command line or a file to the people of a run |
+//! | [`workload`], [`ledger`] | frames and their payloads; what was sent |
+//! | [`link`], [`publish`], [`subscribe`], [`receive`] | one participant: connections, sending, comparing |
+//! | [`tally`], [`statistics`] | latency, lateness, quantiles, medians |
+//! | [`fleet`], [`runtimes`] | all participants at one server; the tester's threads |
+//! | [`server`], [`procfs`], [`machine`] | child processes, what the system knows of them, cores and limits |
+//! | [`measure`], [`bed`] | one window; servers side by side, by turns |
+//! | [`joins`], [`find_max`], [`sweep`], [`svg`] | the commands that are more than rounds on a bed |
+//! | [`report`], [`live`] | what is printed |
+
+mod bed;
+mod cli;
+mod fleet;
+mod ledger;
+mod link;
+mod live;
+mod machine;
+mod measure;
+mod plan;
+mod procfs;
+mod publish;
+mod receive;
+mod report;
+mod runtimes;
+mod server;
+mod statistics;
+mod subscribe;
+mod tally;
+mod workload;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::bed::Bed;
+use crate::cli::{Cli, Command, CommonArgs};
+use crate::plan::Plan;
+use crate::report::Report;
+
+fn main() -> ExitCode {
+    match start(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("darktower-load: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        // Dropping the run ends the servers it started.
+        tokio::select! {
+            outcome = Box::pin(run(cli.command)) => outcome,
+            _ = interrupt.recv() => bail!("interrupted"),
+            _ = terminate.recv() => bail!("terminated"),
+        }
+    })
+}
+
+async fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Fanout(args) => {
+            let plan = plan::fanout(args.subscribers, &args.broadcast)?;
+            rounds(plan, &args.common).await
+        }
+        Command::Meeting(args) => rounds(plan::meeting(&args)?, &args.common).await,
+        Command::AudioRoom(args) => rounds(plan::audio_room(&args)?, &args.common).await,
+        _ => bail!("not there yet"),
+    }
+}
+
+/// A run of one size.
+async fn rounds(plan: Plan, common: &CommonArgs) -> Result<()> {
+    let size = plan.size();
+    let mut bed = Bed::start(common, plan, common.with_reference(), size)?;
+    bed.live.say(&bed.plan().description.clone());
+    bed.resize(size).await?;
+    let (rounds, length) = common.rounds();
+    let slices = bed.rounds(rounds, length, Duration::from_secs_f64(common.warm_up)).await?;
+    let report = bed.report(&slices)?;
+    drop(bed);
+    conclude(&report, common)
+}
+
+/// Prints the report; an error if the run was not right.
+fn conclude(report: &Report, common: &CommonArgs) -> Result<()> {
+    for warning in report.warnings() {
+        eprintln!("note: {warning}");
+    }
+    if common.json {
+        println!("{}", serde_json::to_string(report)?);
+    } else {
+        print!("{}", report.table());
+    }
+    let mut defects = report.defects();
+    if common.check && !report.faults.is_empty() {
+        defects.push(format!("sessions had faults: {}", report.faults.join("; ")));
+    }
+    if !defects.is_empty() {
+        bail!("the run was not right: {}", defects.join("; "));
+    }
+    Ok(())
+}
