@@ -80,7 +80,8 @@ pub fn read_or_create_key(path: &Path) -> Result<[u8; 32], PrivateFileError> {
         }
         return Ok(key);
     }
-    let no_randomness = |_| PrivateFileError::Io { path: path.to_owned(), source: io::Error::other("no randomness") };
+    let no_randomness =
+        |_| PrivateFileError::Io { path: path.to_owned(), source: io::Error::other("no randomness") };
     aws_lc_rs::rand::fill(&mut key).map_err(no_randomness)?;
     let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
     write(path, &digits)?;

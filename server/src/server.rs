@@ -19,8 +19,8 @@ use crate::config::Config;
 use crate::global_controller::{self, ApiState, Urls, http};
 use crate::media_handler::{MediaControl, MediaHandler, MediaSettings};
 use crate::meeting_controller::MeetingController;
-use crate::storage::{SqliteStore, Store};
 use crate::shards::ShardThread;
+use crate::storage::{SqliteStore, Store};
 use crate::transport::socket::{self, bind_group};
 use crate::transport::{Endpoint, EndpointFactory, Role, Session, TransportSettings};
 use crate::{private_file, telemetry};
@@ -75,7 +75,9 @@ impl Server {
             ..FanoutSettings::default()
         };
         let mut shards = (0..config.media.shard_count())
-            .map(|index| Ok((ShardThread::start(index, fanout).context("cannot start a thread")?, Vec::new())))
+            .map(|index| {
+                Ok((ShardThread::start(index, fanout).context("cannot start a thread")?, Vec::new()))
+            })
             .collect::<anyhow::Result<Vec<_>>>()?;
         let mut https = Vec::new();
         for address in &config.listen {

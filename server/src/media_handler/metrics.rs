@@ -11,8 +11,8 @@ const PUBLISH_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Upper bounds of the latency buckets, microseconds.
 const BUCKETS: [u64; 24] = [
-    50, 100, 200, 300, 500, 750, 1_000, 1_500, 2_000, 3_000, 4_000, 5_000, 7_500, 10_000, 15_000, 20_000, 30_000,
-    40_000, 60_000, 80_000, 100_000, 150_000, 250_000, 500_000,
+    50, 100, 200, 300, 500, 750, 1_000, 1_500, 2_000, 3_000, 4_000, 5_000, 7_500, 10_000, 15_000, 20_000,
+    30_000, 40_000, 60_000, 80_000, 100_000, 150_000, 250_000, 500_000,
 ];
 
 /// The counters of one pump.
@@ -55,7 +55,8 @@ struct Latency {
 
 impl PumpMetrics {
     pub(super) fn new(shard: usize) -> Self {
-        let dropped = |reason: &'static str| metrics::counter!("media_units_dropped_total", "reason" => reason);
+        let dropped =
+            |reason: &'static str| metrics::counter!("media_units_dropped_total", "reason" => reason);
         Self {
             classes: ["audio", "delta", "key"].map(ClassMetrics::new),
             caught_up: metrics::counter!("media_units_caught_up_total"),

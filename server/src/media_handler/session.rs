@@ -124,7 +124,8 @@ impl MediaHandler {
         })?;
 
         if shard.load() > self.settings.max_load {
-            let message = "this server is at its limit and keeps its quality for those who are there; try again later";
+            let message =
+                "this server is at its limit and keeps its quality for those who are there; try again later";
             return Err(Fault::new(Code::CAPACITY_EXCEEDED, message));
         }
 

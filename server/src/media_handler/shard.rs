@@ -339,7 +339,9 @@ impl Pump {
                 self.carry_out_events();
                 take(&mut self.sessions, slot.0);
             }
-            Command::Subscribe(subscriber, stream) => self.fanout.subscribe(subscriber, stream, Instant::now()),
+            Command::Subscribe(subscriber, stream) => {
+                self.fanout.subscribe(subscriber, stream, Instant::now())
+            }
             Command::Unsubscribe(subscriber, stream) => self.fanout.unsubscribe(subscriber, stream),
             Command::Attach(slot, wire_id, send) => self.fanout.attach(slot, wire_id, send, Instant::now()),
         }

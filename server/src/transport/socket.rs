@@ -279,6 +279,9 @@ mod tests {
     fn buffers_that_were_clamped_come_with_the_remedy() {
         assert_eq!(buffer_advice((BUFFER_BYTES, 2 * BUFFER_BYTES)), None);
         let advice = buffer_advice((212_992, BUFFER_BYTES)).expect("too small");
-        assert!(advice.contains("208 KiB to receive") && advice.contains("net.core.rmem_max=4194304"), "{advice}");
+        assert!(
+            advice.contains("208 KiB to receive") && advice.contains("net.core.rmem_max=4194304"),
+            "{advice}"
+        );
     }
 }

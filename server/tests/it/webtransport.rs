@@ -1,23 +1,17 @@
 //! A WebTransport client written by hand on raw QUIC: what libraries send in one piece comes in
 //! single bytes here, and what they always send does not come.
 
-use std::sync::Arc;
-
 use darktower_client::transport::TransportKind;
 use darktower_protocol::message::{self, MessageDecoder};
 use darktower_protocol::signaling::pb;
 use darktower_protocol::version::ALPN_WEBTRANSPORT;
 use darktower_protocol::{Code, Features, FrameType, StreamId};
 use pb::envelope::Message;
-use quinn::crypto::rustls::QuicClientConfig;
 use reqwest::Url;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
 use web_transport_proto::http::{HeaderValue, StatusCode, header};
 use web_transport_proto::{ConnectError, ConnectRequest, ConnectResponse, Settings};
 
-use crate::support::{RawSignaling, TestServer, soon, unit, video_metadata};
+use crate::support::{RawSignaling, TestServer, quic, soon, unit, video_metadata};
 
 /// Headers of the session's streams: its id is that of the client's first stream, 0.
 const BI_HEADER: [u8; 3] = [0x40, 0x41, 0];
@@ -33,20 +27,7 @@ struct Http3 {
 
 impl Http3 {
     async fn connect(url: &str, order: Order) -> Self {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut tls = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .expect("a version")
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(TrustAll))
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![ALPN_WEBTRANSPORT.to_vec()];
-        let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).expect("for QUIC")));
-        let url: Url = url.parse().expect("a URL");
-        let address = url.socket_addrs(|| None).expect("an address")[0];
-        let endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).expect("a socket");
-        let connecting = endpoint.connect_with(config, address, "localhost").expect("connecting");
-        let quic = soon("connect", connecting).await.expect("connected");
+        let (_, quic) = quic(url, ALPN_WEBTRANSPORT).await;
         let mut open = Vec::new();
         if order == Order::QpackFirst {
             for stream_type in [2, 3] {
@@ -253,44 +234,5 @@ async fn webtransport_sessions_end_with_their_connect_stream() {
         }
         let closed = soon("close", client.quic.closed()).await;
         assert!(matches!(closed, quinn::ConnectionError::ApplicationClosed(_)), "{end}: {closed}");
-    }
-}
-
-/// Whom the client trusts is not what these tests are about.
-#[derive(Debug)]
-struct TrustAll;
-
-impl ServerCertVerifier for TrustAll {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
     }
 }

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+mod quic;
 mod raw;
 mod witness;
 
@@ -16,6 +17,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use quic::quic;
 pub(crate) use raw::{RawMedia, RawSignaling, audio_metadata, unit, video_metadata};
 pub(crate) use witness::Witness;
 

@@ -69,6 +69,12 @@ pub enum Written {
 }
 
 /// The first bytes of a group stream.
-pub(super) fn preamble(kind: darktower_protocol::group::GroupKind, stream_id: StreamId, group: u64, discontinuity: bool) -> Bytes {
-    GroupPreamble { kind, continuation: false, discontinuity, stream_id, group, first_sequence: group }.encode()
+pub(super) fn preamble(
+    kind: darktower_protocol::group::GroupKind,
+    stream_id: StreamId,
+    group: u64,
+    discontinuity: bool,
+) -> Bytes {
+    GroupPreamble { kind, continuation: false, discontinuity, stream_id, group, first_sequence: group }
+        .encode()
 }

@@ -281,7 +281,8 @@ impl<C: Connection> Fanout<C> {
     /// The subscriber gets the stream from now on.
     pub fn subscribe(&mut self, slot: SubscriberSlot, stream_slot: StreamSlot, now: Instant) {
         let subscriber = self.subscribers.get_mut(slot.index()).and_then(Option::as_mut);
-        let (Some(subscriber), Some(stream)) = (subscriber, stream_mut(&mut self.streams, stream_slot)) else {
+        let (Some(subscriber), Some(stream)) = (subscriber, stream_mut(&mut self.streams, stream_slot))
+        else {
             self.events.push(Event::SubscriptionOver(slot, stream_slot));
             return;
         };
@@ -293,7 +294,9 @@ impl<C: Connection> Fanout<C> {
 
     /// The subscriber does not want the stream any more. One that has ended is sent to its end all the same.
     pub fn unsubscribe(&mut self, slot: SubscriberSlot, stream_slot: StreamSlot) {
-        let Some(subscriber) = self.subscribers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        let Some(subscriber) = self.subscribers.get_mut(slot.index()).and_then(Option::as_mut) else {
+            return;
+        };
         let Some(place) = subscriber.place_of(stream_slot) else { return };
         if stream_mut(&mut self.streams, stream_slot).is_some_and(|stream| stream.ring.is_ended()) {
             return;
@@ -305,7 +308,9 @@ impl<C: Connection> Fanout<C> {
 
     /// The subscriber has opened a stream for a subscription (baseline).
     pub fn attach(&mut self, slot: SubscriberSlot, wire_id: StreamId, stream: C::Stream, now: Instant) {
-        let Some(subscriber) = self.subscribers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        let Some(subscriber) = self.subscribers.get_mut(slot.index()).and_then(Option::as_mut) else {
+            return;
+        };
         subscriber.attach(wire_id, stream, now);
         subscriber.match_attached(&self.streams, &self.settings, now);
         self.enqueue(slot);
@@ -313,7 +318,9 @@ impl<C: Connection> Fanout<C> {
 
     /// The subscriber's connection takes bytes again.
     pub fn wake(&mut self, slot: SubscriberSlot) {
-        let Some(subscriber) = self.subscribers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        let Some(subscriber) = self.subscribers.get_mut(slot.index()).and_then(Option::as_mut) else {
+            return;
+        };
         subscriber.mark_all_due();
         self.enqueue(slot);
     }
@@ -366,7 +373,9 @@ impl<C: Connection> Fanout<C> {
 
     /// Visits one subscriber, taken from one of the queues, and returns what that costs, in packets.
     fn visit(&mut self, slot: SubscriberSlot, visit: Visit, queue: Class, now: Instant) -> usize {
-        let Some(subscriber) = self.subscribers.get_mut(slot.index()).and_then(Option::as_mut) else { return 1 };
+        let Some(subscriber) = self.subscribers.get_mut(slot.index()).and_then(Option::as_mut) else {
+            return 1;
+        };
         *subscriber.queued.of_mut(queue) = false;
         self.totals.visits += 1;
         let mut out = Output::new(
@@ -388,7 +397,9 @@ impl<C: Connection> Fanout<C> {
 
     /// Puts a subscriber into the queues of what is due, and on the list of deadlines.
     fn enqueue(&mut self, slot: SubscriberSlot) {
-        let Some(subscriber) = self.subscribers.get_mut(slot.index()).and_then(Option::as_mut) else { return };
+        let Some(subscriber) = self.subscribers.get_mut(slot.index()).and_then(Option::as_mut) else {
+            return;
+        };
         let due = subscriber.due();
         if due.audio && !subscriber.queued.audio && subscriber.hold_until.is_none() {
             subscriber.queued.audio = true;
@@ -417,7 +428,9 @@ impl<C: Connection> Fanout<C> {
                 return;
             }
             self.deadlines.pop();
-            let Some(subscriber) = self.subscribers.get_mut(slot.index()).and_then(Option::as_mut) else { continue };
+            let Some(subscriber) = self.subscribers.get_mut(slot.index()).and_then(Option::as_mut) else {
+                continue;
+            };
             if subscriber.listed_at != Some(deadline) {
                 continue;
             }

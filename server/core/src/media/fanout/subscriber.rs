@@ -258,7 +258,9 @@ impl<C: Connection> Subscriber<C> {
 
     /// The client has unsubscribed: what is under way is given up.
     pub(super) fn cancel(&mut self, place: u32) {
-        let Some(subscription) = self.subscriptions.get_mut(place as usize).and_then(Option::take) else { return };
+        let Some(subscription) = self.subscriptions.get_mut(place as usize).and_then(Option::take) else {
+            return;
+        };
         match subscription.carrier {
             Carrier::Groups { current: Some(writer), .. } | Carrier::Attached(Some(writer)) => {
                 self.connection.reset(writer.stream, Code::CANCELLED);
@@ -280,7 +282,12 @@ impl<C: Connection> Subscriber<C> {
     }
 
     /// Gives the streams that the client has opened to the subscriptions they ask for.
-    pub(super) fn match_attached(&mut self, streams: &[Option<Stream>], settings: &FanoutSettings, now: Instant) {
+    pub(super) fn match_attached(
+        &mut self,
+        streams: &[Option<Stream>],
+        settings: &FanoutSettings,
+        now: Instant,
+    ) {
         if self.unmatched.is_empty() {
             return;
         }
@@ -307,7 +314,8 @@ impl<C: Connection> Subscriber<C> {
                 self.connection.set_priority(&mut attached.stream, priority);
                 *writer = Some(Writer::new(attached.stream, now));
                 // What has come before is not missed: delivery begins here.
-                subscription.delivery = Delivery::new(subscription.kind, settings.delivery, &stream.ring, now);
+                subscription.delivery =
+                    Delivery::new(subscription.kind, settings.delivery, &stream.ring, now);
                 subscription.due = Some(subscription.kind.into());
             } else {
                 self.connection.reset(attached.stream, Code::PROTOCOL_VIOLATION);
@@ -358,7 +366,8 @@ impl<C: Connection> Subscriber<C> {
 
     /// When something of it may be due although nothing happens.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let subscriptions = self.subscriptions.iter().flatten().filter_map(|subscription| subscription.deadline);
+        let subscriptions =
+            self.subscriptions.iter().flatten().filter_map(|subscription| subscription.deadline);
         let unmatched = self.unmatched.iter().map(|attached| attached.deadline);
         subscriptions.chain(unmatched).chain(self.hold_until).min()
     }
@@ -398,14 +407,25 @@ impl<C: Connection> Subscriber<C> {
                 continue;
             }
             for (place, entry) in self.subscriptions.iter_mut().enumerate() {
-                let Some(subscription) = entry.as_mut().filter(|entry| entry.due == Some(class)) else { continue };
-                let Some(stream) = streams.get(subscription.slot.index()).and_then(Option::as_ref) else { continue };
+                let Some(subscription) = entry.as_mut().filter(|entry| entry.due == Some(class)) else {
+                    continue;
+                };
+                let Some(stream) = streams.get(subscription.slot.index()).and_then(Option::as_ref) else {
+                    continue;
+                };
                 subscription.due = None;
                 let connection = &mut self.connection;
                 let progress = match &subscription.carrier {
                     Carrier::Datagrams => {
                         let space = space.get_or_insert_with(|| connection.datagram_space());
-                        subscription.send_datagrams(connection, stream, self.max_datagram_unit, space, now, out)
+                        subscription.send_datagrams(
+                            connection,
+                            stream,
+                            self.max_datagram_unit,
+                            space,
+                            now,
+                            out,
+                        )
                     }
                     // The client has yet to open its stream; for one that has ended it need not.
                     Carrier::Attached(None) if stream.ring.is_ended() => Progress::Finished,
@@ -593,7 +613,12 @@ impl<S> Subscription<S> {
         Some([deadline, retry].into_iter().flatten().min())
     }
 
-    fn start_group<C: Connection<Stream = S>>(&mut self, connection: &mut C, start: GroupStart, now: Instant) {
+    fn start_group<C: Connection<Stream = S>>(
+        &mut self,
+        connection: &mut C,
+        start: GroupStart,
+        now: Instant,
+    ) {
         if let Carrier::Groups { current, opening } = &mut self.carrier {
             if let Some(mut previous) = current.take() {
                 connection.set_priority(&mut previous.stream, PRIORITY_OLDER_GROUP);

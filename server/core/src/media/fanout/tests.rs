@@ -163,7 +163,10 @@ impl Bench {
     fn run(&mut self) -> (usize, Option<Instant>) {
         for passes in 1..10_000 {
             if let Pass::Idle(deadline) = self.fanout.pass(self.now()) {
-                assert!(deadline.is_none_or(|deadline| deadline > self.now()), "a deadline in the past spins");
+                assert!(
+                    deadline.is_none_or(|deadline| deadline > self.now()),
+                    "a deadline in the past spins"
+                );
                 return (passes, deadline);
             }
         }
@@ -188,8 +191,11 @@ fn at_once() -> FanoutSettings {
 #[test]
 fn audio_of_everybody_comes_before_deltas_and_deltas_before_key_frames() {
     let mut bench = Bench::new(FanoutSettings { merge_below: 0, ..at_once() });
-    let (audio, deltas, keys) =
-        (bench.stream(0, MediaKind::Audio), bench.stream(1, MediaKind::Video), bench.stream(2, MediaKind::Video));
+    let (audio, deltas, keys) = (
+        bench.stream(0, MediaKind::Audio),
+        bench.stream(1, MediaKind::Video),
+        bench.stream(2, MediaKind::Video),
+    );
     for name in 0..4 {
         bench.subscriber(name, &[audio, deltas, keys]);
     }
@@ -212,7 +218,10 @@ fn audio_of_everybody_comes_before_deltas_and_deltas_before_key_frames() {
     };
     assert!(acts[..4].iter().all(|act| matches!(act, Act::Datagram(..))), "{acts:?}");
     assert_eq!(names(&acts[..8]), [0, 1, 2, 3, 0, 1, 2, 3]);
-    assert!(acts[4..8].iter().all(|act| matches!(act, Act::Wrote(_, sequences) if *sequences == [1])), "{acts:?}");
+    assert!(
+        acts[4..8].iter().all(|act| matches!(act, Act::Wrote(_, sequences) if *sequences == [1])),
+        "{acts:?}"
+    );
     // A new group: the older stream is finished, the next one written.
     assert_eq!(names(&acts[8..]), [0, 0, 1, 1, 2, 2, 3, 3]);
 }
@@ -233,7 +242,9 @@ fn what_is_due_for_one_subscriber_is_written_in_one_visit() {
     bench.push(audio, FrameType::Audio);
     bench.run();
     let acts = bench.acts();
-    let of = |name| acts.iter().position(|act| matches!(act, Act::Datagram(who, _) if *who == name)).expect("sent");
+    let of = |name| {
+        acts.iter().position(|act| matches!(act, Act::Datagram(who, _) if *who == name)).expect("sent")
+    };
     for name in 0..3 {
         let first = of(name);
         assert_eq!(acts[first], Act::Datagram(name, 0));
