@@ -8,6 +8,10 @@ use darktower_server::config::{Config, Flags};
 use darktower_server::telemetry::logs;
 use tokio_util::sync::CancellationToken;
 
+/// Connections allocate and free some small pieces per packet; see docs/decisions/0006-fan-out.md for what it saves.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EXAMPLES: &str = "\
 Try it on this machine, with nothing to prepare:
   darktower serve --dev

@@ -218,7 +218,19 @@ impl TransportSettings {
 /// Every bound explicit; the library's defaults let one hostile connection hold 250 MB.
 fn transport_config() -> quinn::TransportConfig {
     let mut config = quinn::TransportConfig::default();
+    // Native clients only; browsers do not take part (draft-ietf-quic-ack-frequency). A frame's worth of packets is
+    // acknowledged at once, a gap still immediately.
+    let mut acknowledgements = quinn::AckFrequencyConfig::default();
+    acknowledgements
+        .ack_eliciting_threshold(VarInt::from_u32(9))
+        .max_ack_delay(Some(Duration::from_millis(25)));
+    // A key frame of 60 KB should not take four round trips on a path that nothing is known of yet: 32 packets, as
+    // browsers send. Media is limited by its publisher, so the window seldom grows by itself.
+    let mut congestion = quinn::congestion::CubicConfig::default();
+    congestion.initial_window(32 * 1452);
     config
+        .congestion_controller_factory(Arc::new(congestion))
+        .ack_frequency_config(Some(acknowledgements))
         // A publisher of a dozen layers with two groups each in flight.
         .max_concurrent_uni_streams(VarInt::from_u32(64))
         // Control, and one per published or subscribed stream in the baseline.

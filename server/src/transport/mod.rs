@@ -40,7 +40,7 @@ pub struct Session {
 }
 
 /// Bounds of the send buffer in bytes, for all streams of a session together.
-const MIN_SEND_WINDOW: u64 = 64 << 10;
+const MIN_SEND_WINDOW: u64 = 128 << 10;
 const MAX_SEND_WINDOW: u64 = 512 << 10;
 
 impl Session {
