@@ -340,7 +340,7 @@ impl Pump {
                 take(&mut self.sessions, slot.0);
             }
             Command::Subscribe(subscriber, stream) => {
-                self.fanout.subscribe(subscriber, stream, Instant::now())
+                self.fanout.subscribe(subscriber, stream, Instant::now());
             }
             Command::Unsubscribe(subscriber, stream) => self.fanout.unsubscribe(subscriber, stream),
             Command::Attach(slot, wire_id, send) => self.fanout.attach(slot, wire_id, send, Instant::now()),
