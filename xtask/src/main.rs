@@ -10,8 +10,10 @@
 //! | [`steps`] | named, timed steps, and the closing table |
 //! | [`mod@test`] | every check, in one command |
 //! | [`lint`], [`lockfile`] | formatting, lints, documentation, dependency rules |
+//! | [`mod@bench`] | criterion, and the load tester |
 //! | [`fuzz`] | coverage-guided fuzzing on the stable toolchain |
 
+mod bench;
 mod demo;
 mod fuzz;
 mod lint;
@@ -49,32 +51,10 @@ enum Command {
     Demo(demo::Args),
     Test(test::Args),
     Lint(lint::Args),
-    Bench(BenchArgs),
+    Bench(bench::Args),
     Fuzz(fuzz::Args),
     Media(media::Args),
     Setup(setup::Args),
-}
-
-/// Run the benchmarks (criterion, release profile).
-///
-/// Reports go to target/criterion/. For figures worth keeping, leave the machine otherwise idle and run twice: criterion
-/// compares with the previous run. `cargo xtask test` only checks that each bench runs.
-#[derive(clap::Args)]
-struct BenchArgs {
-    /// Only benchmarks whose name contains this
-    filter: Option<String>,
-    /// Options for criterion, after `--`: for example `-- --save-baseline before`
-    #[arg(last = true)]
-    criterion: Vec<String>,
-}
-
-fn bench(ws: &Workspace, args: &BenchArgs) -> anyhow::Result<()> {
-    let mut cargo = ws.cargo();
-    cargo.args(["bench", "-p", "darktower-benches", "--benches"]);
-    if args.filter.is_some() || !args.criterion.is_empty() {
-        cargo.arg("--").args(&args.filter).args(&args.criterion);
-    }
-    process::run(&mut cargo)
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
@@ -84,7 +64,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(&ws, args),
         Command::Test(args) => test::run(&ws, args),
         Command::Lint(args) => lint::run(&ws, args),
-        Command::Bench(args) => bench(&ws, args),
+        Command::Bench(args) => bench::run(&ws, args),
         Command::Fuzz(args) => fuzz::run(&ws, args),
         Command::Media(args) => media::run(&ws, args),
         Command::Setup(args) => setup::run(args),

@@ -48,6 +48,11 @@ impl Workspace {
         self.target.join("debug").join(name)
     }
 
+    /// A program of the workspace, as built in the release profile.
+    pub(crate) fn release_program(&self, name: &str) -> PathBuf {
+        self.target.join("release").join(name)
+    }
+
     /// Where the tests look for clips when `DARKTOWER_MEDIA_DIR` is not set.
     pub(crate) fn media_dir(&self) -> PathBuf {
         self.root.join("target/media")

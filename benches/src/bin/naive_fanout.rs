@@ -6,6 +6,7 @@
 //! the protocol of [`darktower_benches::naive`].
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use clap::Parser;
 use darktower_benches::naive::{HELLO_LEN, Hello, READY};
 use darktower_client::Trust;
 use darktower_protocol::version::ALPN_MEDIA;
-use darktower_protocol::{FrameType, HEADER_LEN, Header, StreamId};
+use darktower_protocol::{HEADER_LEN, Header, StreamId};
 use quinn::crypto::rustls::QuicServerConfig;
 use tokio::sync::{broadcast, oneshot};
 
@@ -33,17 +34,25 @@ struct Args {
     listen: SocketAddr,
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Audio,
+    Video,
+}
+
 #[derive(Clone)]
 struct Unit {
     publisher: usize,
-    /// Which audio stream of the room, `None` = video.
-    audio: Option<u32>,
+    kind: Kind,
+    /// Of the stream, among those of its kind in the room.
+    number: u32,
     wire: Bytes,
 }
 
 struct Room {
     units: broadcast::Sender<Unit>,
     audio_streams: u32,
+    video_streams: u32,
 }
 
 type Rooms = Arc<Mutex<HashMap<u32, Room>>>;
@@ -79,10 +88,7 @@ async fn main() -> Result<()> {
         quinn::Endpoint::new(quinn::EndpointConfig::default(), Some(config), socket.into(), runtime)?;
 
     let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    println!(
-        "{}",
-        serde_json::json!({ "address": endpoint.local_addr()?, "certificate_sha256": hash })
-    );
+    println!("{}", serde_json::json!({ "address": endpoint.local_addr()?, "certificate_sha256": hash }));
     let rooms = Rooms::default();
     let accepting = async {
         let mut number = 0;
@@ -112,29 +118,37 @@ async fn serve(incoming: quinn::Incoming, publisher: usize, rooms: Rooms) -> Res
     let mut bytes = [0; HELLO_LEN];
     hello.read_exact(&mut bytes).await?;
     let hello = Hello::decode(&bytes);
-    let (units, first_audio) = {
+    let (units, audio, video) = {
         let mut rooms = rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = rooms
-            .entry(hello.room)
-            .or_insert_with(|| Room { units: broadcast::Sender::new(ROOM_QUEUE), audio_streams: 0 });
-        let first_audio = room.audio_streams;
+        let room = rooms.entry(hello.room).or_insert_with(|| Room {
+            units: broadcast::Sender::new(ROOM_QUEUE),
+            audio_streams: 0,
+            video_streams: 0,
+        });
+        let (audio, video) = (room.audio_streams, room.video_streams);
         room.audio_streams += hello.audio_streams;
-        (room.units.clone(), first_audio)
+        room.video_streams += hello.video_streams;
+        (room.units.clone(), audio, video)
     };
-    if hello.wanted_audio != Hello::NOTHING {
-        tokio::spawn(subscribe(connection.clone(), units.subscribe(), publisher, hello.wanted_audio));
+    if hello.wanted_audio > 0 || hello.wanted_video > 0 {
+        tokio::spawn(subscribe(connection.clone(), units.subscribe(), publisher, hello));
     }
     answer.write_all(&[READY]).await?;
 
-    tokio::spawn(read_video(connection.clone(), units.clone(), publisher));
+    tokio::spawn(read_video(connection.clone(), units.clone(), publisher, video));
     while let Ok(wire) = connection.read_datagram().await {
         // Nobody listening is no error.
-        let _ = units.send(Unit { publisher, audio: Some(first_audio), wire });
+        let _ = units.send(Unit { publisher, kind: Kind::Audio, number: audio, wire });
     }
     Ok(())
 }
 
-async fn read_video(connection: quinn::Connection, units: broadcast::Sender<Unit>, publisher: usize) {
+async fn read_video(
+    connection: quinn::Connection,
+    units: broadcast::Sender<Unit>,
+    publisher: usize,
+    number: u32,
+) {
     while let Ok(mut stream) = connection.accept_uni().await {
         let units = units.clone();
         tokio::spawn(async move {
@@ -147,7 +161,7 @@ async fn read_video(connection: quinn::Connection, units: broadcast::Sender<Unit
                 if stream.read_exact(payload).await.is_err() {
                     return;
                 }
-                let _ = units.send(Unit { publisher, audio: None, wire: wire.freeze() });
+                let _ = units.send(Unit { publisher, kind: Kind::Video, number, wire: wire.freeze() });
             }
         });
     }
@@ -157,7 +171,7 @@ async fn subscribe(
     connection: quinn::Connection,
     mut units: broadcast::Receiver<Unit>,
     publisher: usize,
-    wanted_audio: u32,
+    wanted: Hello,
 ) -> Result<()> {
     let mut streams: HashMap<StreamId, quinn::SendStream> = HashMap::new();
     loop {
@@ -169,20 +183,20 @@ async fn subscribe(
         if unit.publisher == publisher {
             continue;
         }
-        if let Some(number) = unit.audio {
-            if number < wanted_audio {
+        if unit.kind == Kind::Audio {
+            if unit.number < wanted.wanted_audio {
                 connection.send_datagram(unit.wire)?;
             }
             continue;
         }
-        let header = Header::parse(&unit.wire)?;
-        debug_assert_ne!(header.frame_type(), FrameType::Audio);
-        let id = header.stream_id();
-        if !streams.contains_key(&id) {
-            streams.insert(id, connection.open_uni().await?);
+        if unit.number >= wanted.wanted_video {
+            continue;
         }
-        if let Some(stream) = streams.get_mut(&id) {
-            stream.write_chunk(unit.wire).await?;
-        }
+        let id = Header::parse(&unit.wire)?.stream_id();
+        let stream = match streams.entry(id) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(place) => place.insert(connection.open_uni().await?),
+        };
+        stream.write_chunk(unit.wire).await?;
     }
 }

@@ -59,7 +59,7 @@ pub(crate) struct Bed {
     sides: Vec<Side>,
     plan: Plan,
     pinning: Pinning,
-    transport: &'static str,
+    transport: String,
     warm: bool,
     pub(crate) live: Live,
 }
@@ -99,6 +99,7 @@ impl Bed {
         let settings = FleetSettings {
             plan: plan.meeting.clone(),
             concurrency: common.ramp,
+            per_socket: common.per_socket,
             late_after: common.late_after(),
             noise: noise(plan.largest_payload),
         };
@@ -113,7 +114,10 @@ impl Bed {
             let fleet = Fleet::new(target, settings, runtimes);
             sides.push(Side { fleet, server: Server::Naive(server) });
         }
-        let transport = common.transport.name();
+        let transport = match common.per_socket {
+            1 => common.transport.name().to_owned(),
+            shared => format!("{}, {shared} media connections per socket", common.transport.name()),
+        };
         Ok(Self { sides, plan, pinning, transport, warm: false, live: Live::new() })
     }
 
@@ -187,12 +191,11 @@ impl Bed {
         if faults_in_all > faults.len() as u64 {
             faults.push(format!("{faults_in_all} faults in all"));
         }
-        let ms = |quantile| {
-            crate::statistics::rounded(ours.join_us.value_at_quantile(quantile) as f64 / 1000.0)
-        };
+        let ms =
+            |quantile| crate::statistics::rounded(ours.join_us.value_at_quantile(quantile) as f64 / 1000.0);
         let context = Context {
             workload: self.plan.description.clone(),
-            transport: self.transport.to_owned(),
+            transport: self.transport.clone(),
             join_ms: JoinMs { p50: ms(0.5), p99: ms(0.99) },
             server_cores: self.pinning.server.to_string(),
             client_cores: self.pinning.clients.to_string(),
@@ -207,7 +210,16 @@ impl Bed {
         &self.plan
     }
 
-    pub(crate) fn pinning(&self) -> &Pinning {
-        &self.pinning
+    /// How many cores the tester has; `None` if it was not pinned.
+    pub(crate) fn client_cores(&self) -> Option<usize> {
+        self.pinning.clients.count()
+    }
+
+    /// Makes room for the sockets of a larger size.
+    pub(crate) fn allow_descriptors(&self, size: usize) -> Result<()> {
+        let participants = self.plan.participants(size) as u64;
+        machine::raise_descriptor_limit(
+            OWN_DESCRIPTORS + self.sides.len() as u64 * DESCRIPTORS_PER_PARTICIPANT * participants,
+        )
     }
 }

@@ -118,6 +118,9 @@ pub(crate) struct MeetingArgs {
     /// Participants per meeting
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = positive())]
     pub(crate) size: usize,
+    /// Watch the video of the first so many participants only [default: of all]; the server allows 64
+    #[arg(long, value_name = "N", value_parser = positive())]
+    pub(crate) watch: Option<usize>,
     /// Video of those who listen, bit/s
     #[arg(long, value_name = "RATE", default_value = "150k")]
     pub(crate) thumbnail_bitrate: BitRate,
@@ -133,7 +136,7 @@ pub(crate) struct MeetingArgs {
     /// Seconds from key frame to key frame
     #[arg(long, value_name = "S", default_value_t = 2.0)]
     pub(crate) group_seconds: f64,
-    /// Audio units per second and participant
+    /// Audio units per second and participant; 0 = no audio
     #[arg(long, value_name = "RATE", default_value_t = 50.0)]
     pub(crate) audio_rate: f64,
     /// Smallest payload of an audio unit, bytes
@@ -281,6 +284,9 @@ pub(crate) struct CommonArgs {
     /// Joins at the same time while the audience comes in
     #[arg(long, value_name = "C", default_value_t = 32, value_parser = positive())]
     pub(crate) ramp: usize,
+    /// Native media connections of subscribers on one UDP socket: 1 as real clients have it; 50 costs the tester less
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = positive())]
+    pub(crate) per_socket: usize,
     /// Audio units over this are late, ms
     #[arg(long, value_name = "MS", default_value_t = 200)]
     pub(crate) late_audio_ms: u64,

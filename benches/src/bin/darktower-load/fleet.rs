@@ -15,7 +15,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::ledger::Ledger;
-use crate::link::{Faults, Intent, Link, MeetingAt, Target};
+use crate::link::{Faults, Intent, Link, MeetingAt, Target, Wanted};
+use crate::media::SharedSockets;
 use crate::publish::{Gate, Publication};
 use crate::receive::{Balance, Receiver};
 use crate::runtimes::Runtimes;
@@ -37,8 +38,8 @@ pub(crate) struct MeetingPlan {
     pub(crate) publishers: Vec<Vec<StreamPlan>>,
     /// Whether publishers subscribe to all others.
     pub(crate) publishers_subscribe: bool,
-    /// Subscribers take only the first so many audio streams of their meeting.
-    pub(crate) wanted_audio: Option<u32>,
+    /// What subscribers take of their meeting.
+    pub(crate) wanted: Wanted,
 }
 
 /// What the fleet is made of, and what it needs.
@@ -47,6 +48,8 @@ pub(crate) struct FleetSettings {
     pub(crate) plan: MeetingPlan,
     /// Joins at the same time.
     pub(crate) concurrency: usize,
+    /// Media connections of subscribers on one UDP socket.
+    pub(crate) per_socket: usize,
     pub(crate) late_after: LateAfter,
     /// Of the payloads; see [`crate::workload::noise`].
     pub(crate) noise: Bytes,
@@ -65,6 +68,8 @@ pub(crate) struct Fleet {
     gate: watch::Sender<Gate>,
     pub(crate) window: Arc<Window>,
     tallies: Vec<SharedTally>,
+    /// One per shard, if sockets are shared.
+    sockets: Vec<Arc<SharedSockets>>,
     lateness_us: Arc<Mutex<Histogram<u64>>>,
     pub(crate) faults: Arc<Faults>,
     /// Microseconds of every join of subscribers so far.
@@ -83,7 +88,6 @@ struct Meeting {
 struct Participant {
     link: Arc<Link>,
     receiver: Option<Arc<Receiver>>,
-    published: Vec<Arc<Ledger>>,
     subscribed_at_us: u64,
 }
 
@@ -103,6 +107,11 @@ impl Fleet {
             .iter()
             .map(|_| SharedTally::new(Mutex::new(Tally::new(settings.late_after))))
             .collect();
+        let sockets = if settings.per_socket > 1 {
+            runtimes.shards.iter().map(|_| Arc::new(SharedSockets::new(settings.per_socket))).collect()
+        } else {
+            Vec::new()
+        };
         Self {
             target: Arc::new(target),
             settings,
@@ -113,6 +122,7 @@ impl Fleet {
             gate: watch::Sender::new(None),
             window: Arc::default(),
             tallies,
+            sockets,
             lateness_us: Arc::new(Mutex::new(histogram())),
             faults: Arc::default(),
             join_us: histogram(),
@@ -130,13 +140,13 @@ impl Fleet {
         publishers + self.subscribers.len()
     }
 
-    pub(crate) fn meeting_count(&self) -> usize {
-        self.meetings.len()
-    }
-
     /// Makes or ends meetings with their publishers until there are `count`. Only whole meetings without pure
     /// subscribers can be ended.
-    pub(crate) async fn set_meetings(&mut self, count: usize, progress: &mut impl FnMut(usize)) -> Result<()> {
+    pub(crate) async fn set_meetings(
+        &mut self,
+        count: usize,
+        progress: &mut impl FnMut(usize),
+    ) -> Result<()> {
         while self.meetings.len() > count {
             let Some(meeting) = self.meetings.pop() else { break };
             leave_all(meeting.publishers, &self.runtimes.publishing).await;
@@ -175,14 +185,15 @@ impl Fleet {
         let mut sources = sources.into_iter();
         // One after the other: the reference numbers audio streams in the order their publishers come.
         for own in ledgers {
-            let (runtime, tally) = if plan.publishers_subscribe {
+            let (runtime, tally, sockets) = if plan.publishers_subscribe {
                 self.next_shard()
             } else {
-                (self.runtimes.publishing.clone(), Arc::clone(&self.tallies[0]))
+                (self.runtimes.publishing.clone(), Arc::clone(&self.tallies[0]), None)
             };
             let wanted = if plan.publishers_subscribe {
-                let foreign = |ledger: &&Arc<Ledger>| own.iter().all(|mine| mine.stream_id != ledger.stream_id);
-                all.iter().filter(foreign).cloned().collect()
+                let foreign =
+                    |ledger: &Arc<Ledger>| own.iter().all(|mine| mine.stream_id != ledger.stream_id);
+                wanted_of(&all, plan.wanted).into_iter().filter(foreign).collect()
             } else {
                 Vec::new()
             };
@@ -190,7 +201,8 @@ impl Fleet {
                 name: format!("publisher {}", self.joined),
                 publishes: own.clone(),
                 subscribes: plan.publishers_subscribe,
-                wanted_audio: None,
+                wanted: plan.wanted,
+                sockets,
             };
             let joining = Joining { meeting: at, intent, wanted, runtime: runtime.clone(), tally };
             let participant = self.spawn_join(joining)?.await??;
@@ -226,7 +238,11 @@ impl Fleet {
     }
 
     /// Joins or leaves pure subscribers until there are `count`, spread evenly over the meetings.
-    pub(crate) async fn set_subscribers(&mut self, count: usize, progress: &mut impl FnMut(usize)) -> Result<()> {
+    pub(crate) async fn set_subscribers(
+        &mut self,
+        count: usize,
+        progress: &mut impl FnMut(usize),
+    ) -> Result<()> {
         let mut surplus = Vec::new();
         while self.subscribers.len() > count {
             surplus.extend(self.subscribers.pop_back());
@@ -266,24 +282,26 @@ impl Fleet {
         self.join_us.saturating_record(participant.link.join_time.as_micros() as u64);
     }
 
-    fn next_shard(&mut self) -> (Handle, SharedTally) {
+    /// The runtime of the next one to join, and what belongs to it.
+    fn next_shard(&mut self) -> (Handle, SharedTally, Option<Arc<SharedSockets>>) {
         let shard = self.joined as usize % self.runtimes.shards.len();
-        (self.runtimes.shards[shard].clone(), Arc::clone(&self.tallies[shard]))
+        let sockets = self.sockets.get(shard).cloned();
+        (self.runtimes.shards[shard].clone(), Arc::clone(&self.tallies[shard]), sockets)
     }
 
     fn next_subscriber(&mut self, number: usize) -> Result<Joining> {
-        let (runtime, tally) = self.next_shard();
-        let meeting = self.meetings.get(number % self.meetings.len().max(1)).context("there is no meeting")?;
-        let limit = self.settings.plan.wanted_audio.map_or(usize::MAX, |first| first as usize);
-        let audio = meeting.ledgers.iter().filter(|ledger| ledger.is_audio).take(limit);
-        let video = meeting.ledgers.iter().filter(|ledger| !ledger.is_audio);
+        let (runtime, tally, sockets) = self.next_shard();
+        let meeting =
+            self.meetings.get(number % self.meetings.len().max(1)).context("there is no meeting")?;
+        let wanted = wanted_of(&meeting.ledgers, self.settings.plan.wanted);
         let intent = Intent {
             name: format!("subscriber {}", self.joined),
             publishes: Vec::new(),
             subscribes: true,
-            wanted_audio: self.settings.plan.wanted_audio,
+            wanted: self.settings.plan.wanted,
+            sockets,
         };
-        Ok(Joining { meeting: meeting.at, intent, wanted: video.chain(audio).cloned().collect(), runtime, tally })
+        Ok(Joining { meeting: meeting.at, intent, wanted, runtime, tally })
     }
 
     /// Starts a join on its runtime. Pure subscribers have subscribed when it is done.
@@ -304,7 +322,7 @@ impl Fleet {
             if intent.publishes.is_empty() {
                 subscribe_all(Arc::clone(&link), receiver.clone()).await?;
             }
-            Ok(Participant { link, receiver, published: intent.publishes, subscribed_at_us })
+            Ok(Participant { link, receiver, subscribed_at_us })
         }))
     }
 
@@ -342,7 +360,8 @@ impl Fleet {
         let mut sum = Balance::default();
         let members = self.meetings.iter().flat_map(|meeting| &meeting.publishers);
         let present = members.chain(&self.subscribers).map(|participant| (participant, false));
-        for (participant, gone) in present.chain(self.departed.iter().map(|participant| (participant, true))) {
+        for (participant, gone) in present.chain(self.departed.iter().map(|participant| (participant, true)))
+        {
             let Some(receiver) = &participant.receiver else { continue };
             let there_before = participant.subscribed_at_us < window_us.start;
             for stream in receiver.streams.values() {
@@ -353,19 +372,12 @@ impl Fleet {
         sum
     }
 
-    /// Payload bits per second that one round of publishers sends, and how many streams there are.
-    pub(crate) fn streams(&self) -> usize {
-        let publishers = self.meetings.iter().flat_map(|meeting| &meeting.publishers);
-        publishers.map(|publisher| publisher.published.len()).sum()
-    }
-
     /// UDP datagrams that media connections of subscribers have received, and sent, since they joined.
     pub(crate) fn udp_datagrams(&self) -> (u64, u64) {
         let members = self.meetings.iter().flat_map(|meeting| &meeting.publishers);
-        let receivers =
-            members.chain(&self.subscribers).filter(|participant| participant.receiver.is_some());
+        let receivers = members.chain(&self.subscribers).filter(|participant| participant.receiver.is_some());
         receivers.fold((0, 0), |(received, sent), participant| {
-            let stats = participant.link.media.quic().stats();
+            let stats = participant.link.media.stats();
             (received + stats.udp_rx.datagrams, sent + stats.udp_tx.datagrams)
         })
     }
@@ -383,6 +395,15 @@ impl Drop for Fleet {
     }
 }
 
+/// The streams of a meeting that a subscriber takes.
+fn wanted_of(ledgers: &[Arc<Ledger>], wanted: Wanted) -> Vec<Arc<Ledger>> {
+    let first = |is_audio: bool, limit: Option<u32>| {
+        let limit = limit.map_or(usize::MAX, |limit| limit as usize);
+        ledgers.iter().filter(move |ledger| ledger.is_audio == is_audio).take(limit)
+    };
+    first(false, wanted.video).chain(first(true, wanted.audio)).cloned().collect()
+}
+
 async fn subscribe_all(link: Arc<Link>, receiver: Option<Arc<Receiver>>) -> Result<()> {
     let Some(receiver) = receiver else { return Ok(()) };
     for stream_id in receiver.streams.keys() {
@@ -397,4 +418,25 @@ async fn leave_all(participants: Vec<Participant>, runtime: &Handle) {
         leaving.spawn_on(async move { participant.link.leave().await }, runtime);
     }
     while leaving.join_next().await.is_some() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subscriber_takes_the_first_streams_of_each_kind() {
+        let ledger = |number: u8| {
+            let id = StreamId::from_bytes([number; 16]);
+            Arc::new(Ledger::new(id, number % 2 == 1, Bytes::new()))
+        };
+        let ledgers: Vec<_> = (0..10).map(ledger).collect();
+        let taken = |audio, video| {
+            let taken = wanted_of(&ledgers, Wanted { audio, video });
+            taken.iter().map(|ledger| ledger.stream_id.as_bytes()[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(taken(Some(2), Some(1)), [0, 1, 3]);
+        assert_eq!(taken(Some(4), Some(0)), [1, 3, 5, 7]);
+        assert_eq!(taken(None, None).len(), 10);
+    }
 }

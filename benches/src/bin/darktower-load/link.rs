@@ -9,7 +9,6 @@ use anyhow::{Context as _, Result, bail, ensure};
 use darktower_benches::naive::{Hello, READY};
 use darktower_client::api::{Api, JoinGrant, NewMeeting};
 use darktower_client::signaling::{SignalingClient, pb};
-use darktower_client::transport::{Connection, RecvStream, Role, connect};
 use darktower_client::{Code, Features, MeetingId, StreamId, TransportKind, Trust};
 use darktower_protocol::limits::MAX_MESSAGE;
 use darktower_protocol::message::{self, MessageDecoder};
@@ -19,6 +18,7 @@ use pb::media_client_message::Message as ClientMessage;
 use pb::media_server_message::Message as ServerMessage;
 
 use crate::ledger::Ledger;
+use crate::media::{Media, Receiving, SharedSockets};
 use crate::tally::lock;
 
 /// How long one participant may take to join.
@@ -42,14 +42,23 @@ pub(crate) enum MeetingAt {
     Naive(u32),
 }
 
+/// How many streams of a meeting one subscriber takes: the first ones, its own left out. `None` = all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) audio: Option<u32>,
+    pub(crate) video: Option<u32>,
+}
+
 /// What a participant will do, as far as the server has to know at the start.
 #[derive(Debug, Clone)]
 pub(crate) struct Intent {
     pub(crate) name: String,
     pub(crate) publishes: Vec<Arc<Ledger>>,
     pub(crate) subscribes: bool,
-    /// Only the first so many audio streams of the meeting.
-    pub(crate) wanted_audio: Option<u32>,
+    /// Of those that it subscribes to: only the first so many streams of the meeting.
+    pub(crate) wanted: Wanted,
+    /// The media connection shares a socket.
+    pub(crate) sockets: Option<Arc<SharedSockets>>,
 }
 
 /// What went wrong during a run, for the report. Counted, and the first ones kept.
@@ -83,7 +92,7 @@ pub(crate) enum Ticket {
 /// The connections of one participant.
 #[derive(Debug)]
 pub(crate) struct Link {
-    pub(crate) media: Connection,
+    pub(crate) media: Media,
     signaling: Option<SignalingClient>,
     /// Key frames that the server asked for, by stream that this participant publishes.
     wishes: Arc<HashMap<StreamId, AtomicBool>>,
@@ -162,7 +171,7 @@ async fn join_darktower(
         })
         .await?;
     let server = joined.media_server.context("JoinResponse names no media server")?;
-    let media = connect(&server.media_handler_url, kind, &trust, Role::Media).await?;
+    let media = Media::connect(&server.media_handler_url, kind, &trust, intent.sockets.as_deref()).await?;
     let (mut send, mut recv) = media.open_bi().await?;
     let features = Features::GROUPS | Features::AUDIO_DATAGRAMS;
     let hello = pb::MediaHello {
@@ -187,7 +196,8 @@ async fn join_darktower(
     for ledger in &intent.publishes {
         signaling.command(Message::PublishStream(announcement(ledger))).await?;
     }
-    let wishes = Arc::new(intent.publishes.iter().map(|ledger| (ledger.stream_id, AtomicBool::new(false))).collect());
+    let wishes =
+        Arc::new(intent.publishes.iter().map(|ledger| (ledger.stream_id, AtomicBool::new(false))).collect());
     let leaving = Arc::new(AtomicBool::new(false));
     let reader = ControlReader {
         name: intent.name.clone(),
@@ -215,8 +225,7 @@ fn announcement(ledger: &Ledger) -> pb::PublishStream {
             pb::VideoMetadata { width: 1280, height: 720, framerate: 30, simulcast_layers: Vec::new() };
         pb::StreamMetadata { codec: "VP8".to_owned(), video: Some(video), ..Default::default() }
     };
-    let stream_type =
-        if ledger.is_audio { pb::StreamType::Audio } else { pb::StreamType::VideoCamera };
+    let stream_type = if ledger.is_audio { pb::StreamType::Audio } else { pb::StreamType::VideoCamera };
     pb::PublishStream {
         stream_id: ledger.stream_id.to_string(),
         stream_type: stream_type.into(),
@@ -232,15 +241,17 @@ async fn join_naive(
     faults: &Arc<Faults>,
 ) -> Result<Link> {
     let started = Instant::now();
-    let media = connect(url, TransportKind::Native, trust, Role::Media).await?;
+    let media = Media::connect(url, TransportKind::Native, trust, intent.sockets.as_deref()).await?;
     let (mut send, mut recv) = media.open_bi().await?;
-    let wanted_audio = match (intent.subscribes, intent.wanted_audio) {
-        (false, _) => Hello::NOTHING,
-        (true, None) => Hello::EVERYTHING,
-        (true, Some(first)) => first,
+    let count = |audio| intent.publishes.iter().filter(|ledger| ledger.is_audio == audio).count() as u32;
+    let wanted = |first: Option<u32>| if intent.subscribes { first.unwrap_or(Hello::EVERYTHING) } else { 0 };
+    let hello = Hello {
+        room,
+        audio_streams: count(true),
+        video_streams: count(false),
+        wanted_audio: wanted(intent.wanted.audio),
+        wanted_video: wanted(intent.wanted.video),
     };
-    let audio_streams = intent.publishes.iter().filter(|ledger| ledger.is_audio).count();
-    let hello = Hello { room, audio_streams: u32::try_from(audio_streams)?, wanted_audio };
     send.write_all(&hello.encode()).await?;
     let answer = recv.read_chunk().await?.unwrap_or_default();
     ensure!(answer.first() == Some(&READY), "the reference server's answer is {answer:?}");
@@ -286,7 +297,7 @@ impl Link {
             // A server that is gone already has been noted elsewhere.
             let _ = signaling.leave().await;
         }
-        self.media.close(Code::NO_ERROR, "");
+        self.media.close();
     }
 
     /// As [`leave`](Self::leave) without waiting for the server.
@@ -295,14 +306,11 @@ impl Link {
         if let Some(signaling) = &self.signaling {
             signaling.close(Code::NO_ERROR, "");
         }
-        self.media.close(Code::NO_ERROR, "");
+        self.media.close();
     }
 }
 
-async fn next_message(
-    recv: &mut RecvStream,
-    decoder: &mut MessageDecoder,
-) -> Result<Option<ServerMessage>> {
+async fn next_message(recv: &mut Receiving, decoder: &mut MessageDecoder) -> Result<Option<ServerMessage>> {
     loop {
         while let Some(envelope) = decoder.next_message::<pb::MediaServerMessage>()? {
             if let Some(message) = envelope.message {
@@ -325,7 +333,7 @@ struct ControlReader {
 }
 
 impl ControlReader {
-    async fn read(self, mut recv: RecvStream, mut decoder: MessageDecoder) {
+    async fn read(self, mut recv: Receiving, mut decoder: MessageDecoder) {
         let end = loop {
             match next_message(&mut recv, &mut decoder).await {
                 Ok(Some(ServerMessage::PublisherFeedback(feedback))) if feedback.key_frame_requested => {

@@ -25,7 +25,9 @@ pub(crate) struct Live {
 
 impl Live {
     pub(crate) fn new() -> Self {
-        Self { terminal: std::io::stderr().is_terminal(), said: None, open_line: false }
+        let terminal = std::io::stderr().is_terminal();
+        // Where lines cannot be renewed, a short run needs none.
+        Self { terminal, said: (!terminal).then(Instant::now), open_line: false }
     }
 
     /// A line that stays.
@@ -37,7 +39,8 @@ impl Live {
     /// A line that the next one replaces; thinned out where it cannot.
     pub(crate) fn renew(&mut self, line: &str) {
         let now = Instant::now();
-        let (pause, mut out) = (if self.terminal { RENEW / 5 } else { QUIET_RENEW }, std::io::stderr().lock());
+        let (pause, mut out) =
+            (if self.terminal { RENEW / 5 } else { QUIET_RENEW }, std::io::stderr().lock());
         if self.said.is_some_and(|said| now < said + pause) {
             return;
         }

@@ -4,31 +4,37 @@
 //! |---|---|
 //! | [`cli`], [`scenario`], [`plan`] | from the command line or a file to the people of a run |
 //! | [`workload`], [`ledger`] | frames and their payloads; what was sent |
-//! | [`link`], [`publish`], [`subscribe`], [`receive`] | one participant: connections, sending, comparing |
+//! | [`link`], [`media`], [`publish`], [`subscribe`], [`receive`] | one participant: connections, sending, comparing |
 //! | [`tally`], [`statistics`] | latency, lateness, quantiles, medians |
 //! | [`fleet`], [`runtimes`] | all participants at one server; the tester's threads |
 //! | [`server`], [`procfs`], [`machine`] | child processes, what the system knows of them, cores and limits |
-//! | [`measure`], [`bed`] | one window; servers side by side, by turns |
+//! | [`mod@measure`], [`bed`] | one window; servers side by side, by turns |
 //! | [`joins`], [`find_max`], [`sweep`], [`svg`] | the commands that are more than rounds on a bed |
 //! | [`report`], [`live`] | what is printed |
 
 mod bed;
 mod cli;
+mod find_max;
 mod fleet;
+mod joins;
 mod ledger;
 mod link;
 mod live;
 mod machine;
 mod measure;
+mod media;
 mod plan;
 mod procfs;
 mod publish;
 mod receive;
 mod report;
 mod runtimes;
+mod scenario;
 mod server;
 mod statistics;
 mod subscribe;
+mod svg;
+mod sweep;
 mod tally;
 mod workload;
 
@@ -40,7 +46,7 @@ use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bed::Bed;
-use crate::cli::{Cli, Command, CommonArgs};
+use crate::cli::{Cli, Command, CommonArgs, FindMaxArgs};
 use crate::plan::Plan;
 use crate::report::Report;
 
@@ -72,12 +78,22 @@ async fn run(command: Command) -> Result<()> {
     match command {
         Command::Fanout(args) => {
             let plan = plan::fanout(args.subscribers, &args.broadcast)?;
-            rounds(plan, &args.common).await
+            measure(plan, &args.find_max, &args.common).await
         }
-        Command::Meeting(args) => rounds(plan::meeting(&args)?, &args.common).await,
-        Command::AudioRoom(args) => rounds(plan::audio_room(&args)?, &args.common).await,
-        _ => bail!("not there yet"),
+        Command::Meeting(args) => measure(plan::meeting(&args)?, &args.find_max, &args.common).await,
+        Command::AudioRoom(args) => measure(plan::audio_room(&args)?, &args.find_max, &args.common).await,
+        Command::Joins(args) => joins::run(&args).await,
+        Command::Sweep(args) => sweep::run(&args).await,
+        Command::Run(args) => {
+            let (title, command) = scenario::load(&args)?;
+            eprintln!("scenario: {title}");
+            Box::pin(run(command)).await
+        }
     }
+}
+
+async fn measure(plan: Plan, find_max: &FindMaxArgs, common: &CommonArgs) -> Result<()> {
+    if find_max.find_max { find_max::run(plan, find_max, common).await } else { rounds(plan, common).await }
 }
 
 /// A run of one size.

@@ -1,5 +1,6 @@
 //! The measured window: media flows, processes are read at both ends, and every unit is accounted for afterwards.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -13,9 +14,11 @@ use crate::receive::Balance;
 use crate::server::{DarkTower, Naive};
 use crate::tally::{Tally, now_us};
 
-/// How long units may still arrive after the last one was sent. Longer than any bound on lateness.
-const DRAIN_LIMIT: Duration = Duration::from_millis(1500);
-const DRAIN_POLL: Duration = Duration::from_millis(10);
+/// After a window: what is missing when nothing has arrived for this long does not come any more.
+const DRAIN_SILENCE: Duration = Duration::from_millis(1500);
+/// The longest drain; a server that is this far behind has lost.
+const DRAIN_LIMIT: Duration = Duration::from_secs(15);
+const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// Publishers start this much after the gate opens, so that all hear of it in time.
 const START_DELAY: Duration = Duration::from_millis(10);
 
@@ -74,9 +77,11 @@ pub(crate) struct Slice {
 }
 
 impl Slice {
-    /// The figure that servers are compared by: milliseconds of CPU per subscriber and second.
+    /// The figure that servers are compared by: milliseconds of CPU per subscriber and second. A server that delivers
+    /// only half serves half the subscribers: what it leaves out must not make it cheap.
     pub(crate) fn server_ms_per_subscriber_second(&self) -> f64 {
-        self.server.cpu_s * 1000.0 / (self.server.wall_s * self.subscribers as f64)
+        let served = self.balance.received as f64 / (self.balance.expected.max(1)) as f64;
+        self.server.cpu_s * 1000.0 / (self.server.wall_s * self.subscribers as f64 * served.max(1e-6))
     }
 
     pub(crate) fn tester_ms_per_subscriber_second(&self) -> f64 {
@@ -136,12 +141,7 @@ impl Measuring<'_> {
         let tester_after = ProcessReading::take(std::process::id())?;
         fleet.close_gate();
 
-        let mut balance = fleet.balance(&window_us);
-        let drained_by = Instant::now() + DRAIN_LIMIT;
-        while balance.received + balance.missing_told < balance.expected && Instant::now() < drained_by {
-            tokio::time::sleep(DRAIN_POLL).await;
-            balance = fleet.balance(&window_us);
-        }
+        let balance = drained(fleet, &window_us).await;
         server.check()?;
         let used = |after: Option<ProcessReading>, before: Option<ProcessReading>| match (after, before) {
             (Some(after), Some(before)) => after.since(&before),
@@ -162,6 +162,24 @@ impl Measuring<'_> {
             steal_s: machine_after.steal_s_since(&machine_before),
         })
     }
+}
+
+/// The balance once everything has arrived, or nothing arrives any more.
+async fn drained(fleet: &Fleet, window_us: &Range<u64>) -> Balance {
+    let ended = Instant::now();
+    let (mut balance, mut progress) = (fleet.balance(window_us), ended);
+    while balance.received + balance.missing_told < balance.expected {
+        let now = Instant::now();
+        if now > progress + DRAIN_SILENCE || now > ended + DRAIN_LIMIT {
+            break;
+        }
+        tokio::time::sleep(DRAIN_POLL).await;
+        let before = std::mem::replace(&mut balance, fleet.balance(window_us));
+        if balance != before {
+            progress = Instant::now();
+        }
+    }
+    balance
 }
 
 /// When the next subscriber is replaced.

@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 
 use crate::cli::{AudioRoomArgs, BroadcastArgs, MeetingArgs};
 use crate::fleet::{MeetingPlan, StreamPlan};
+use crate::link::Wanted;
 use crate::workload::{Audio, Clip, Model, Video};
 
 /// What can be added to make a run larger.
@@ -68,10 +69,9 @@ pub(crate) fn fanout(subscribers: usize, args: &BroadcastArgs) -> Result<Plan> {
     ensure!(!models.is_empty(), "with --video-bitrate 0 and --audio-rate 0 there is nothing to send");
     let publishers = (0..args.publishers).map(|number| {
         let part = number as f64 / args.publishers as f64;
-        let streams = models.iter().map(|model| StreamPlan {
-            phase: model.interval().mul_f64(part),
-            model: model.clone(),
-        });
+        let streams = models
+            .iter()
+            .map(|model| StreamPlan { phase: model.interval().mul_f64(part), model: model.clone() });
         streams.collect()
     });
     let rates: Vec<_> =
@@ -80,7 +80,7 @@ pub(crate) fn fanout(subscribers: usize, args: &BroadcastArgs) -> Result<Plan> {
         meeting: MeetingPlan {
             publishers: publishers.collect(),
             publishers_subscribe: false,
-            wanted_audio: None,
+            wanted: Wanted::default(),
         },
         meetings: args.meetings,
         subscribers,
@@ -102,22 +102,26 @@ pub(crate) fn meeting(args: &MeetingArgs) -> Result<Plan> {
     ensure!(args.size >= 2, "a meeting of one has nobody to watch: --size 2 or more");
     let thumbnail = Video::new(args.thumbnail_bitrate, args.thumbnail_fps, args.group_seconds, 0)?;
     let speaker = Video::new(args.speaker_bitrate, args.speaker_fps, args.group_seconds, 0)?;
-    let audio = Model::Audio(Audio::new(args.audio_rate, args.audio_min_bytes, args.audio_max_bytes)?);
+    let audio = if args.audio_rate == 0.0 {
+        None
+    } else {
+        Some(Model::Audio(Audio::new(args.audio_rate, args.audio_min_bytes, args.audio_max_bytes)?))
+    };
     let publishers = (0..args.size).map(|number| {
         let part = number as f64 / args.size as f64;
         let video = Model::Video(if number == 0 { speaker } else { thumbnail });
-        // Nobody's key frames come at the same time: cameras are not switched on together.
-        let phase = video.group().unwrap_or_default().mul_f64(part);
-        vec![
-            StreamPlan { phase, model: video },
-            StreamPlan { phase: audio.interval().mul_f64(part), model: audio.clone() },
-        ]
+        let stream = |model: &Model| {
+            // Cameras are not switched on together: nobody's key frames come at the same time.
+            let repeats = model.group().unwrap_or(model.interval());
+            StreamPlan { phase: repeats.mul_f64(part), model: model.clone() }
+        };
+        audio.iter().chain([&video]).map(stream).collect()
     });
     Ok(Plan {
         meeting: MeetingPlan {
             publishers: publishers.collect(),
             publishers_subscribe: true,
-            wanted_audio: None,
+            wanted: Wanted { audio: None, video: args.watch.map(u32::try_from).transpose()? },
         },
         meetings: args.meetings,
         subscribers: 0,
@@ -127,7 +131,9 @@ pub(crate) fn meeting(args: &MeetingArgs) -> Result<Plan> {
             "meeting: {} of {}, everybody publishes {} bit/s of video (one speaker {}) and audio",
             args.meetings, args.size, args.thumbnail_bitrate, args.speaker_bitrate
         ),
-        largest_payload: largest(&[Model::Video(thumbnail), Model::Video(speaker), audio]),
+        largest_payload: largest(
+            &audio.into_iter().chain([thumbnail, speaker].map(Model::Video)).collect::<Vec<_>>(),
+        ),
         churn_percent_per_minute: 0.0,
     })
 }
@@ -149,7 +155,7 @@ pub(crate) fn audio_room(args: &AudioRoomArgs) -> Result<Plan> {
         meeting: MeetingPlan {
             publishers: publishers.collect(),
             publishers_subscribe: false,
-            wanted_audio: Some(u32::try_from(args.heard)?),
+            wanted: Wanted { audio: Some(u32::try_from(args.heard)?), video: None },
         },
         meetings: 1,
         subscribers: args.listeners,
@@ -225,7 +231,7 @@ mod tests {
         let phases: Vec<_> = plan.meeting.publishers.iter().map(|streams| streams[0].phase).collect();
         assert_eq!(phases, expected);
         assert_eq!(bytes_per_second(&plan), 10.0 * 50.0 * 60.0);
-        assert_eq!(plan.meeting.wanted_audio, Some(4));
+        assert_eq!(plan.meeting.wanted.audio, Some(4));
     }
 
     #[test]

@@ -6,12 +6,20 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
+/// Nanoseconds of one thread (proc_pid_schedstat(5)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct ThreadTime {
+    on_cpu_ns: u64,
+    /// Ready to run, while others had the CPU.
+    waiting_ns: u64,
+}
+
 /// A reading of one process.
 #[derive(Debug, Clone)]
 pub(crate) struct ProcessReading {
     at: Instant,
-    /// Nanoseconds on a CPU, by thread: /proc/PID/stat counts in ticks of 10 ms only.
-    thread_cpu_ns: HashMap<u32, u64>,
+    /// /proc/PID/stat counts in ticks of 10 ms only.
+    threads: HashMap<u32, ThreadTime>,
     user_ticks: u64,
     system_ticks: u64,
     rss_bytes: u64,
@@ -23,6 +31,8 @@ pub(crate) struct ProcessReading {
 pub(crate) struct ProcessUse {
     pub(crate) wall_s: f64,
     pub(crate) cpu_s: f64,
+    /// Time in which threads were ready and others had their CPU, sum over the threads.
+    pub(crate) waiting_s: f64,
     pub(crate) user_s: f64,
     pub(crate) system_s: f64,
     /// Resident memory at the second reading.
@@ -37,7 +47,7 @@ impl ProcessReading {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(gone)?;
         let (user_ticks, system_ticks) = parse_stat(&stat).with_context(gone)?;
         let status = fs::read_to_string(format!("/proc/{pid}/status")).with_context(gone)?;
-        let mut thread_cpu_ns = HashMap::new();
+        let mut threads = HashMap::new();
         let mut context_switches = 0;
         for thread in fs::read_dir(format!("/proc/{pid}/task")).with_context(gone)? {
             let thread = thread?.path();
@@ -45,13 +55,13 @@ impl ProcessReading {
             let Some(tid) = thread.file_name().and_then(|name| name.to_str()?.parse().ok()) else { continue };
             let Ok(schedstat) = fs::read_to_string(thread.join("schedstat")) else { continue };
             let Ok(status) = fs::read_to_string(thread.join("status")) else { continue };
-            thread_cpu_ns.insert(tid, parse_schedstat(&schedstat).unwrap_or(0));
+            threads.insert(tid, parse_schedstat(&schedstat).unwrap_or_default());
             context_switches += status_number(&status, "voluntary_ctxt_switches").unwrap_or(0)
                 + status_number(&status, "nonvoluntary_ctxt_switches").unwrap_or(0);
         }
         Ok(Self {
             at: Instant::now(),
-            thread_cpu_ns,
+            threads,
             user_ticks,
             system_ticks,
             rss_bytes: status_number(&status, "VmRSS").unwrap_or(0) * 1024,
@@ -62,15 +72,19 @@ impl ProcessReading {
     /// What happened since `earlier`. The CPU time of threads that have ended in between is lost; servers' threads live
     /// as long as they do.
     pub(crate) fn since(&self, earlier: &Self) -> ProcessUse {
-        let cpu_ns: u64 = self
-            .thread_cpu_ns
-            .iter()
-            .map(|(tid, ns)| ns.saturating_sub(earlier.thread_cpu_ns.get(tid).copied().unwrap_or(0)))
-            .sum();
+        let seconds = |of: fn(&ThreadTime) -> u64| {
+            let new = ThreadTime::default();
+            let threads = self
+                .threads
+                .iter()
+                .map(|(tid, now)| of(now).saturating_sub(of(earlier.threads.get(tid).unwrap_or(&new))));
+            threads.sum::<u64>() as f64 / 1e9
+        };
         let ticks_per_s = rustix::param::clock_ticks_per_second() as f64;
         ProcessUse {
             wall_s: self.at.saturating_duration_since(earlier.at).as_secs_f64(),
-            cpu_s: cpu_ns as f64 / 1e9,
+            cpu_s: seconds(|thread| thread.on_cpu_ns),
+            waiting_s: seconds(|thread| thread.waiting_ns),
             user_s: self.user_ticks.saturating_sub(earlier.user_ticks) as f64 / ticks_per_s,
             system_s: self.system_ticks.saturating_sub(earlier.system_ticks) as f64 / ticks_per_s,
             rss_bytes: self.rss_bytes,
@@ -129,9 +143,10 @@ fn parse_stat(stat: &str) -> Option<(u64, u64)> {
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
-/// Nanoseconds on a CPU: the first of three numbers.
-fn parse_schedstat(schedstat: &str) -> Option<u64> {
-    schedstat.split_ascii_whitespace().next()?.parse().ok()
+/// Time on a CPU, time waiting for one, and a number of time slices.
+fn parse_schedstat(schedstat: &str) -> Option<ThreadTime> {
+    let mut fields = schedstat.split_ascii_whitespace();
+    Some(ThreadTime { on_cpu_ns: fields.next()?.parse().ok()?, waiting_ns: fields.next()?.parse().ok()? })
 }
 
 /// `name:   123 kB` of a status file.
@@ -166,12 +181,16 @@ mod tests {
 
     #[test]
     fn numbers_are_found_by_name() {
-        let status = "Name:\tx\nVmRSS:\t   2048 kB\nvoluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t2\n";
+        let status =
+            "Name:\tx\nVmRSS:\t   2048 kB\nvoluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t2\n";
         assert_eq!(status_number(status, "VmRSS"), Some(2048));
         assert_eq!(status_number(status, "voluntary_ctxt_switches"), Some(7));
         assert_eq!(status_number(status, "nonvoluntary_ctxt_switches"), Some(2));
         assert_eq!(status_number(status, "Vm"), None);
-        assert_eq!(parse_schedstat("123456789 42 7\n"), Some(123_456_789));
+        assert_eq!(
+            parse_schedstat("123456789 42 7\n"),
+            Some(ThreadTime { on_cpu_ns: 123_456_789, waiting_ns: 42 })
+        );
         assert_eq!(parse_steal("cpu  1 2 3 4 5 6 7 88 9 10\ncpu0 1 2 3\n"), Some(88));
     }
 

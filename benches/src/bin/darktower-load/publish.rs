@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bytes::{Bytes, BytesMut};
-use darktower_client::transport::SendStream;
 use darktower_protocol::FrameType;
 use darktower_protocol::group::{GroupKind, GroupPreamble};
 use hdrhistogram::Histogram;
@@ -14,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::ledger::Ledger;
 use crate::link::{Faults, Link};
+use crate::media::Sending;
 use crate::tally::{lock, now_us};
 use crate::workload::{Frame, Source};
 
@@ -50,7 +50,7 @@ impl Publication {
     }
 
     async fn publish(&mut self) -> Result<()> {
-        let mut stream: Option<SendStream> = None;
+        let mut stream: Option<Sending> = None;
         loop {
             let Some(start) = opened(&mut self.gate).await else { return Ok(()) };
             self.source.restart_group();
@@ -69,13 +69,15 @@ impl Publication {
                 let frame = self.source.next_frame(self.link.take_key_frame_wish(self.ledger.stream_id));
                 self.send(&mut stream, frame).await?;
             }
-            if self.stream_per_group && let Some(mut ended) = stream.take() {
+            if self.stream_per_group
+                && let Some(mut ended) = stream.take()
+            {
                 ended.finish();
             }
         }
     }
 
-    async fn send(&self, stream: &mut Option<SendStream>, frame: Frame) -> Result<()> {
+    async fn send(&self, stream: &mut Option<Sending>, frame: Frame) -> Result<()> {
         let payload = self.ledger.payload(frame);
         let starts_group = frame.frame_type == FrameType::VideoKey && self.stream_per_group;
         if !self.ledger.is_audio && (starts_group || stream.is_none()) {

@@ -69,6 +69,8 @@ pub(crate) struct TesterFigures {
     pub(crate) ms_per_subscriber_second: f64,
     /// Of its cores, 0 to 1; `null` if it was not pinned.
     pub(crate) busy: Option<f64>,
+    /// Ready to run while others had its cores; its own threads compete, too.
+    pub(crate) waiting_s: f64,
     pub(crate) rss_bytes: u64,
     /// How late frames left, microseconds.
     pub(crate) send_delay_us_p99: u64,
@@ -112,6 +114,7 @@ pub(crate) struct Report {
     pub(crate) units_repeated: u64,
     pub(crate) server_user_s: f64,
     pub(crate) server_system_s: f64,
+    pub(crate) server_waiting_s: f64,
     pub(crate) udp_datagrams_in: u64,
     pub(crate) machine_udp_sends: u64,
     pub(crate) steal_s: f64,
@@ -145,6 +148,7 @@ pub(crate) fn merged(slices: &[Slice]) -> Option<Slice> {
         for (to, from) in [(&mut sum.server, &slice.server), (&mut sum.tester, &slice.tester)] {
             to.wall_s += from.wall_s;
             to.cpu_s += from.cpu_s;
+            to.waiting_s += from.waiting_s;
             to.user_s += from.user_s;
             to.system_s += from.system_s;
             to.rss_bytes = to.rss_bytes.max(from.rss_bytes);
@@ -209,6 +213,7 @@ impl Report {
             units_repeated: all.tally.repeats,
             server_user_s: rounded(all.server.user_s),
             server_system_s: rounded(all.server.system_s),
+            server_waiting_s: rounded(all.server.waiting_s),
             udp_datagrams_in: all.udp_sent,
             machine_udp_sends: all.machine_udp_sent,
             steal_s: rounded(all.steal_s + reference.iter().map(|slice| slice.steal_s).sum::<f64>()),
@@ -224,6 +229,7 @@ impl Report {
             tester: TesterFigures {
                 ms_per_subscriber_second: rounded(all.tester_ms_per_subscriber_second()),
                 busy: context.client_core_count.map(|cores| rounded(all.tester_busy(cores))),
+                waiting_s: rounded(all.tester.waiting_s),
                 rss_bytes: all.tester.rss_bytes,
                 send_delay_us_p99: all.lateness_us.value_at_quantile(0.99),
                 udp_receive_buffer_errors: all.udp_receive_buffer_errors,
@@ -269,6 +275,13 @@ impl Report {
                 busy * 100.0
             ));
         }
+        if self.server_waiting_s > 0.1 * self.duration_s {
+            warnings.push(format!(
+                "the server's threads waited {} s for their core while others had it: latency is not the server's, and costs \
+                 are higher than on an idle machine",
+                self.server_waiting_s
+            ));
+        }
         let stolen = self.steal_s / (self.rounds.len().max(1) as f64);
         if stolen > 0.1 {
             warnings.push(format!(
@@ -279,7 +292,7 @@ impl Report {
             && reference.units_received < reference.units_expected
         {
             warnings.push(format!(
-                "the reference delivered only {} of {} units, so its cost is too low",
+                "the reference delivered only {} of {} units: it is beyond what it can do",
                 reference.units_received, reference.units_expected
             ));
         }
@@ -296,14 +309,18 @@ impl Report {
         row("transport", &format!("{}, {}", self.transport, self.cipher_suite));
         row("subscribers", &self.subscribers.to_string());
         row("measured", &format!("{} s in {} round(s)", self.duration_s, self.rounds.len()));
-        row("units", &format!("{} of {} received, {} late", self.units_received, self.units_expected, self.units_late));
+        row(
+            "units",
+            &format!("{} of {} received, {} late", self.units_received, self.units_expected, self.units_late),
+        );
         row(
             "missing",
             &format!("{} told, {} without a word", self.units_missing_told, self.units_missing_untold),
         );
         row("mismatches, repeats", &format!("{}, {}", self.payload_mismatches, self.units_repeated));
         row("delivered", &format!("{} Gbit", self.delivered_gbit));
-        let mut cost = format!("{} ms of CPU per subscriber and second", self.server_ms_per_subscriber_second);
+        let mut cost =
+            format!("{} ms of CPU per subscriber and second", self.server_ms_per_subscriber_second);
         row("server", &cost);
         if let (Some(reference), Some(ratio)) =
             (self.reference_ms_per_subscriber_second, self.server_to_reference)
@@ -313,7 +330,10 @@ impl Report {
         }
         row(
             "server CPU",
-            &format!("{} s ({} user, {} system)", self.server_cpu_s, self.server_user_s, self.server_system_s),
+            &format!(
+                "{} s ({} user, {} system)",
+                self.server_cpu_s, self.server_user_s, self.server_system_s
+            ),
         );
         row("CPU per delivered frame", &format!("{} us", self.cpu_us_per_delivered_frame));
         row("CPU per Gbit", &format!("{} s", self.cpu_s_per_gbit));
@@ -334,12 +354,16 @@ impl Report {
             }
         }
         row("join p50/p99", &format!("{} / {} ms", self.join_ms.p50, self.join_ms.p99));
-        let busy = self.tester.busy.map_or(String::new(), |busy| format!(", its cores {:.0} % busy", busy * 100.0));
+        let busy =
+            self.tester.busy.map_or(String::new(), |busy| format!(", its cores {:.0} % busy", busy * 100.0));
         row(
             "tester",
             &format!("{} ms per subscriber and second{busy}", self.tester.ms_per_subscriber_second),
         );
-        row("send delay of the tester p99", &format!("{:.1} ms", self.tester.send_delay_us_p99 as f64 / 1000.0));
+        row(
+            "send delay of the tester p99",
+            &format!("{:.1} ms", self.tester.send_delay_us_p99 as f64 / 1000.0),
+        );
         row("steal", &format!("{} s", self.steal_s));
         row(
             "machine",
@@ -430,6 +454,16 @@ pub(crate) mod tests {
             promised.iter().map(|name| json.find(&format!("\"{name}\":")).unwrap()).collect();
         assert!(positions.is_sorted(), "{json}");
         assert!(!json.contains('\n'));
+    }
+
+    #[test]
+    fn leaving_units_out_does_not_make_a_server_cheap() {
+        let mut half = slice(0.2);
+        half.balance.received /= 2;
+        assert_eq!(
+            half.server_ms_per_subscriber_second(),
+            2.0 * slice(0.2).server_ms_per_subscriber_second()
+        );
     }
 
     #[test]

@@ -59,9 +59,9 @@ fn start_thread(name: String, cores: Cores) -> Result<(Thread, Handle)> {
     let (stop, stopped) = oneshot::channel::<()>();
     let (started, handle) = mpsc::channel();
     let thread = std::thread::Builder::new().name(name).spawn(move || {
-        let runtime = cores
-            .pin_this_thread()
-            .and_then(|()| Builder::new_current_thread().enable_all().build().context("cannot start a runtime"));
+        let runtime = cores.pin_this_thread().and_then(|()| {
+            Builder::new_current_thread().enable_all().build().context("cannot start a runtime")
+        });
         match runtime {
             Ok(runtime) => {
                 let _ = started.send(Ok(runtime.handle().clone()));

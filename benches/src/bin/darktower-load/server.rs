@@ -100,8 +100,7 @@ impl DarkTower {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let process = Process::start(&mut command, cores)?;
         let pid = Some(process.child.id());
-        let mut server =
-            Self { process: Some(process), folder: Some(folder), http_url: String::new(), pid };
+        let mut server = Self { process: Some(process), folder: Some(folder), http_url: String::new(), pid };
         server.http_url = server.wait_until_ready(&ready_file)?;
         Ok(server)
     }

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use darktower_client::transport::{Connection, RecvStream};
-use darktower_client::{Code, Error};
+use darktower_client::Code;
 use darktower_protocol::group::GroupPreamble;
 use tokio::task::AbortHandle;
 
+use crate::media::{Media, ReadEnd, Receiving};
 use crate::receive::{Damaged, Receiver, UnitReader};
 use crate::tally::lock;
 
 /// Starts to read everything that comes on `connection`, on the current runtime. The tasks end with the connection.
-pub(crate) fn start(connection: &Connection, receiver: &Arc<Receiver>, group_streams: bool) -> [AbortHandle; 2] {
+pub(crate) fn start(connection: &Media, receiver: &Arc<Receiver>, group_streams: bool) -> [AbortHandle; 2] {
     let (streams, datagrams) = (connection.clone(), connection.clone());
     let (of_streams, of_datagrams) = (Arc::clone(receiver), Arc::clone(receiver));
     let streams = tokio::spawn(async move {
@@ -31,7 +31,7 @@ pub(crate) fn start(connection: &Connection, receiver: &Arc<Receiver>, group_str
     [streams.abort_handle(), datagrams.abort_handle()]
 }
 
-async fn read_stream(mut recv: RecvStream, receiver: Arc<Receiver>, group_stream: bool) {
+async fn read_stream(mut recv: Receiving, receiver: Arc<Receiver>, group_stream: bool) {
     let mut reader = UnitReader::of_stream();
     let mut group = None;
     let mut head = Vec::new();
@@ -39,7 +39,7 @@ async fn read_stream(mut recv: RecvStream, receiver: Arc<Receiver>, group_stream
         let chunk = match recv.read_chunk().await {
             Ok(Some(chunk)) => chunk,
             Ok(None) => return reader.end(&receiver),
-            Err(Error::StreamEnded(Code::DROPPED_GROUP)) => {
+            Err(ReadEnd::Reset(Code::DROPPED_GROUP)) => {
                 if let Some(preamble) = &group {
                     dropped(preamble, &reader, &receiver);
                 }

@@ -191,9 +191,7 @@ impl Model {
                 let deltas = f64::from(video.group_frames - 1) * f64::from(video.delta_bytes);
                 (f64::from(video.key_bytes) + deltas) * 8.0 * video.fps / f64::from(video.group_frames)
             }
-            Self::Audio(audio) => {
-                f64::from(audio.min_bytes + audio.max_bytes) / 2.0 * 8.0 * audio.per_second
-            }
+            Self::Audio(audio) => f64::from(audio.min_bytes + audio.max_bytes) / 2.0 * 8.0 * audio.per_second,
             Self::Clip(clip) => clip.data.len() as f64 * 8.0 * clip.fps / clip.frames.len() as f64,
         })
     }

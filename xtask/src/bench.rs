@@ -1,0 +1,108 @@
+//! Benches: criterion for parts of the program, the load tester for the whole.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::process::{self, Running};
+use crate::workspace::Workspace;
+
+/// Run the benchmarks: criterion, or the load tester against the real server.
+///
+/// `cargo xtask bench fanout --subscribers 200` (or meeting, audio-room, joins, sweep, run FILE) builds the server, the load
+/// tester and the reference server in release and passes the rest of the line to `darktower-load`; `cargo xtask bench fanout
+/// --help` tells its options. Without such a word, criterion runs; reports go to target/criterion/. For figures worth keeping,
+/// leave the machine otherwise idle and run twice: criterion compares with the previous run. `cargo xtask test` only checks
+/// that each bench runs.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A command of the load tester and its options; or, for criterion, only benches whose name contains this, and after `--`
+    /// its own options: for example `-- --save-baseline before`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND | FILTER")]
+    words: Vec<String>,
+}
+
+/// The first words that mean the load tester.
+const LOAD_COMMANDS: [&str; 6] = ["fanout", "meeting", "audio-room", "joins", "sweep", "run"];
+
+/// How long the load tester of the check may take, joining and leaving included.
+const CHECK_LIMIT: Duration = Duration::from_secs(120);
+
+pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
+    match split(&args.words) {
+        Words::Load => load(ws, &args.words),
+        Words::Criterion { filter, options } => criterion(ws, filter, options),
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Words<'a> {
+    Load,
+    Criterion { filter: Option<&'a String>, options: &'a [String] },
+}
+
+fn split(words: &[String]) -> Words<'_> {
+    let (filter, rest) = match words {
+        [command, ..] if LOAD_COMMANDS.contains(&command.as_str()) => return Words::Load,
+        [filter, rest @ ..] if !filter.starts_with('-') => (Some(filter), rest),
+        rest => (None, rest),
+    };
+    let options = match rest {
+        [dashes, options @ ..] if dashes == "--" => options,
+        options => options,
+    };
+    Words::Criterion { filter, options }
+}
+
+fn criterion(ws: &Workspace, filter: Option<&String>, options: &[String]) -> Result<()> {
+    let mut cargo = ws.cargo();
+    cargo.args(["bench", "-p", "darktower-benches", "--benches"]);
+    if filter.is_some() || !options.is_empty() {
+        cargo.arg("--").args(filter).args(options);
+    }
+    process::run(&mut cargo)
+}
+
+fn load(ws: &Workspace, words: &[String]) -> Result<()> {
+    eprintln!("bench: building ...");
+    process::run(ws.cargo().args([
+        "build",
+        "--release",
+        "-p",
+        "darktower-server",
+        "-p",
+        "darktower-benches",
+        "--bins",
+    ]))?;
+    // It finds the other two beside itself.
+    process::run(std::process::Command::new(ws.release_program("darktower-load")).args(words))
+}
+
+/// A small broadcast against the programs of the dev profile: every unit arrives, bit for bit, from both servers. Costs are
+/// printed and not judged.
+pub(crate) fn check_built(ws: &Workspace) -> Result<()> {
+    let mut command = std::process::Command::new(ws.program("darktower-load"));
+    command.args(["fanout", "--subscribers", "5", "--seconds", "2", "--check", "--json"]);
+    let status = Running::start(&mut command)?.wait(Some(CHECK_LIMIT))?;
+    process::check_interrupted()?;
+    if !status.success() {
+        bail!("`{}` failed ({status})", process::shown(&command));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_go_to_the_load_tester_or_to_criterion() {
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(split(&words("fanout --subscribers 5")), Words::Load);
+        assert_eq!(split(&[]), Words::Criterion { filter: None, options: &[] });
+        let line = words("header -- --quick");
+        assert_eq!(split(&line), Words::Criterion { filter: Some(&line[0]), options: &line[2..] });
+        let line = words("--quick");
+        assert_eq!(split(&line), Words::Criterion { filter: None, options: &line });
+    }
+}
