@@ -142,10 +142,10 @@ pub struct Media {
     /// Threads that carry media, each with its own UDP socket per address. Default 0: one per core that this process
     /// may use. Fewer leave cores to others; more than cores cost context switches.
     pub shards: u32,
-    /// Milliseconds that audio of all but the first speaker of a subscriber may wait to leave in one packet with other
-    /// media. Default 4. At 0 every audio unit leaves alone, which costs up to four times the CPU; 20 is cheapest and
-    /// adds that much delay.
-    pub audio_wait_milliseconds: u32,
+    /// Milliseconds that media may wait to leave in one packet with other media of the same subscriber: audio of all but
+    /// the first speaker, and delta frames for subscribers of many streams. Default 4. At 0 every unit leaves alone,
+    /// which costs up to four times the CPU; 20 is cheapest for audio and adds that much delay.
+    pub company_milliseconds: u32,
     /// Percent of its core that a shard may be busy before it refuses new media sessions, so that those who are there
     /// keep their quality. Default 95; 100 never refuses.
     pub max_load_percent: u32,
@@ -153,7 +153,7 @@ pub struct Media {
 
 impl Default for Media {
     fn default() -> Self {
-        Self { shards: 0, audio_wait_milliseconds: 4, max_load_percent: 95 }
+        Self { shards: 0, company_milliseconds: 4, max_load_percent: 95 }
     }
 }
 
@@ -587,7 +587,7 @@ impl Config {
         range("limits.messages_per_minute", limits.messages_per_minute.into(), 1, 1_000_000)?;
         range("limits.slow_subscriber_seconds", limits.slow_subscriber_seconds.into(), 1, 3600)?;
         range("media.shards", media.shards.into(), 0, MAX_SHARDS as u64)?;
-        range("media.audio_wait_milliseconds", media.audio_wait_milliseconds.into(), 0, 100)?;
+        range("media.company_milliseconds", media.company_milliseconds.into(), 0, 100)?;
         range("media.max_load_percent", media.max_load_percent.into(), 1, 100)?;
         range("shutdown_grace_seconds", settings.shutdown_grace_seconds, 0, 3600)?;
 

@@ -71,7 +71,7 @@ impl Server {
 
         let fanout = FanoutSettings {
             slow_subscriber: Duration::from_secs(config.limits.slow_subscriber_seconds.into()),
-            audio_company: Duration::from_millis(config.media.audio_wait_milliseconds.into()),
+            company: Duration::from_millis(config.media.company_milliseconds.into()),
             ..FanoutSettings::default()
         };
         let mut shards = (0..config.media.shard_count())

@@ -49,9 +49,10 @@ pub struct FanoutSettings {
     pub delivery: DeliveryPolicy,
     /// A subscriber that takes nothing for this long, although there is something for it, is reported.
     pub slow_subscriber: Duration,
-    /// How long audio of all but a subscriber's first audio stream may wait to leave together with something else.
-    /// Each packet that leaves alone costs as much as five that leave together.
-    pub audio_company: Duration,
+    /// How long media may wait to leave together with something else for the same subscriber: audio of all but its
+    /// first audio stream, and delta frames where so many streams are subscribed that company is likely. A packet that leaves
+    /// alone costs as much as five that leave together.
+    pub company: Duration,
     /// Work of one pass, in packets. A pass that is too long delays audio that comes meanwhile; one that is too short
     /// costs more turns of the runtime.
     pub pass_budget: usize,
@@ -65,9 +66,9 @@ impl Default for FanoutSettings {
         Self {
             delivery: DeliveryPolicy::default(),
             slow_subscriber: Duration::from_secs(30),
-            audio_company: Duration::from_millis(4),
+            company: Duration::from_millis(4),
             pass_budget: 400,
-            merge_below: 64,
+            merge_below: 128,
         }
     }
 }
@@ -401,11 +402,12 @@ impl<C: Connection> Fanout<C> {
             return;
         };
         let due = subscriber.due();
-        if due.audio && !subscriber.queued.audio && subscriber.hold_until.is_none() {
+        let held = subscriber.hold_until.is_some();
+        if due.audio && !subscriber.queued.audio && !held {
             subscriber.queued.audio = true;
             self.audio.push_back(slot);
         }
-        if due.deltas && !subscriber.queued.deltas {
+        if due.deltas && !subscriber.queued.deltas && !held {
             subscriber.queued.deltas = true;
             self.deltas.push_back(slot);
         }
@@ -446,7 +448,7 @@ impl<C: Connection> Fanout<C> {
 
     /// Marks the subscriptions of streams with new units as due.
     fn mark_dirty(&mut self, now: Instant) {
-        let company = self.settings.audio_company;
+        let company = self.settings.company;
         let mut dirty = std::mem::take(&mut self.dirty);
         for stream_slot in dirty.drain(..) {
             let Some(stream) = stream_mut(&mut self.streams, stream_slot) else { continue };
@@ -457,12 +459,13 @@ impl<C: Connection> Fanout<C> {
                 let Some(subscriber) = self.subscribers.get_mut(slot.index()).and_then(Option::as_mut) else {
                     continue;
                 };
-                let may_wait = subscriber.mark_due(*place, class) && !company.is_zero();
-                if may_wait && !subscriber.queued.audio {
+                let may_wait = subscriber.mark_due(*place, class, company);
+                if !may_wait {
+                    // Takes along what has been waiting.
+                    subscriber.hold_until = None;
+                } else if !subscriber.queued.audio && !subscriber.queued.deltas {
                     // Waits, if not for something already, from the oldest unit on.
                     subscriber.hold_until.get_or_insert(now + company);
-                } else if class == Class::Audio {
-                    subscriber.hold_until = None;
                 }
                 self.enqueue(*slot);
             }

@@ -23,6 +23,9 @@ const DATAGRAM_HEADROOM: usize = 2048;
 /// An attach header may come this long before the subscription.
 const ATTACH_DEADLINE: Duration = Duration::from_secs(1);
 
+/// Time from unit to unit of a typical stream: 50 audio units or 30 frames per second, and many below.
+const UNIT_INTERVAL: Duration = Duration::from_millis(25);
+
 /// Steps per subscription and visit; what is left over is done in the next visit, after others.
 const MAX_STEPS: usize = 256;
 
@@ -49,7 +52,7 @@ pub(super) struct Subscriber<C: Connection> {
     tuned_at: Option<Instant>,
     /// In which of the fan-out's queues it waits to be visited.
     pub(super) queued: Queued,
-    /// Until when its due audio may wait for company.
+    /// Until when what is due may wait for company.
     pub(super) hold_until: Option<Instant>,
     /// The time under which it was last put on the list of deadlines.
     pub(super) listed_at: Option<Instant>,
@@ -323,14 +326,19 @@ impl<C: Connection> Subscriber<C> {
         }
     }
 
-    /// A stream has new units. Returns whether they may wait for company: audio that is not the first stream's.
-    pub(super) fn mark_due(&mut self, place: u32, class: Class) -> bool {
-        let leads = class != Class::Audio || self.leader == Some(place);
+    /// A stream has new units. Returns whether they may wait for company: audio that is not the first stream's, and
+    /// delta frames if something else will probably come within that time.
+    pub(super) fn mark_due(&mut self, place: u32, class: Class, company: Duration) -> bool {
         if let Some(subscription) = self.subscriptions.get_mut(place as usize).and_then(Option::as_mut) {
             // A key frame that is still being written is not overtaken by its own deltas.
             subscription.due = Some(subscription.due.map_or(class, |due| due.max(class)));
         }
-        !leads
+        let likely = || company * self.subscriptions.len() as u32 >= UNIT_INTERVAL;
+        match class {
+            Class::Audio => !company.is_zero() && self.leader != Some(place),
+            Class::Delta => likely(),
+            Class::Key => false,
+        }
     }
 
     /// Everything may have something to send: the connection takes bytes again, or something has changed.

@@ -185,7 +185,7 @@ impl Bench {
 }
 
 fn at_once() -> FanoutSettings {
-    FanoutSettings { audio_company: Duration::ZERO, ..FanoutSettings::default() }
+    FanoutSettings { company: Duration::ZERO, ..FanoutSettings::default() }
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn a_group_that_nobody_takes_is_given_up_and_the_subscriber_reported_once() {
 #[test]
 fn audio_of_others_waits_for_company_but_the_first_streams_never_does() {
     let company = Duration::from_millis(4);
-    let mut bench = Bench::new(FanoutSettings { audio_company: company, ..FanoutSettings::default() });
+    let mut bench = Bench::new(FanoutSettings { company: company, ..FanoutSettings::default() });
     let (first, second) = (bench.stream(0, MediaKind::Audio), bench.stream(1, MediaKind::Audio));
     bench.subscriber(0, &[first, second]);
     bench.run();
@@ -347,6 +347,39 @@ fn audio_of_others_waits_for_company_but_the_first_streams_never_does() {
     bench.push(video, FrameType::VideoKey);
     bench.run();
     assert_eq!(bench.acts(), [Act::Datagram(0, 2), Act::Wrote(0, vec![0])]);
+}
+
+#[test]
+fn deltas_wait_for_company_where_many_streams_are_subscribed_and_key_frames_never() {
+    let company = Duration::from_millis(4);
+    let mut bench = Bench::new(FanoutSettings { company, ..FanoutSettings::default() });
+    let streams: Vec<StreamSlot> = (0..8).map(|slot| bench.stream(slot, MediaKind::Video)).collect();
+    bench.subscriber(0, &streams);
+    bench.subscriber(1, &streams[..1]);
+    for stream in &streams {
+        bench.push(*stream, FrameType::VideoKey);
+    }
+    bench.run();
+    assert_eq!(bench.acts().len(), 9, "key frames went at once");
+    bench.push(streams[0], FrameType::VideoDelta);
+    let (_, deadline) = bench.run();
+    assert_eq!((bench.acts(), deadline), (vec![Act::Wrote(1, vec![1])], Some(bench.now() + company)));
+    bench.ms = 2;
+    bench.push(streams[5], FrameType::VideoDelta);
+    bench.run();
+    assert!(bench.acts().is_empty());
+    let before = bench.fanout.totals().visits;
+    bench.ms = 4;
+    bench.run();
+    assert_eq!(bench.acts(), [Act::Wrote(0, vec![1]), Act::Wrote(0, vec![1])]);
+    assert_eq!(bench.fanout.totals().visits - before, 1, "both in one visit");
+    // A key frame takes along what waits.
+    bench.push(streams[1], FrameType::VideoDelta);
+    bench.run();
+    bench.push(streams[2], FrameType::VideoKey);
+    bench.run();
+    let acts = bench.acts();
+    assert!(acts.contains(&Act::Wrote(0, vec![1])) && acts.len() == 3, "{acts:?}");
 }
 
 #[test]
