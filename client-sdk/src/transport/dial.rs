@@ -127,7 +127,13 @@ async fn connect_to(
 /// may use.
 fn transport_config() -> quinn::TransportConfig {
     let mut config = quinn::TransportConfig::default();
+    // What the server need not send: an acknowledgement per ten packets, or for a gap at once, is enough for a frame.
+    let mut acknowledgements = quinn::AckFrequencyConfig::default();
+    acknowledgements
+        .ack_eliciting_threshold(quinn::VarInt::from_u32(9))
+        .max_ack_delay(Some(Duration::from_millis(25)));
     config
+        .ack_frequency_config(Some(acknowledgements))
         // Half of the shortest time for which NATs keep a silent UDP mapping.
         .keep_alive_interval(Some(Duration::from_secs(5)))
         // Three lost keep-alives.
