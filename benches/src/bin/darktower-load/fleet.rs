@@ -366,7 +366,11 @@ impl Fleet {
             let there_before = participant.subscribed_at_us < window_us.start;
             for stream in receiver.streams.values() {
                 let sequences = stream.ledger.sent_between(window_us.start, window_us.end);
-                sum.add(lock(&stream.arrivals).balance(sequences, there_before, gone));
+                let mut balance = lock(&stream.arrivals).balance(sequences, there_before, gone);
+                if stream.ledger.is_audio {
+                    balance.missing_audio = balance.missing_untold;
+                }
+                sum.add(balance);
             }
         }
         sum

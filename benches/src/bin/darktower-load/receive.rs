@@ -33,6 +33,8 @@ pub(crate) struct Balance {
     pub(crate) missing_told: u64,
     /// Missing without a word.
     pub(crate) missing_untold: u64,
+    /// Of these, audio: lost datagrams, or too old when their turn came.
+    pub(crate) missing_audio: u64,
 }
 
 impl Balance {
@@ -41,6 +43,7 @@ impl Balance {
         self.received += other.received;
         self.missing_told += other.missing_told;
         self.missing_untold += other.missing_untold;
+        self.missing_audio += other.missing_audio;
     }
 }
 
@@ -358,7 +361,7 @@ mod tests {
             reader.end(&fixture.receiver);
         }
         assert_eq!(fixture.faults(), (0, 1));
-        let expected = Balance { expected: 5, received: 3, missing_told: 0, missing_untold: 2 };
+        let expected = Balance { expected: 5, received: 3, missing_untold: 2, ..Balance::default() };
         assert_eq!(fixture.balance(), expected, "from the first unit on");
     }
 
@@ -374,9 +377,15 @@ mod tests {
         arrivals.group_opened(8, false);
         arrivals.mark(8);
         let balance = arrivals.balance(fixture.ledger.sent_between(0, u64::MAX), true, false);
-        assert_eq!(balance, Balance { expected: 10, received: 3, missing_told: 6, missing_untold: 1 });
+        assert_eq!(
+            balance,
+            Balance { expected: 10, received: 3, missing_told: 6, missing_untold: 1, missing_audio: 0 }
+        );
         let gone = arrivals.balance(0..10, true, true);
-        assert_eq!(gone, Balance { expected: 9, received: 3, missing_told: 6, missing_untold: 0 });
+        assert_eq!(
+            gone,
+            Balance { expected: 9, received: 3, missing_told: 6, missing_untold: 0, missing_audio: 0 }
+        );
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(crate) async fn run(args: &SweepArgs) -> Result<()> {
     let defects: Vec<_> = points
         .iter()
         .flat_map(|point| {
-            point.defects().into_iter().map(|defect| format!("{}: {defect}", point.subscribers))
+            point.defects(0.0).into_iter().map(|defect| format!("{}: {defect}", point.subscribers))
         })
         .collect();
     if common.json {
