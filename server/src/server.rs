@@ -206,8 +206,13 @@ impl Server {
         }
         tokio::spawn(Arc::clone(&self.certificates).keep_fresh(shutdown.clone()));
 
-        shutdown.cancelled().await;
-        tracing::info!("stopping");
+        // Without one of its sockets the kernel would lead packets astray: whoever supervises the server starts it again.
+        let any_ended =
+            futures_util::future::select_all(shards.iter().map(|thread| Box::pin(thread.ended())));
+        tokio::select! {
+            () = shutdown.cancelled() => tracing::info!("stopping"),
+            _ = any_ended => anyhow::bail!("a media thread has failed; see the message before this one"),
+        }
         self.state.start_draining();
         self.meetings.start_draining();
         stop_accepting.cancel();

@@ -21,6 +21,7 @@ pub(crate) struct ShardThread {
     /// Where its endpoints and sessions run.
     pub(crate) runtime: Handle,
     stop: CancellationToken,
+    ended: CancellationToken,
 }
 
 impl ShardThread {
@@ -31,7 +32,10 @@ impl ShardThread {
         let handle = runtime.handle().clone();
         let stop = CancellationToken::new();
         let (stopped, measured) = (stop.clone(), Arc::clone(&shard));
+        let ended = CancellationToken::new();
+        let ends = ended.clone().drop_guard();
         std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
+            let _however = ends;
             runtime.block_on(async move {
                 tokio::select! {
                     () = pump.run() => {}
@@ -41,7 +45,12 @@ impl ShardThread {
             });
             // What is left of sessions and endpoints ends with the runtime.
         })?;
-        Ok(Self { shard, runtime: handle, stop })
+        Ok(Self { shard, runtime: handle, stop, ended })
+    }
+
+    /// Waits until the thread has ended, which it does by itself only if something in it has panicked.
+    pub(crate) async fn ended(&self) {
+        self.ended.cancelled().await;
     }
 }
 

@@ -289,6 +289,10 @@ impl Ingress {
                 let stream = self.participant.published_now(stream_id);
                 let stream = stream.ok_or_else(|| not_registered(stream_id))?;
                 self.check(&stream, &unit)?;
+                if stream.is_overrun() {
+                    // Datagrams cannot be held back, and would be too old when their turn came.
+                    return Err(Stopped::Refused(Code::CAPACITY_EXCEEDED, "a shard is overrun".to_owned()));
+                }
                 still_registered(stream.ingest(&unit), stream_id)
             });
             if let Err(Stopped::Refused(code, reason)) = taken {

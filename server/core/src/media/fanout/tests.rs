@@ -319,7 +319,7 @@ fn a_group_that_nobody_takes_is_given_up_and_the_subscriber_reported_once() {
 #[test]
 fn audio_of_others_waits_for_company_but_the_first_streams_never_does() {
     let company = Duration::from_millis(4);
-    let mut bench = Bench::new(FanoutSettings { company: company, ..FanoutSettings::default() });
+    let mut bench = Bench::new(FanoutSettings { company, ..FanoutSettings::default() });
     let (first, second) = (bench.stream(0, MediaKind::Audio), bench.stream(1, MediaKind::Audio));
     bench.subscriber(0, &[first, second]);
     bench.run();
