@@ -96,7 +96,7 @@ impl Server {
 
         let settings = TransportSettings { allowed_origins: own_origins(&config, &urls, &http)? };
         let reset_key = private_file::read_or_create_key(&config.data_dir.join("quic-reset.key"))?;
-        let quic = EndpointFactory::new(&certificates, settings, &reset_key, shards.len())?;
+        let quic = EndpointFactory::new(&certificates, settings, reset_key, shards.len())?;
 
         let limits = &config.limits;
         let media = MediaHandler::new(MediaSettings {
@@ -196,9 +196,9 @@ impl Server {
         let mut endpoints = Vec::new();
         let mut shards = Vec::new();
         for (thread, sockets) in self.shards {
-            for socket in sockets {
+            for (address, socket) in sockets.into_iter().enumerate() {
                 let (meetings, media) = (Arc::clone(&self.meetings), Arc::clone(&self.media));
-                let endpoint = open_endpoint(&self.quic, &thread, socket)?;
+                let endpoint = open_endpoint(&self.quic, &thread, address, socket)?;
                 serve_endpoint(&endpoint, &thread, meetings, media, stop_accepting.clone());
                 endpoints.push(endpoint);
             }
@@ -218,9 +218,8 @@ impl Server {
         stop_accepting.cancel();
         handle.graceful_shutdown(Some(self.config.shutdown_grace));
         self.meetings.wait_until_empty(self.config.shutdown_grace).await;
-        for endpoint in &endpoints {
-            endpoint.shut_down(self.config.shutdown_grace).await;
-        }
+        let closing = endpoints.iter().map(|endpoint| endpoint.shut_down(self.config.shutdown_grace));
+        futures_util::future::join_all(closing).await;
         drop(shards);
         while let Some(ended) = servers.join_next().await {
             ended??;
@@ -232,6 +231,7 @@ impl Server {
 fn open_endpoint(
     quic: &EndpointFactory,
     thread: &ShardThread,
+    address: usize,
     socket: UdpSocket,
 ) -> anyhow::Result<Arc<Endpoint>> {
     let granted = socket::enlarge_buffers(&socket)?;
@@ -241,7 +241,7 @@ fn open_endpoint(
         tracing::warn!("{advice}");
     }
     let _on_the_shard = thread.runtime.enter();
-    Ok(Arc::new(quic.open(socket, thread.shard.index())?))
+    Ok(Arc::new(quic.open(socket, address, thread.shard.index())?))
 }
 
 /// Accepts sessions on the shard. Media stays there; signaling is served by the runtime that calls this, so that
@@ -260,7 +260,12 @@ fn serve_endpoint(
         let (control, shard) = (control.clone(), Arc::clone(&shard));
         async move {
             match role {
-                Role::Signaling => drop(control.spawn(meetings.serve(session))),
+                Role::Signaling => drop(control.spawn(async move {
+                    tokio::select! {
+                        () = meetings.serve(session.clone()) => {}
+                        () = session.ignore_datagrams() => {}
+                    }
+                })),
                 Role::Media => media.serve(session, shard).await,
             }
         }

@@ -155,10 +155,11 @@ impl MediaHandler {
             self.tokens.remove(&token);
         }
         let session = routing.session.take();
-        drop(routing);
+        // Under the lock: a session that ends meanwhile must not give its place to another before this.
         if let Some(connected) = &session {
             wanted.values().for_each(|stream| stream.unsubscribe(&connected.subscriber));
         }
+        drop(routing);
         let (handler, meeting) = (Arc::clone(self), participant.meeting);
         tokio::spawn(async move {
             handler.drain(meeting, streams.into_values().collect()).await;

@@ -26,6 +26,14 @@ use crate::transport::{SendStream, Session};
 /// Bytes of units waiting for the pump beyond which publishers are held back.
 const MAX_WAITING_BYTES: usize = 32 << 20;
 
+/// Commands carried out between two passes; what is left waits behind what is due.
+const MAX_COMMANDS: usize = 4096;
+
+/// What a waiting unit takes: its bytes, its place in the queue, and what the allocator adds.
+fn waiting_cost(unit: &RingUnit) -> usize {
+    unit.wire.len() + size_of::<Command>() + 64
+}
+
 /// Handle to a shard.
 #[derive(Debug)]
 pub struct Shard {
@@ -173,7 +181,7 @@ impl Shard {
 
     /// A stream has a new unit.
     pub(super) fn push(&self, slot: StreamSlot, unit: RingUnit) {
-        self.waiting_bytes.fetch_add(unit.wire.len(), Ordering::Relaxed);
+        self.waiting_bytes.fetch_add(waiting_cost(&unit), Ordering::Relaxed);
         self.send(Command::Unit(slot, unit));
     }
 
@@ -277,7 +285,8 @@ impl Pump {
     pub(crate) async fn run(mut self) {
         let mut timer = std::pin::pin!(tokio::time::sleep(std::time::Duration::ZERO));
         loop {
-            while let Ok(command) = self.commands.try_recv() {
+            for _ in 0..MAX_COMMANDS {
+                let Ok(command) = self.commands.try_recv() else { break };
                 self.carry_out(command);
             }
             let pass = self.fanout.pass(Instant::now());
@@ -309,7 +318,7 @@ impl Pump {
     fn carry_out(&mut self, command: Command) {
         match command {
             Command::Unit(slot, unit) => {
-                self.shard.waiting_bytes.fetch_sub(unit.wire.len(), Ordering::Relaxed);
+                self.shard.waiting_bytes.fetch_sub(waiting_cost(&unit), Ordering::Relaxed);
                 let received_at = unit.received_at;
                 self.fanout.push(slot, unit, received_at);
             }

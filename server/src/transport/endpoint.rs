@@ -42,12 +42,11 @@ pub struct TransportSettings {
     pub allowed_origins: Vec<String>,
 }
 
-/// What all endpoints of a server share: certificates and tickets, the keys of address tokens and stateless resets,
-/// and the settings. A client that comes back may come to any of them.
+/// What all endpoints of a server share: certificates and tickets, the key of address tokens, and the settings. A client that comes back may come to any of them.
 #[derive(Debug, Clone)]
 pub struct EndpointFactory {
     server: quinn::ServerConfig,
-    reset_key: Arc<aws_lc_rs::hmac::Key>,
+    reset_key: [u8; 32],
     settings: Arc<TransportSettings>,
     shards: usize,
 }
@@ -60,7 +59,7 @@ impl EndpointFactory {
     pub fn new(
         certificates: &Arc<CertificateStore>,
         settings: TransportSettings,
-        reset_key: &[u8],
+        reset_key: [u8; 32],
         shards: usize,
     ) -> anyhow::Result<Self> {
         let alpn = [ALPN_MEDIA, ALPN_SIGNAL, ALPN_WEBTRANSPORT];
@@ -69,16 +68,21 @@ impl EndpointFactory {
         server.transport_config(Arc::new(transport_config()));
         // The library's defaults are 65,536 handshakes of up to 10 MiB each.
         server.max_incoming(1024).incoming_buffer_size(64 << 10).incoming_buffer_size_total(8 << 20);
-        let reset_key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, reset_key);
-        Ok(Self { server, reset_key: Arc::new(reset_key), settings: Arc::new(settings), shards })
+        Ok(Self { server, reset_key, settings: Arc::new(settings), shards })
     }
 
-    /// Takes over the socket of a shard. To be called inside the shard's runtime.
+    /// Takes over the socket of a shard at one of the addresses. To be called inside the shard's runtime.
+    ///
+    /// Each endpoint has a stateless-reset key of its own, the same after a restart. With one for all, a packet that is led to
+    /// the wrong one would be answered with a reset that ends a connection of another (RFC 9000 section 21.11).
     ///
     /// # Errors
     /// If the socket does not work for QUIC.
-    pub fn open(&self, socket: UdpSocket, shard: usize) -> anyhow::Result<Endpoint> {
-        let mut config = quinn::EndpointConfig::new(Arc::clone(&self.reset_key) as Arc<dyn HmacKey>);
+    pub fn open(&self, socket: UdpSocket, address: usize, shard: usize) -> anyhow::Result<Endpoint> {
+        let mut reset_key = self.reset_key.to_vec();
+        reset_key.extend([address, shard].map(|number| number as u8));
+        let reset_key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &reset_key);
+        let mut config = quinn::EndpointConfig::new(Arc::new(reset_key) as Arc<dyn HmacKey>);
         let shards = self.shards;
         config.cid_generator(move || Box::new(ShardConnectionIds { shard, shards }));
         let socket = Arc::new(CountedSocket::new(socket)?);

@@ -114,6 +114,13 @@ impl Session {
         }
     }
 
+    /// Throws away the datagrams of a session that has no use for them: unread ones would keep receive buffers alive.
+    /// Does not end by itself.
+    pub async fn ignore_datagrams(&self) {
+        while self.read_datagram().await.is_ok() {}
+        std::future::pending::<()>().await;
+    }
+
     /// What a datagram to this client starts with, before the units.
     pub fn datagram_prefix(&self) -> &[u8] {
         if self.is_webtransport() { web::DATAGRAM_PREFIX } else { &[] }

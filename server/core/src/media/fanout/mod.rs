@@ -272,11 +272,15 @@ impl<C: Connection> Fanout<C> {
 
     /// The subscriber's connection is gone.
     pub fn remove_subscriber(&mut self, slot: SubscriberSlot) {
-        let Some(subscriber) = self.subscribers.get_mut(slot.index()).and_then(Option::take) else { return };
+        let Some(mut subscriber) = self.subscribers.get_mut(slot.index()).and_then(Option::take) else {
+            return;
+        };
         for (place, stream) in subscriber.streams() {
             forget(&mut self.streams, stream, slot, place);
             self.events.push(Event::SubscriptionOver(slot, stream));
         }
+        // The connection may live on for its last words: nothing half written may look whole.
+        subscriber.cancel_all();
     }
 
     /// The subscriber gets the stream from now on.

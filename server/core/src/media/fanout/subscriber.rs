@@ -20,6 +20,9 @@ const TUNE_INTERVAL: Duration = Duration::from_millis(100);
 /// Datagram bytes that must be free before another unit is taken from a stream: more than any datagram.
 const DATAGRAM_HEADROOM: usize = 2048;
 
+/// What keeping a datagram costs the connection besides its bytes.
+const DATAGRAM_OVERHEAD: usize = 64;
+
 /// An attach header may come this long before the subscription.
 const ATTACH_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -273,6 +276,16 @@ impl<C: Connection> Subscriber<C> {
         self.choose_leader();
     }
 
+    /// Gives up everything that is under way.
+    pub(super) fn cancel_all(&mut self) {
+        for place in 0..self.subscriptions.len() {
+            self.cancel(place as u32);
+        }
+        for unmatched in std::mem::take(&mut self.unmatched) {
+            self.connection.reset(unmatched.stream, Code::CANCELLED);
+        }
+    }
+
     /// Slots of all streams it gets.
     pub(super) fn streams(&self) -> impl Iterator<Item = (u32, StreamSlot)> + '_ {
         let entries = self.subscriptions.iter().enumerate();
@@ -333,7 +346,7 @@ impl<C: Connection> Subscriber<C> {
             // A key frame that is still being written is not overtaken by its own deltas.
             subscription.due = Some(subscription.due.map_or(class, |due| due.max(class)));
         }
-        let likely = || company * self.subscriptions.len() as u32 >= UNIT_INTERVAL;
+        let likely = || company * self.subscriptions.iter().flatten().count() as u32 >= UNIT_INTERVAL;
         match class {
             Class::Audio => !company.is_zero() && self.leader != Some(place),
             Class::Delta => likely(),
@@ -493,7 +506,7 @@ impl<S> Subscription<S> {
             }
             match self.delivery.step(&stream.ring, now) {
                 Step::Send(unit) if unit.wire.len() <= max_unit => {
-                    *space = space.saturating_sub(unit.wire.len());
+                    *space = space.saturating_sub(unit.wire.len() + DATAGRAM_OVERHEAD);
                     connection.send_datagram(&unit);
                     out.wrote(Class::Audio, unit.wire.len());
                     out.handed_over(Class::Audio, unit.received_at);

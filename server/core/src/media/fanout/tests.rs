@@ -420,6 +420,7 @@ fn every_subscription_is_over_exactly_once() {
     bench.fanout.unsubscribe(cancels, video);
     assert!(bench.acts().contains(&Act::Reset(1, Code::CANCELLED)));
     bench.fanout.remove_subscriber(leaves);
+    assert_eq!(bench.acts(), [Act::Reset(2, Code::CANCELLED)], "what is half written must not look whole");
     bench.fanout.remove_subscriber(leaves);
     bench.push(video, FrameType::VideoDelta);
     bench.fanout.end_stream(video);
