@@ -228,7 +228,7 @@ async fn late_joiner_starts_at_the_key_frame_it_makes_the_publisher_send() {
             payload: Bytes::from(vec![n as u8; 1000]),
         };
         publisher.send(picture(FrameType::VideoKey, 0)).await.expect("sent");
-        // Older than what a newcomer is given at once.
+        // Time itself is under test: the group becomes older than what a newcomer is given at once (1 s).
         tokio::time::sleep(Duration::from_millis(1100)).await;
         publisher.send(picture(FrameType::VideoDelta, 1)).await.expect("sent");
 
