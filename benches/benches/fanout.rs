@@ -54,6 +54,10 @@ impl Connection for Sink {
     fn set_priority(&mut self, _stream: &mut (), _priority: i32) {}
     fn finish(&mut self, _stream: ()) {}
     fn reset(&mut self, _stream: (), _code: Code) {}
+    fn estimated_bit_rate(&self) -> Option<u64> {
+        None
+    }
+
     fn tune(&mut self) {}
 }
 
@@ -79,8 +83,8 @@ impl Room {
         for number in 0..SUBSCRIBERS {
             let slot = SubscriberSlot(number);
             fanout.add_subscriber(slot, Sink, Features::GROUPS | Features::AUDIO_DATAGRAMS);
-            fanout.subscribe(slot, audio.0, now);
-            fanout.subscribe(slot, video.0, now);
+            fanout.subscribe(slot, &[audio.0], now);
+            fanout.subscribe(slot, &[video.0], now);
         }
         let mut room = Self { fanout, audio, video, now, sequence: 0, handed_over: Vec::new() };
         room.push(FrameType::VideoKey, 60_000);

@@ -1,7 +1,6 @@
 //! The wire format: header, units on streams and in datagrams, preambles, messages.
 #![expect(clippy::unwrap_used, reason = "the input is well formed")]
 
-use std::collections::VecDeque;
 use std::hint::black_box;
 
 use bytes::Bytes;
@@ -10,7 +9,7 @@ use darktower_protocol::group::{GroupKind, GroupPreamble};
 use darktower_protocol::limits::{MAX_MESSAGE, UnitLimits};
 use darktower_protocol::message::{MessageDecoder, encode};
 use darktower_protocol::signaling::pb;
-use darktower_protocol::unit::{DatagramUnits, pack};
+use darktower_protocol::unit::DatagramUnits;
 use darktower_protocol::{Flags, FrameType, Header, HeaderFields, StreamId, Unit, UnitDecoder};
 
 /// Bytes of stream data in one packet of a usual path.
@@ -88,10 +87,6 @@ fn datagram(c: &mut Criterion) {
             });
         });
     }
-    let units: VecDeque<Bytes> = (0..6).map(|_| audio.clone()).collect();
-    c.bench_function("datagram/pack 6 units", |b| {
-        b.iter_batched(|| units.clone(), |mut units| pack(&mut units, &[0], CHUNK), BatchSize::SmallInput);
-    });
 }
 
 fn preamble(c: &mut Criterion) {

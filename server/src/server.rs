@@ -126,6 +126,14 @@ impl Server {
         &self.urls
     }
 
+    /// Where QUIC (UDP) and HTTPS (TCP) are bound.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn listen_addresses(&self) -> anyhow::Result<Vec<SocketAddr>> {
+        addresses(&self.https)
+    }
+
     /// The certificate that clients will see.
     pub fn certificates(&self) -> &Arc<CertificateStore> {
         &self.certificates
@@ -260,12 +268,16 @@ fn serve_endpoint(
         let (control, shard) = (control.clone(), Arc::clone(&shard));
         async move {
             match role {
-                Role::Signaling => drop(control.spawn(async move {
-                    tokio::select! {
-                        () = meetings.serve(session.clone()) => {}
-                        () = session.ignore_datagrams() => {}
-                    }
-                })),
+                Role::Signaling => {
+                    let served = control.spawn(async move {
+                        tokio::select! {
+                            () = meetings.serve(session.clone()) => {}
+                            () = session.ignore_datagrams() => {}
+                        }
+                    });
+                    // The endpoint closes what is served when it shuts down.
+                    let _panicked = served.await;
+                }
                 Role::Media => media.serve(session, shard).await,
             }
         }

@@ -62,6 +62,7 @@ impl Drop for ShardThread {
 
 async fn measure_load(shard: &Shard) {
     let gauge = metrics::gauge!("media_shard_load", "shard" => shard.index().to_string());
+    gauge.set(0.0);
     let mut ticks = tokio::time::interval(LOAD_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut before: Option<(tokio::time::Instant, Duration)> = None;

@@ -10,10 +10,11 @@
 //! | [`steps`] | named, timed steps, and the closing table |
 //! | [`mod@test`] | every check, in one command |
 //! | [`lint`], [`lockfile`] | formatting, lints, documentation, dependency rules |
-//! | [`mod@bench`] | criterion, and the load tester |
+//! | [`mod@bench`], [`bench_peers`] | criterion, and the load tester; ours beside other servers |
 //! | [`fuzz`] | coverage-guided fuzzing on the stable toolchain |
 
 mod bench;
+mod bench_peers;
 mod demo;
 mod fuzz;
 mod lint;

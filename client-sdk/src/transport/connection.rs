@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use darktower_protocol::Code;
+use darktower_webtransport::{DATAGRAM_PREFIX, Session};
 use quinn::VarInt;
 
+use super::TransportKind;
 use super::stream::{RecvStream, SendStream};
-use super::web::WebSession;
-use super::{TransportKind, web};
 use crate::error::Error;
 
 /// Where HTTP/3 begins to number its own errors (RFC 9114 section 8.1): `H3_NO_ERROR`.
@@ -20,7 +20,7 @@ const H3_NO_ERROR: u64 = 0x100;
 #[derive(Debug, Clone)]
 pub struct Connection {
     quic: quinn::Connection,
-    web: Option<Arc<WebSession>>,
+    web: Option<Arc<Session>>,
     endpoint: quinn::Endpoint,
 }
 
@@ -29,7 +29,7 @@ impl Connection {
         Self { quic, web: None, endpoint }
     }
 
-    pub(super) fn web(quic: quinn::Connection, session: WebSession, endpoint: quinn::Endpoint) -> Self {
+    pub(super) fn web(quic: quinn::Connection, session: Session, endpoint: quinn::Endpoint) -> Self {
         Self { quic, web: Some(Arc::new(session)), endpoint }
     }
 
@@ -143,20 +143,32 @@ impl Connection {
         read.map_err(|error| close_error(&error))
     }
 
-    /// Closes the connection now, with all its streams; what was not acknowledged may be lost.
-    /// The code travels as it is on both kinds of connection.
+    /// Closes the connection with all its streams; what was not acknowledged may be lost. Whoever waits in a method of
+    /// this type hears so at once. A WebTransport session first tells the server in its own way, which takes a round
+    /// trip, and a second at most; see [`wait_idle`](Self::wait_idle). The code travels as it is on both kinds of
+    /// connection, the reason is cut after 1,024 bytes.
     pub fn close(&self, code: Code, reason: &str) {
-        self.quic.close(VarInt::from_u32(code.as_u32()), reason.as_bytes());
+        match &self.web {
+            None => self.quic.close(VarInt::from_u32(code.as_u32()), reason.as_bytes()),
+            Some(session) => session.close(code.as_u32(), reason),
+        }
     }
 
     /// Waits until the connection is closed by either side, and says why. Cancel-safe.
     pub async fn closed(&self) -> Error {
-        close_error(&self.quic.closed().await)
+        close_error(&match &self.web {
+            None => self.quic.closed().await,
+            Some(session) => session.closed().await,
+        })
     }
 
     /// Why the connection is closed; `None` while it is open.
     pub fn close_reason(&self) -> Option<Error> {
-        self.quic.close_reason().map(|error| close_error(&error))
+        let reason = match &self.web {
+            None => self.quic.close_reason(),
+            Some(session) => session.close_reason(),
+        };
+        reason.map(|error| close_error(&error))
     }
 
     /// Waits until a closed connection has told its peer so. A program that exits without waiting
@@ -172,7 +184,7 @@ impl Connection {
 
     /// What a datagram starts with before its payload.
     fn datagram_prefix(&self) -> &'static [u8] {
-        if self.web.is_some() { web::DATAGRAM_PREFIX } else { &[] }
+        if self.web.is_some() { DATAGRAM_PREFIX } else { &[] }
     }
 
     fn both(&self, (send, recv): (quinn::SendStream, quinn::RecvStream)) -> (SendStream, RecvStream) {

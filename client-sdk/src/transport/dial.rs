@@ -4,13 +4,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use darktower_protocol::version::{ALPN_MEDIA, ALPN_SIGNAL, ALPN_WEBTRANSPORT};
+use darktower_webtransport::Session;
 use quinn::crypto::rustls::QuicClientConfig;
 use reqwest::Url;
 use tokio::task::JoinSet;
 
 use super::connection::{Connection, close_error};
 use super::tls::{self, Trust};
-use super::web::WebSession;
 use super::{Role, TransportKind};
 use crate::error::Error;
 
@@ -37,25 +38,49 @@ pub async fn connect(url: &str, kind: TransportKind, trust: &Trust, role: Role) 
         .unwrap_or(Err(Error::Timeout("no answer from the server's QUIC port")))
 }
 
+/// What [`connect`] configures quinn with: TLS 1.3 to servers that `trust` accepts, the application protocol `alpn`
+/// (`darktower_protocol::version` has them), and bounds of what a connection may use. For programs that have an endpoint of
+/// their own, as for several connections on one socket.
+///
+/// ```
+/// # fn example(endpoint: &quinn::Endpoint, hash: [u8; 32]) -> Result<(), Box<dyn std::error::Error>> {
+/// use darktower_client::transport::{Trust, quic_client_config};
+///
+/// let config = quic_client_config(&Trust::PinnedSha256(vec![hash]), b"darktower-media/1")?;
+/// let connecting = endpoint.connect_with(config, "192.0.2.1:4433".parse()?, "meet.example.org")?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`Error::Invalid`] or [`Error::Transport`] if the system has no root certificates, or they cannot be read.
+pub fn quic_client_config(trust: &Trust, alpn: &[u8]) -> Result<quinn::ClientConfig, Error> {
+    let tls = QuicClientConfig::try_from(tls::quic_config(trust, alpn)?)
+        .map_err(|error| Error::transport("the TLS configuration does not fit QUIC", error))?;
+    let mut config = quinn::ClientConfig::new(Arc::new(tls));
+    config.transport_config(Arc::new(transport_config()));
+    Ok(config)
+}
+
 async fn race_addresses(
     url: &str,
     kind: TransportKind,
     trust: &Trust,
     role: Role,
 ) -> Result<Connection, Error> {
-    let tls = Arc::new(
-        QuicClientConfig::try_from(tls::quic_config(trust, kind, role)?)
-            .map_err(|error| Error::transport("the TLS configuration does not fit QUIC", error))?,
-    );
+    let alpn = match (kind, role) {
+        (TransportKind::WebTransport, _) => ALPN_WEBTRANSPORT,
+        (TransportKind::Native, Role::Signal) => ALPN_SIGNAL,
+        (TransportKind::Native, Role::Media) => ALPN_MEDIA,
+    };
+    let config = quic_client_config(trust, alpn)?;
     let (url, host, addresses) = resolve(url).await?;
     let mut attempts = JoinSet::new();
     let mut addresses = addresses.into_iter();
     let mut last_error = Error::Invalid(format!("{host:?} has no address"));
     loop {
         if let Some(address) = addresses.next() {
-            let mut config = quinn::ClientConfig::new(Arc::clone(&tls) as _);
-            config.transport_config(Arc::new(transport_config()));
-            attempts.spawn(connect_to(address, host.clone(), url.clone(), kind, config));
+            attempts.spawn(connect_to(address, host.clone(), url.clone(), kind, config.clone()));
         }
         let next = tokio::time::sleep(NEXT_ADDRESS_AFTER);
         tokio::select! {
@@ -113,7 +138,7 @@ async fn connect_to(
     match kind {
         TransportKind::Native => Ok(Connection::native(quic, endpoint)),
         TransportKind::WebTransport => {
-            let session = WebSession::connect(quic.clone(), url).await;
+            let session = Session::connect(quic.clone(), url).await;
             let session = session.map_err(|error| match quic.close_reason() {
                 Some(closed @ quinn::ConnectionError::ApplicationClosed(_)) => close_error(&closed),
                 _ => Error::transport(failed(), error),

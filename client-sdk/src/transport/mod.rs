@@ -26,14 +26,13 @@ mod connection;
 mod dial;
 mod stream;
 pub(crate) mod tls;
-mod web;
 
 use std::time::Duration;
 
 use crate::error::Error;
 
 pub use connection::Connection;
-pub use dial::{CONNECT_TIMEOUT, connect};
+pub use dial::{CONNECT_TIMEOUT, connect, quic_client_config};
 pub use stream::{RecvStream, SendStream};
 pub use tls::{Trust, warm_up};
 

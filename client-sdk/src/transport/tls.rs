@@ -2,14 +2,12 @@
 
 use std::sync::{Arc, OnceLock};
 
-use darktower_protocol::version::{ALPN_MEDIA, ALPN_SIGNAL, ALPN_WEBTRANSPORT};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion};
 use sha2::{Digest, Sha256};
 
-use super::{Role, TransportKind};
 use crate::error::Error;
 
 /// Which server certificates are accepted.
@@ -36,12 +34,7 @@ pub(crate) fn https_config(trust: &Trust) -> Result<ClientConfig, Error> {
 }
 
 /// For QUIC.
-pub(super) fn quic_config(trust: &Trust, kind: TransportKind, role: Role) -> Result<ClientConfig, Error> {
-    let alpn = match (kind, role) {
-        (TransportKind::WebTransport, _) => ALPN_WEBTRANSPORT,
-        (TransportKind::Native, Role::Signal) => ALPN_SIGNAL,
-        (TransportKind::Native, Role::Media) => ALPN_MEDIA,
-    };
+pub(super) fn quic_config(trust: &Trust, alpn: &[u8]) -> Result<ClientConfig, Error> {
     config(trust, &[&rustls::version::TLS13], &[alpn])
 }
 

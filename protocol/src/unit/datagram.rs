@@ -1,8 +1,6 @@
 //! Units in QUIC datagrams: one or more whole units, nothing else (docs/protocol.md 3.3).
 
-use std::collections::VecDeque;
-
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::decoder::check_payload;
@@ -63,28 +61,3 @@ impl Iterator for DatagramUnits {
 }
 
 impl std::iter::FusedIterator for DatagramUnits {}
-
-/// Packs as many whole units from the front of `units` as `max_len` bytes hold into one
-/// datagram behind `prefix` (empty on raw QUIC, the quarter stream id on WebTransport), and
-/// removes them from `units`. The first unit is always taken, so the caller checks beforehand
-/// that it fits. A single unit without a prefix is not copied.
-pub fn pack(units: &mut VecDeque<Bytes>, prefix: &[u8], max_len: usize) -> Option<Bytes> {
-    let first = units.pop_front()?;
-    let mut len = prefix.len() + first.len();
-    let mut more = 0;
-    for unit in units.iter() {
-        if len + unit.len() > max_len {
-            break;
-        }
-        len += unit.len();
-        more += 1;
-    }
-    if more == 0 && prefix.is_empty() {
-        return Some(first);
-    }
-    let mut datagram = BytesMut::with_capacity(len);
-    datagram.extend_from_slice(prefix);
-    datagram.extend_from_slice(&first);
-    units.drain(..more).for_each(|unit| datagram.extend_from_slice(&unit));
-    Some(datagram.freeze())
-}

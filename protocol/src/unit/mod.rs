@@ -10,7 +10,7 @@ mod header;
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-pub use datagram::{DatagramUnits, pack};
+pub use datagram::DatagramUnits;
 pub use decoder::{UnitDecoder, UnitError};
 pub use header::{Flags, FrameType, HEADER_LEN, Header, HeaderError, HeaderFields, UNIT_VERSION};
 

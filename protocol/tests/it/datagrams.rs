@@ -1,10 +1,8 @@
 //! Units in datagrams.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use darktower_protocol::UnitError;
-use darktower_protocol::unit::{DatagramUnits, pack};
+use darktower_protocol::unit::DatagramUnits;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -54,31 +52,4 @@ proptest! {
         };
         prop_assert_eq!(decode(&datagram), (units, decoder.skipped_units(), error));
     }
-
-    #[test]
-    fn pack_fills_datagrams_in_order(
-        units in vec(vec(any::<u8>(), 1..300), 0..12),
-        prefix in vec(any::<u8>(), 0..3),
-        max_len in 303..900usize,
-    ) {
-        let mut queue: VecDeque<Bytes> = units.iter().cloned().map(Bytes::from).collect();
-        let mut carried = Vec::new();
-        while let Some(datagram) = pack(&mut queue, &prefix, max_len) {
-            prop_assert!(datagram.len() <= max_len);
-            prop_assert!(datagram.starts_with(&prefix));
-            if let Some(next) = queue.front() {
-                prop_assert!(datagram.len() + next.len() > max_len, "the next unit had fit");
-            }
-            carried.extend_from_slice(&datagram[prefix.len()..]);
-        }
-        prop_assert!(queue.is_empty());
-        prop_assert_eq!(carried, units.concat());
-    }
-}
-
-#[test]
-fn a_single_unit_is_packed_without_copying() {
-    let unit = Bytes::from_static(b"a unit");
-    let datagram = pack(&mut VecDeque::from([unit.clone()]), &[], 1_200).unwrap();
-    assert_eq!(datagram.as_ptr(), unit.as_ptr());
 }

@@ -18,13 +18,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use axum::routing::{get, post};
 use darktower_protocol::{MeetingId, ParticipantId, StreamId};
-use metrics_exporter_prometheus::PrometheusHandle;
 use time::OffsetDateTime;
 
 use crate::auth::TokenService;
 use crate::certificate::CertificateStore;
 use crate::config::Config;
 use crate::storage::Store;
+use crate::telemetry::metrics::Exposition;
 use meetings::Meetings;
 
 /// What the meeting controller knows about meetings right now. Both calls must answer without waiting.
@@ -144,7 +144,7 @@ struct Shared {
     certificates: Arc<CertificateStore>,
     urls: Urls,
     config: Config,
-    metrics: PrometheusHandle,
+    metrics: Exposition,
     draining: AtomicBool,
 }
 
@@ -158,7 +158,7 @@ impl ApiState {
         tokens: Arc<TokenService>,
         live: Arc<dyn LiveMeetings>,
         certificates: Arc<CertificateStore>,
-        metrics: PrometheusHandle,
+        metrics: Exposition,
     ) -> Self {
         let meetings =
             Meetings::new(Arc::clone(&store), Arc::clone(&tokens), live, config.limits.max_participants);

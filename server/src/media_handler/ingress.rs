@@ -1,10 +1,11 @@
 //! From a publisher's session into its streams.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use darktower_core::media::fanout::Class;
 use darktower_protocol::group::{GroupDecoder, GroupError, GroupKind};
 use darktower_protocol::limits::UnitLimits;
 use darktower_protocol::signaling::pb;
@@ -18,7 +19,7 @@ use super::MediaHandler;
 use super::router::Participant;
 use super::session::Fault;
 use super::shard::SubscriberHandle;
-use super::stream::{FeedbackPath, MediaStream};
+use super::stream::{FeedbackPath, Ingested, MediaStream};
 use crate::transport::{ReadError, RecvStream, SendStream, Session};
 
 /// From the opening of a QUIC stream to the end of its preamble or first header.
@@ -33,11 +34,65 @@ const OVERRUN_PAUSE: Duration = Duration::from_millis(5);
 /// Feedback waiting on the return half of a baseline stream.
 const FEEDBACK_QUEUE: usize = 8;
 
-#[derive(Clone)]
+/// Streams whose datagrams a session finds without asking: microphone and screen sound, and as many again.
+const RECENT_STREAMS: usize = 4;
+
+/// What has come, of all sessions.
 struct Counters {
+    audio: ClassCounters,
+    delta: ClassCounters,
+    key: ClassCounters,
+    skipped: Counter,
+}
+
+struct ClassCounters {
     units: Counter,
     bytes: Counter,
-    skipped: Counter,
+}
+
+impl Counters {
+    fn new() -> Self {
+        let class = |class: &'static str| ClassCounters {
+            units: metrics::counter!("media_units_received_total", "class" => class),
+            bytes: metrics::counter!("media_bytes_received_total", "class" => class),
+        };
+        Self {
+            audio: class("audio"),
+            delta: class("delta"),
+            key: class("key"),
+            skipped: metrics::counter!("media_units_skipped_total"),
+        }
+    }
+
+    fn received(&self, unit: &Unit) {
+        let class = match Class::from(unit.header().frame_type()) {
+            Class::Audio => &self.audio,
+            Class::Delta => &self.delta,
+            Class::Key => &self.key,
+        };
+        class.units.increment(1);
+        class.bytes.increment(unit.header().wire_len() as u64);
+    }
+}
+
+/// The streams that datagrams of a session have come for lately: their next ones need nothing that is shared with other
+/// sessions but the stream itself.
+#[derive(Default)]
+struct RecentStreams(Vec<(StreamId, Weak<MediaStream>)>);
+
+impl RecentStreams {
+    fn find(&self, id: StreamId) -> Option<Arc<MediaStream>> {
+        self.0.iter().find(|(recent, _)| *recent == id)?.1.upgrade()
+    }
+
+    /// Instead of an earlier one of the same id, or else of the one that has been here for longest.
+    fn remember(&mut self, stream: &Arc<MediaStream>) {
+        self.0.retain(|(recent, _)| *recent != stream.id);
+        if self.0.len() == RECENT_STREAMS {
+            self.0.remove(0);
+        }
+        self.0.push((stream.id, Arc::downgrade(stream)));
+    }
 }
 
 /// The receiving side of one media session.
@@ -52,7 +107,7 @@ pub(super) struct Ingress {
     subscriber: SubscriberHandle,
     /// Bytes of units that are not whole yet, on all QUIC streams of the session.
     partial_bytes: Arc<AtomicUsize>,
-    counters: Counters,
+    counters: Arc<Counters>,
 }
 
 /// Why nothing more is taken from one QUIC stream of a publisher; the session goes on.
@@ -126,17 +181,14 @@ impl Ingress {
             control,
             subscriber,
             partial_bytes: Arc::default(),
-            counters: Counters {
-                units: metrics::counter!("media_units_received_total"),
-                bytes: metrics::counter!("media_bytes_received_total"),
-                skipped: metrics::counter!("media_units_skipped_total"),
-            },
+            counters: Arc::new(Counters::new()),
         }
     }
 
     /// Takes units in until the session ends.
     pub(super) async fn run(self) -> Result<(), Fault> {
         let mut streams = JoinSet::new();
+        let mut recent = RecentStreams::default();
         loop {
             tokio::select! {
                 Some(_done) = streams.join_next() => {}
@@ -149,7 +201,7 @@ impl Ingress {
                     Err(_ended) => return Ok(()),
                 },
                 datagram = self.session.read_datagram() => match datagram {
-                    Ok(datagram) => self.take_datagram(datagram),
+                    Ok(datagram) => self.take_datagram(&mut recent, datagram),
                     Err(_ended) => return Ok(()),
                 },
             }
@@ -225,16 +277,20 @@ impl Ingress {
         };
         let mut partial = self.partial();
         loop {
+            let mut overrun = false;
             while let Some(unit) = decoder.next_unit()? {
-                self.check(&stream, &unit)?;
-                let taken = match &source {
+                check(&stream, &unit)?;
+                self.counters.received(&unit);
+                let ingested = match &source {
                     Some(source) => source.ingest(unit),
                     None => stream.ingest(&unit),
                 };
-                still_registered(taken, stream.id)?;
+                overrun |= is_overrun(ingested, stream.id)?;
             }
             partial.set(decoder.buffered())?;
-            hold_back(&stream).await;
+            if overrun {
+                hold_back(&stream).await;
+            }
             match recv.read_chunk().await? {
                 Some(chunk) => decoder.push(chunk)?,
                 None => {
@@ -270,9 +326,11 @@ impl Ingress {
                 let reason = format!("unit of stream {found} on a QUIC stream of {stream_id}");
                 return Err(Stopped::Refused(Code::WRONG_STREAM, reason));
             }
-            self.check(&stream, &unit)?;
-            still_registered(stream.ingest(&unit), stream_id)?;
-            hold_back(&stream).await;
+            check(&stream, &unit)?;
+            self.counters.received(&unit);
+            if is_overrun(stream.ingest(&unit), stream_id)? {
+                hold_back(&stream).await;
+            }
         }
         self.counters.skipped.increment(units.decoder.skipped_units());
         send.finish();
@@ -281,25 +339,39 @@ impl Ingress {
 
     /// A datagram that is not well formed, or of a stream that is not registered, is left out:
     /// there is no QUIC stream to refuse.
-    fn take_datagram(&self, datagram: Bytes) {
+    fn take_datagram(&self, recent: &mut RecentStreams, datagram: Bytes) {
         let mut units = DatagramUnits::new(datagram, self.limits);
         for unit in &mut units {
-            let taken = unit.map_err(Stopped::from).and_then(|unit| {
-                let stream_id = unit.header().stream_id();
-                let stream = self.participant.published_now(stream_id);
-                let stream = stream.ok_or_else(|| not_registered(stream_id))?;
-                self.check(&stream, &unit)?;
-                if stream.is_overrun() {
-                    // Datagrams cannot be held back, and would be too old when their turn came.
-                    return Err(Stopped::Refused(Code::CAPACITY_EXCEEDED, "a shard is overrun".to_owned()));
-                }
-                still_registered(stream.ingest(&unit), stream_id)
-            });
+            let taken =
+                unit.map_err(Stopped::from).and_then(|unit| self.take_unit_of_datagram(recent, &unit));
             if let Err(Stopped::Refused(code, reason)) = taken {
                 self.count_refusal(code, &reason);
             }
         }
         self.counters.skipped.increment(units.skipped_units());
+    }
+
+    fn take_unit_of_datagram(&self, recent: &mut RecentStreams, unit: &Unit) -> Result<(), Stopped> {
+        let stream_id = unit.header().stream_id();
+        let offer = |stream: &MediaStream| {
+            check(stream, unit)?;
+            Ok::<_, Stopped>(stream.ingest_datagram(unit))
+        };
+        let ingested = match recent.find(stream_id).as_deref().map(offer).transpose()? {
+            Some(ingested @ (Ingested::Taken | Ingested::Overrun)) => ingested,
+            // The first one lately, or its stream has ended and may have been published again.
+            None | Some(Ingested::Ended) => {
+                let stream = self.participant.published_now(stream_id);
+                let stream = stream.ok_or_else(|| not_registered(stream_id))?;
+                recent.remember(&stream);
+                offer(&stream)?
+            }
+        };
+        self.counters.received(unit);
+        match is_overrun(ingested, stream_id)? {
+            false => Ok(()),
+            true => Err(Stopped::Refused(Code::CAPACITY_EXCEEDED, "a shard is overrun".to_owned())),
+        }
     }
 
     async fn published(&self, wire_id: StreamId) -> Result<Arc<MediaStream>, Stopped> {
@@ -311,18 +383,6 @@ impl Ingress {
         // Two of the largest units: one that arrives, one that is still being held up by loss.
         let max = 2 * self.limits.max_video_payload as usize;
         Partial { total: Arc::clone(&self.partial_bytes), max, mine: 0 }
-    }
-
-    /// Counts a unit, and refuses it if it does not belong on the stream.
-    fn check(&self, stream: &MediaStream, unit: &Unit) -> Result<(), Stopped> {
-        self.counters.units.increment(1);
-        self.counters.bytes.increment(unit.header().wire_len() as u64);
-        let frame_type = unit.header().frame_type();
-        if stream.takes(frame_type) {
-            return Ok(());
-        }
-        let reason = format!("{frame_type:?} unit on a stream of {:?}", stream.kind);
-        Err(Stopped::Refused(Code::PROTOCOL_VIOLATION, reason))
     }
 
     fn count_refusal(&self, code: Code, reason: &str) {
@@ -384,7 +444,48 @@ fn not_registered(wire_id: StreamId) -> Stopped {
     Stopped::Refused(Code::STREAM_NOT_REGISTERED, reason)
 }
 
-/// A stream that has been unpublished takes no more units.
-fn still_registered(taken: bool, wire_id: StreamId) -> Result<(), Stopped> {
-    if taken { Ok(()) } else { Err(not_registered(wire_id)) }
+/// Refuses a unit that does not belong on the stream.
+fn check(stream: &MediaStream, unit: &Unit) -> Result<(), Stopped> {
+    let frame_type = unit.header().frame_type();
+    if stream.takes(frame_type) {
+        return Ok(());
+    }
+    let reason = format!("{frame_type:?} unit on a stream of {:?}", stream.kind);
+    Err(Stopped::Refused(Code::PROTOCOL_VIOLATION, reason))
+}
+
+/// Whether a shard cannot keep up. A stream that has been unpublished takes no more units.
+fn is_overrun(ingested: Ingested, wire_id: StreamId) -> Result<bool, Stopped> {
+    match ingested {
+        Ingested::Taken => Ok(false),
+        Ingested::Overrun => Ok(true),
+        Ingested::Ended => Err(not_registered(wire_id)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use darktower_core::media::MediaKind;
+
+    use super::*;
+
+    #[test]
+    fn recent_streams_are_the_latest_ones_and_do_not_keep_them() {
+        let stream = |n| MediaStream::new(StreamId::from_bytes([n; 16]), MediaKind::Audio, false, Vec::new());
+        let mut streams: Vec<_> = (0..5).map(stream).collect();
+        let mut recent = RecentStreams::default();
+        streams.iter().for_each(|stream| recent.remember(stream));
+        let found = |recent: &RecentStreams| -> Vec<bool> {
+            (0..5).map(|n| recent.find(StreamId::from_bytes([n; 16])).is_some()).collect()
+        };
+        assert_eq!(found(&recent), [false, true, true, true, true]);
+
+        let again = stream(2);
+        recent.remember(&again);
+        assert_eq!(found(&recent), [false, true, true, true, true], "its earlier one went");
+        assert!(Arc::ptr_eq(&recent.find(again.id).expect("remembered"), &again));
+
+        streams.truncate(4);
+        assert_eq!(found(&recent), [false, true, true, true, false]);
+    }
 }

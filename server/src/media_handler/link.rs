@@ -134,6 +134,10 @@ impl Connection for Link {
         stream.reset(code);
     }
 
+    fn estimated_bit_rate(&self) -> Option<u64> {
+        self.session.estimated_bit_rate()
+    }
+
     fn tune(&mut self) {
         self.session.fit_send_window();
     }

@@ -110,38 +110,51 @@ impl MediaHandler {
     fn register(self: &Arc<Self>, meeting: MeetingId, id: ParticipantId, streams: &[StreamDescription]) {
         let participant =
             Arc::clone(&self.participants.entry(id).or_insert_with(|| Participant::new(id, meeting)));
-        let layers: BTreeMap<StreamId, MediaKind> = streams
-            .iter()
-            .flat_map(|stream| {
-                let kind = if stream.is_audio() { MediaKind::Audio } else { MediaKind::Video };
-                stream.layers.iter().map(move |layer| (layer.wire_stream_id, kind))
-            })
-            .collect();
+        let layers = streams.iter().flat_map(|stream| &stream.layers);
+        let layers: BTreeSet<StreamId> = layers.map(|layer| layer.wire_stream_id).collect();
         let mut gone = Vec::new();
         {
             let mut routing = participant.lock();
             routing.published.retain(|wire_id, stream| {
-                let stays = layers.contains_key(wire_id);
+                let stays = layers.contains(wire_id);
                 if !stays {
                     gone.push(Arc::clone(stream));
                 }
                 stays
             });
-            for (wire_id, kind) in layers {
-                routing.published.entry(wire_id).or_insert_with(|| {
-                    let stream = MediaStream::new(wire_id, kind);
-                    // The same id may still be draining from an earlier publication.
-                    if let Some(older) = self.streams.insert((meeting, wire_id), Arc::clone(&stream)) {
-                        older.end();
-                    }
-                    stream
-                });
+            for stream in streams {
+                self.add_layers(meeting, stream, &mut routing.published);
             }
         }
         participant.registered.notify_waiters();
         if !gone.is_empty() {
             let handler = Arc::clone(self);
             tokio::spawn(async move { handler.drain(meeting, gone).await });
+        }
+    }
+
+    /// What is new of a stream.
+    fn add_layers(
+        &self,
+        meeting: MeetingId,
+        stream: &StreamDescription,
+        published: &mut BTreeMap<StreamId, Arc<MediaStream>>,
+    ) {
+        let kind = if stream.is_audio() { MediaKind::Audio } else { MediaKind::Video };
+        let is_prominent = stream.stream_type == pb::StreamType::VideoScreen;
+        let mut lower = Vec::new();
+        // From the lowest to the highest: each knows the ones below it.
+        for layer in &stream.layers {
+            let id = layer.wire_stream_id;
+            let added = published.entry(id).or_insert_with(|| {
+                let added = MediaStream::new(id, kind, is_prominent, lower.clone());
+                // The same id may still be draining from an earlier publication.
+                if let Some(older) = self.streams.insert((meeting, id), Arc::clone(&added)) {
+                    older.end();
+                }
+                added
+            });
+            lower.insert(0, Arc::clone(added));
         }
     }
 
@@ -280,9 +293,12 @@ impl Participant {
         Ok(())
     }
 
-    /// The stream it is to get under this wire stream id.
+    /// The stream or layer that it may be getting under this wire stream id.
     pub(super) fn wanted(&self, wire_id: StreamId) -> Option<Arc<MediaStream>> {
-        self.lock().wanted.get(&wire_id).cloned()
+        let routing = self.lock();
+        let lower = || routing.wanted.values().flat_map(|stream| &stream.lower);
+        let wanted = routing.wanted.get(&wire_id);
+        wanted.or_else(|| lower().find(|layer| layer.id == wire_id)).cloned()
     }
 
     /// Its media session `number` is over, unless another has taken its place.

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use darktower_protocol::message::{self, MessageError};
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{Code, Features, SessionId, version};
@@ -18,7 +19,7 @@ use super::ingress::Ingress;
 use super::router::{Connected, Participant};
 use super::shard::Shard;
 use crate::clock::unix_micros;
-use crate::transport::{MessageReader, RecvStream, SendStream, Session};
+use crate::transport::{MessageReader, RecvStream, SendStream, Session, WriteError};
 
 /// What this media handler offers.
 const FEATURES: &[Features] = &[Features::GROUPS, Features::AUDIO_DATAGRAMS];
@@ -26,7 +27,7 @@ const FEATURES: &[Features] = &[Features::GROUPS, Features::AUDIO_DATAGRAMS];
 /// A client has this long to open the control stream and say hello.
 const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long an error message may take to arrive before the session is closed.
+/// How long an error message, and the rest of the message before it, may take to arrive before the session is closed.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 
 /// Pings and key-frame requests of 64 video subscriptions, with room.
@@ -79,17 +80,12 @@ impl MediaHandler {
         };
         let (mut send, recv) = control;
         send.set_priority(1000);
-        if let Err(fault) = self.serve_control(&session, &shard, &mut send, recv, deadline).await {
+        let mut control = ControlWriter::new(send);
+        if let Err(fault) = self.serve_control(&session, &shard, &mut control, recv, deadline).await {
             metrics::counter!("media_sessions_refused_total", "code" => fault.code.name()).increment(1);
             tracing::info!(remote = %session.remote_address(), %fault, "media session closed");
             let last = pb::MediaServerMessage { message: Some(ToClient::Error(fault.to_message())) };
-            let last_words = async {
-                if send.write_all(message::encode(&last)).await.is_ok() {
-                    send.finish();
-                    send.delivered().await;
-                }
-            };
-            let _too_late = tokio::time::timeout(LAST_WORDS, last_words).await;
+            let _too_late = tokio::time::timeout(LAST_WORDS, control.end_with(&last)).await;
             session.close(fault.code, &fault.message);
         }
     }
@@ -98,7 +94,7 @@ impl MediaHandler {
         self: &Arc<Self>,
         session: &Session,
         shard: &Arc<Shard>,
-        send: &mut SendStream,
+        writer: &mut ControlWriter,
         recv: RecvStream,
         deadline: Instant,
     ) -> Result<(), Fault> {
@@ -162,7 +158,7 @@ impl MediaHandler {
         // The first message out is the welcome: nothing else is written before it.
         let welcome = pb::MediaServerMessage { message: Some(ToClient::Welcome(welcome)) };
         let result = tokio::select! {
-            result = write_control(send, welcome, outgoing_rx) => result,
+            result = write_control(writer, welcome, outgoing_rx) => result,
             result = read_control(&participant, control, outgoing) => result,
             result = ingress.run() => result,
             Ok(fault) = faults => Err(fault),
@@ -174,14 +170,42 @@ impl MediaHandler {
     }
 }
 
+/// The sending half of the control stream. Every message arrives whole before the next, also when a write is cancelled.
+struct ControlWriter {
+    send: SendStream,
+    /// The rest of the message under way.
+    unsent: Bytes,
+}
+
+impl ControlWriter {
+    fn new(send: SendStream) -> Self {
+        Self { send, unsent: Bytes::new() }
+    }
+
+    /// Completes the message under way, then writes this one. Cancelled, it leaves one of them to be completed.
+    async fn write(&mut self, message: &pb::MediaServerMessage) -> Result<(), WriteError> {
+        self.send.write_rest(&mut self.unsent).await?;
+        self.unsent = message::encode(message);
+        self.send.write_rest(&mut self.unsent).await
+    }
+
+    /// Writes the last message and waits until the client has it, or is gone.
+    async fn end_with(&mut self, message: &pb::MediaServerMessage) {
+        if self.write(message).await.is_ok() {
+            self.send.finish();
+            self.send.delivered().await;
+        }
+    }
+}
+
 async fn write_control(
-    send: &mut SendStream,
+    writer: &mut ControlWriter,
     first: pb::MediaServerMessage,
     mut rest: mpsc::Receiver<pb::MediaServerMessage>,
 ) -> Result<(), Fault> {
     let mut next = Some(first);
     while let Some(message) = next {
-        if send.write_all(message::encode(&message)).await.is_err() {
+        if writer.write(&message).await.is_err() {
             return Err(Fault::new(Code::PROTOCOL_VIOLATION, "the control stream must stay open"));
         }
         next = rest.recv().await;
@@ -225,4 +249,46 @@ async fn read_control(
     }
     // The client has finished its half; the session goes on until it is closed.
     std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use darktower_protocol::limits::MAX_MESSAGE;
+    use darktower_protocol::message::MessageDecoder;
+
+    use super::*;
+    use crate::transport::loopback::Loopback;
+
+    fn error(message: String) -> pb::MediaServerMessage {
+        let error = Fault::new(Code::PROTOCOL_VIOLATION, message).to_message();
+        pb::MediaServerMessage { message: Some(ToClient::Error(error)) }
+    }
+
+    #[tokio::test]
+    async fn last_words_follow_a_whole_message_when_its_write_was_cancelled() {
+        let Loopback { send, mut recv, _open } = Loopback::new(100).await;
+        let mut writer = ControlWriter::new(send);
+        let first = error("one ".repeat(100));
+        let last = error("last words".to_owned());
+        let whole = message::encode(&first).len();
+        tokio::select! {
+            biased;
+            _ = writer.write(&first) => panic!("a client that reads nothing takes 100 bytes"),
+            // Polled when that waits for the client.
+            () = std::future::ready(()) => {}
+        }
+        assert_eq!(writer.unsent.len(), whole - 100, "it was cancelled in the middle");
+
+        let read = async {
+            let mut decoder = MessageDecoder::new(MAX_MESSAGE);
+            while let Some(chunk) = recv.read_chunk(usize::MAX, true).await.expect("the stream lives") {
+                decoder.push(&chunk.bytes);
+            }
+            decoder
+        };
+        let ((), mut decoder) = tokio::join!(writer.end_with(&last), read);
+        assert_eq!(decoder.next_message(), Ok(Some(first)));
+        assert_eq!(decoder.next_message(), Ok(Some(last)));
+        assert_eq!(decoder.finish(), Ok(()), "and nothing after them");
+    }
 }

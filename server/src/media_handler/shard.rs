@@ -76,7 +76,8 @@ enum Command {
     EndStream(StreamSlot),
     AddSubscriber(SubscriberSlot, Box<NewSubscriber>),
     RemoveSubscriber(SubscriberSlot),
-    Subscribe(SubscriberSlot, StreamSlot),
+    /// To a stream, or to lower layers of it.
+    Subscribe(SubscriberSlot, Vec<StreamSlot>),
     Unsubscribe(SubscriberSlot, StreamSlot),
     Attach(SubscriberSlot, StreamId, SendStream),
     Wake(SubscriberSlot),
@@ -223,8 +224,8 @@ impl SubscriberHandle {
         &self.shard
     }
 
-    pub(super) fn subscribe(&self, stream: StreamSlot) {
-        self.shard.send(Command::Subscribe(self.slot, stream));
+    pub(super) fn subscribe(&self, layers: Vec<StreamSlot>) {
+        self.shard.send(Command::Subscribe(self.slot, layers));
     }
 
     pub(super) fn unsubscribe(&self, stream: StreamSlot) {
@@ -298,9 +299,9 @@ impl Pump {
                 tokio::task::yield_now().await;
                 self.metrics.record(&mut self.handed_over, Instant::now());
             }
-            self.metrics.publish(self.fanout.totals(), self.fanout.backlog());
+            self.metrics.publish(&self.fanout);
             let Pass::Idle(deadline) = pass else { continue };
-            let deadline = [deadline, self.metrics.publish_at()].into_iter().flatten().min();
+            let deadline = [deadline, self.metrics.publish_at(&self.fanout)].into_iter().flatten().min();
             if let Some(deadline) = deadline {
                 timer.as_mut().reset(deadline.into());
             }
@@ -330,6 +331,7 @@ impl Pump {
             }
             Command::AddStream(slot, stream, ring) => {
                 self.fanout.add_stream(slot, stream.id, stream.kind, ring);
+                self.fanout.set_prominent(slot, stream.is_prominent);
                 put(&mut self.streams, slot.0, stream);
             }
             Command::RemoveStream(slot) => {
@@ -348,8 +350,8 @@ impl Pump {
                 self.carry_out_events();
                 take(&mut self.sessions, slot.0);
             }
-            Command::Subscribe(subscriber, stream) => {
-                self.fanout.subscribe(subscriber, stream, Instant::now());
+            Command::Subscribe(subscriber, layers) => {
+                self.fanout.subscribe(subscriber, &layers, Instant::now());
             }
             Command::Unsubscribe(subscriber, stream) => self.fanout.unsubscribe(subscriber, stream),
             Command::Attach(slot, wire_id, send) => self.fanout.attach(slot, wire_id, send, Instant::now()),

@@ -11,6 +11,7 @@ use darktower_protocol::group::GroupPreamble;
 use darktower_protocol::sequencer::{Sequencer, SequencerLimits};
 use darktower_protocol::signaling::pb::{self, PublisherFeedback};
 use darktower_protocol::{FrameType, ParticipantId, StreamId, Unit};
+use metrics::Counter;
 use tokio::sync::mpsc;
 
 use super::shard::{Shard, SubscriberHandle};
@@ -31,9 +32,29 @@ pub(super) type SourceKey = (u64, u64);
 pub(super) struct MediaStream {
     pub(super) id: StreamId,
     pub(super) kind: MediaKind,
+    /// Shown before other video where a path does not carry both: a screen that is shared.
+    pub(super) is_prominent: bool,
+    /// Lower layers of the same stream, from high to low.
+    pub(super) lower: Vec<Arc<MediaStream>>,
     state: Mutex<State>,
     hold_timer_runs: AtomicBool,
     key_frame_timer_runs: AtomicBool,
+    /// How often a key frame was asked for.
+    key_frames_wanted: Counter,
+    /// How often the publisher was asked for one.
+    key_frame_requests: Counter,
+}
+
+/// What became of a unit that has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ingested {
+    /// It goes to the subscribers.
+    Taken,
+    /// A shard cannot keep up. What came on a QUIC stream is taken all the same, and the publisher is to be read more
+    /// slowly; what came in a datagram is left out.
+    Overrun,
+    /// The stream has ended and takes no more.
+    Ended,
 }
 
 #[derive(Debug)]
@@ -63,15 +84,17 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// A unit has come; it goes on when its turn has come. Returns `false` if the stream has ended.
-    pub(super) fn ingest(&self, unit: Unit) -> bool {
+    /// A unit has come; it goes on when its turn has come.
+    pub(super) fn ingest(&self, unit: Unit) -> Ingested {
         let mut state = self.stream.lock();
         if state.ring.is_ended() {
-            return false;
+            return Ingested::Ended;
         }
         state.sequencer.push(&self.key, unit, Instant::now());
-        self.stream.pass_on(state);
-        true
+        match self.stream.pass_on(state) {
+            true => Ingested::Overrun,
+            false => Ingested::Taken,
+        }
     }
 }
 
@@ -109,10 +132,17 @@ impl FeedbackPath {
 }
 
 impl MediaStream {
-    pub(super) fn new(id: StreamId, kind: MediaKind) -> Arc<Self> {
+    pub(super) fn new(
+        id: StreamId,
+        kind: MediaKind,
+        is_prominent: bool,
+        lower: Vec<Arc<MediaStream>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id,
             kind,
+            is_prominent,
+            lower,
             state: Mutex::new(State {
                 ring: StreamRing::new(ring_limits(kind)),
                 sequencer: Sequencer::new(SequencerLimits {
@@ -128,6 +158,8 @@ impl MediaStream {
             }),
             hold_timer_runs: AtomicBool::new(false),
             key_frame_timer_runs: AtomicBool::new(false),
+            key_frames_wanted: metrics::counter!("media_key_frames_wanted_total"),
+            key_frame_requests: metrics::counter!("media_key_frame_requests_total"),
         })
     }
 
@@ -152,15 +184,30 @@ impl MediaStream {
         Source { stream: Arc::clone(self), key }
     }
 
-    /// A unit has come that needs no sorting: in a datagram, on a baseline stream, or audio on a
-    /// stream of its own. Returns `false` if the stream has ended.
-    pub(super) fn ingest(&self, unit: &Unit) -> bool {
+    /// A unit has come on a QUIC stream and needs no sorting: on a baseline stream, or audio on a stream of its own.
+    pub(super) fn ingest(&self, unit: &Unit) -> Ingested {
         let mut state = self.lock();
         if state.ring.is_ended() {
-            return false;
+            return Ingested::Ended;
         }
         state.push(unit, Instant::now());
-        true
+        match state.is_overrun() {
+            true => Ingested::Overrun,
+            false => Ingested::Taken,
+        }
+    }
+
+    /// A unit has come in a datagram. Datagrams cannot be held back, and would be too old when their turn came.
+    pub(super) fn ingest_datagram(&self, unit: &Unit) -> Ingested {
+        let mut state = self.lock();
+        if state.ring.is_ended() {
+            return Ingested::Ended;
+        }
+        if state.is_overrun() {
+            return Ingested::Overrun;
+        }
+        state.push(unit, Instant::now());
+        Ingested::Taken
     }
 
     /// Replaces who gets the stream, and returns who is new and who is gone.
@@ -180,21 +227,24 @@ impl MediaStream {
         self.lock().destinations.clone()
     }
 
-    /// A subscriber begins to get the stream.
+    /// A subscriber begins to get the stream, or a lower layer of it while its path does not carry this one.
     pub(super) fn subscribe(self: &Arc<Self>, subscriber: &SubscriberHandle) {
+        let layers = [self].into_iter().chain(&self.lower).map(|layer| layer.hold(subscriber.shard()));
+        subscriber.subscribe(layers.collect());
+    }
+
+    /// The place of the stream in a shard that has one more subscription of it.
+    fn hold(self: &Arc<Self>, shard: &Arc<Shard>) -> StreamSlot {
         let mut state = self.lock();
-        let shard = subscriber.shard();
         let found = state.targets.iter_mut().find(|target| Arc::ptr_eq(&target.shard, shard));
-        let slot = if let Some(target) = found {
+        if let Some(target) = found {
             target.subscriptions += 1;
-            target.slot
-        } else {
-            // Under the lock: what comes next goes to the shard after this.
-            let slot = shard.add_stream(Arc::clone(self), state.ring.clone());
-            state.targets.push(Target { shard: Arc::clone(shard), slot, subscriptions: 1 });
-            slot
-        };
-        subscriber.subscribe(slot);
+            return target.slot;
+        }
+        // Under the lock: what comes next goes to the shard after this.
+        let slot = shard.add_stream(Arc::clone(self), state.ring.clone());
+        state.targets.push(Target { shard: Arc::clone(shard), slot, subscriptions: 1 });
+        slot
     }
 
     /// A subscriber does not want the stream any more.
@@ -222,19 +272,20 @@ impl MediaStream {
 
     /// Whether a shard cannot keep up with what comes: the publisher is to be read more slowly.
     pub(super) fn is_overrun(&self) -> bool {
-        self.lock().targets.iter().any(|target| target.shard.is_overrun())
+        self.lock().is_overrun()
     }
 
     /// Asks the publisher for a key frame, now or as soon as the limiter allows.
     pub(super) fn request_key_frame(self: &Arc<Self>) {
         if self.kind == MediaKind::Video {
+            self.key_frames_wanted.increment(1);
             self.request_key_frame_locked(&mut self.lock());
         }
     }
 
     fn request_key_frame_locked(self: &Arc<Self>, state: &mut State) {
         state.key_frames.request();
-        if state.send_due_key_frame_request(self.id) {
+        if self.send_due_key_frame_request(state) {
             return;
         }
         if let Some(deadline) = state.key_frames.next_deadline()
@@ -245,7 +296,7 @@ impl MediaStream {
                 tokio::time::sleep_until(deadline.into()).await;
                 if let Some(stream) = stream.upgrade() {
                     stream.key_frame_timer_runs.store(false, Ordering::Release);
-                    stream.lock().send_due_key_frame_request(stream.id);
+                    stream.send_due_key_frame_request(&mut stream.lock());
                 }
             });
         }
@@ -285,13 +336,15 @@ impl MediaStream {
         self.state.lock().expect("no code panics while it holds this lock")
     }
 
-    /// Passes on what is in order, and sees to it that a gap is not waited for longer than allowed.
-    fn pass_on(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+    /// Passes on what is in order, and sees to it that a gap is not waited for longer than allowed. Returns whether a
+    /// shard cannot keep up.
+    fn pass_on(self: &Arc<Self>, mut state: MutexGuard<'_, State>) -> bool {
         let now = Instant::now();
         while let Some(unit) = state.sequencer.pop(now) {
             state.push(&unit, now);
         }
         let deadline = state.sequencer.next_deadline();
+        let overrun = state.is_overrun();
         drop(state);
         if let Some(deadline) = deadline
             && !self.hold_timer_runs.swap(true, Ordering::AcqRel)
@@ -303,6 +356,21 @@ impl MediaStream {
                 stream.pass_on(stream.lock());
             });
         }
+        overrun
+    }
+
+    fn send_due_key_frame_request(&self, state: &mut State) -> bool {
+        let due = state.key_frames.poll(Instant::now());
+        if due && let Some(publisher) = &state.publisher {
+            self.key_frame_requests.increment(1);
+            let feedback = PublisherFeedback {
+                stream_id: self.id.to_string(),
+                key_frame_requested: true,
+                ..PublisherFeedback::default()
+            };
+            publisher.send(feedback);
+        }
+        due
     }
 }
 
@@ -318,18 +386,8 @@ impl State {
         }
     }
 
-    fn send_due_key_frame_request(&mut self, id: StreamId) -> bool {
-        let due = self.key_frames.poll(Instant::now());
-        if due && let Some(publisher) = &self.publisher {
-            metrics::counter!("media_key_frame_requests_total").increment(1);
-            let feedback = PublisherFeedback {
-                stream_id: id.to_string(),
-                key_frame_requested: true,
-                ..PublisherFeedback::default()
-            };
-            publisher.send(feedback);
-        }
-        due
+    fn is_overrun(&self) -> bool {
+        self.targets.iter().any(|target| target.shard.is_overrun())
     }
 }
 
@@ -338,5 +396,46 @@ fn ring_limits(kind: MediaKind) -> RingLimits {
         MediaKind::Video => RingLimits::default(),
         // A second of anything one would call audio.
         MediaKind::Audio => RingLimits { max_bytes: 512 << 10, ..RingLimits::default() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use darktower_core::media::fanout::FanoutSettings;
+    use darktower_protocol::{Flags, HeaderFields};
+
+    use super::*;
+
+    #[test]
+    fn an_overrun_shard_gets_what_came_on_quic_streams_and_no_datagrams() {
+        // Its pump does not run.
+        let (shard, _pump) = Shard::new(0, FanoutSettings::default());
+        let stream = MediaStream::new(StreamId::from_bytes([9; 16]), MediaKind::Audio, false, Vec::new());
+        stream.lock().targets.push(Target { shard, slot: StreamSlot(0), subscriptions: 1 });
+        let unit = |sequence| {
+            let flags = Flags::END_OF_FRAME;
+            let stream_id = stream.id;
+            let fields = HeaderFields {
+                frame_type: FrameType::Audio,
+                stream_id,
+                timestamp: sequence,
+                sequence,
+                flags,
+            };
+            Unit::new(&fields, Bytes::from(vec![0; 60_000]))
+        };
+        let taken = || stream.lock().ring.end_index();
+        let mut sequence = 0;
+        while stream.ingest_datagram(&unit(sequence)) == Ingested::Taken {
+            sequence += 1;
+        }
+        assert_eq!(stream.ingest_datagram(&unit(sequence)), Ingested::Overrun);
+        assert_eq!(taken(), sequence, "what was left out is gone");
+        assert_eq!(stream.ingest(&unit(sequence)), Ingested::Overrun);
+        assert_eq!(taken(), sequence + 1);
+        stream.end();
+        assert_eq!(stream.ingest_datagram(&unit(sequence)), Ingested::Ended);
+        assert_eq!(stream.ingest(&unit(sequence)), Ingested::Ended);
     }
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 use ::metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
+use super::histogram;
+
 /// Requests by route template, method and status.
 pub const HTTP_REQUESTS: &str = "http_requests_total";
 /// Time from the request's head to the response's head, by route template and method.
@@ -25,16 +27,30 @@ const UPKEEP: Duration = Duration::from_secs(5);
 #[error("metrics: {0}")]
 pub struct MetricsError(String);
 
-/// Installs the recorder at the first call; later calls return the same handle.
+/// What `/metrics` answers.
+#[derive(Clone, Debug)]
+pub struct Exposition(PrometheusHandle);
+
+impl Exposition {
+    /// All metrics of the process in the text format of Prometheus.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = self.0.render();
+        histogram::render(&mut text);
+        text
+    }
+}
+
+/// Installs the recorder at the first call; later calls return the same.
 ///
 /// # Errors
 /// [`MetricsError`].
-pub fn install() -> Result<PrometheusHandle, MetricsError> {
-    static INSTALLED: OnceLock<Result<PrometheusHandle, MetricsError>> = OnceLock::new();
+pub fn install() -> Result<Exposition, MetricsError> {
+    static INSTALLED: OnceLock<Result<Exposition, MetricsError>> = OnceLock::new();
     INSTALLED.get_or_init(|| install_first().map_err(|error| MetricsError(error.to_string()))).clone()
 }
 
-fn install_first() -> Result<PrometheusHandle, BuildError> {
+fn install_first() -> Result<Exposition, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(HTTP_DURATION.to_owned()), &HTTP_BUCKETS)?
         .install_recorder()?;
@@ -50,7 +66,7 @@ fn install_first() -> Result<PrometheusHandle, BuildError> {
             }
         })
         .map_err(|error| BuildError::FailedToCreateRuntime(error.to_string()))?;
-    Ok(handle)
+    Ok(Exposition(handle))
 }
 
 fn describe() {

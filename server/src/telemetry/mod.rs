@@ -1,4 +1,5 @@
 //! What operators see: log lines ([`logs`]) and metrics ([`metrics`]).
 
+pub(crate) mod histogram;
 pub mod logs;
 pub mod metrics;

@@ -2,20 +2,20 @@
 
 use std::net::UdpSocket;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use darktower_protocol::Code;
 use darktower_protocol::version::{ALPN_MEDIA, ALPN_SIGNAL, ALPN_WEBTRANSPORT, PATH_MEDIA, PATH_SIGNAL};
+use darktower_webtransport::http::{StatusCode, header};
+use darktower_webtransport::{CLOSE_TIME, HandshakeError, Request};
 use quinn::VarInt;
 use quinn::crypto::HmacKey;
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use web_transport_proto::http::{StatusCode, header};
 
 use super::Session;
 use super::socket::{CountedSocket, ShardConnectionIds};
-use super::web::{HandshakeError, Request};
 use crate::certificate::{CertificateStore, TlsVersions, rustls_server_config};
 
 /// From the first packet to an established session.
@@ -24,6 +24,9 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// Handshakes in progress from which on clients must first prove their address (Retry): it costs
 /// them a round trip, and a flood of forged addresses costs us nothing but that packet.
 const RETRY_ABOVE_OPEN_HANDSHAKES: usize = 256;
+
+/// The reason that goes with [`Code::GOING_AWAY`].
+const SHUTTING_DOWN: &str = "server is shutting down";
 
 /// What a session is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +92,8 @@ impl EndpointFactory {
         let runtime = Arc::new(quinn::TokioRuntime);
         let server = Some(self.server.clone());
         let quic = quinn::Endpoint::new_with_abstract_socket(config, server, socket, runtime)?;
-        Ok(Endpoint { quic, settings: Arc::clone(&self.settings) })
+        let (settings, going_away) = (Arc::clone(&self.settings), CancellationToken::new());
+        Ok(Endpoint { quic, settings, going_away })
     }
 }
 
@@ -98,6 +102,8 @@ impl EndpointFactory {
 pub struct Endpoint {
     quic: quinn::Endpoint,
     settings: Arc<TransportSettings>,
+    /// Closes all sessions.
+    going_away: CancellationToken,
 }
 
 impl Endpoint {
@@ -109,32 +115,38 @@ impl Endpoint {
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        let handshakes = Arc::new(AtomicUsize::new(0));
+        // Every handshake in progress holds a clone.
+        let handshakes = Arc::new(());
         loop {
             let incoming = tokio::select! {
                 () = stop.cancelled() => break,
                 incoming = self.quic.accept() => incoming,
             };
             let Some(incoming) = incoming else { break };
-            let busy = handshakes.load(Ordering::Relaxed) > RETRY_ABOVE_OPEN_HANDSHAKES;
+            let busy = Arc::strong_count(&handshakes) - 1 > RETRY_ABOVE_OPEN_HANDSHAKES;
             if busy && !incoming.remote_address_validated() && incoming.may_retry() {
                 let _not_possible = incoming.retry();
                 continue;
             }
             let (settings, serve) = (Arc::clone(&self.settings), serve.clone());
-            let handshakes = Arc::clone(&handshakes);
-            handshakes.fetch_add(1, Ordering::Relaxed);
+            let going_away = self.going_away.clone();
+            let handshake = Arc::clone(&handshakes);
             tokio::spawn(async move {
                 let remote = incoming.remote_address();
-                let established =
-                    tokio::time::timeout(HANDSHAKE_DEADLINE, establish(incoming, &settings)).await;
-                handshakes.fetch_sub(1, Ordering::Relaxed);
-                match established {
+                let establishing = tokio::time::timeout(HANDSHAKE_DEADLINE, establish(incoming, &settings));
+                match counted(handshake, establishing).await {
                     Ok(Ok((role, session))) => {
                         metrics::counter!("quic_sessions_total", "role" => role.name(),
                             "transport" => if session.is_webtransport() { "webtransport" } else { "quic" })
                         .increment(1);
-                        serve(role, session).await;
+                        let mut serving = std::pin::pin!(serve(role, session.clone()));
+                        tokio::select! {
+                            () = &mut serving => {}
+                            () = going_away.cancelled() => {
+                                session.close(Code::GOING_AWAY, SHUTTING_DOWN);
+                                serving.await;
+                            }
+                        }
                     }
                     Ok(Err(error)) => {
                         metrics::counter!("quic_handshakes_failed_total").increment(1);
@@ -151,8 +163,12 @@ impl Endpoint {
 
     /// Closes what is still open and waits until the peers know, at most for `grace`.
     pub async fn shut_down(&self, grace: Duration) {
-        self.quic.close(Code::GOING_AWAY.as_u32().into(), b"server is shutting down");
-        let _late = tokio::time::timeout(grace, self.quic.wait_idle()).await;
+        let start = Instant::now();
+        self.going_away.cancel();
+        // Sessions first, in their own way; then whatever is no session yet, or does not answer.
+        let _late = timeout_at(start + CLOSE_TIME.min(grace), self.quic.wait_idle()).await;
+        self.quic.close(Code::GOING_AWAY.as_u32().into(), SHUTTING_DOWN.as_bytes());
+        let _late = timeout_at(start + grace, self.quic.wait_idle()).await;
     }
 }
 
@@ -163,6 +179,13 @@ impl Role {
             Self::Media => "media",
         }
     }
+}
+
+/// Awaits `handshake`, and gives up its place among those in progress however it ends.
+async fn counted<T>(place: Arc<()>, handshake: impl Future<Output = T>) -> T {
+    let result = handshake.await;
+    drop(place);
+    result
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -254,4 +277,24 @@ fn transport_config() -> quinn::TransportConfig {
         .initial_rtt(Duration::from_millis(100))
         .send_fairness(true);
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_handshake_counts_until_it_ends_also_by_a_panic() {
+        let handshakes = Arc::new(());
+        let in_progress = || Arc::strong_count(&handshakes) - 1;
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let task =
+            tokio::spawn(counted(Arc::clone(&handshakes), async { ended.await.expect("a handshake") }));
+        assert_eq!(in_progress(), 1);
+        drop(end);
+        assert!(task.await.is_err(), "it panicked");
+        assert_eq!(in_progress(), 0);
+        counted(Arc::clone(&handshakes), async {}).await;
+        assert_eq!(in_progress(), 0);
+    }
 }

@@ -1,25 +1,26 @@
-//! QUIC and WebTransport: the only folder that names their libraries.
+//! QUIC and WebTransport: the only folder that names `quinn` and `darktower-webtransport`.
 //!
 //! A [`Session`] is either a raw QUIC connection or a WebTransport session; above this folder
 //! they are the same. Streams are quinn's in both cases, so received bytes and bytes to send are
 //! never copied on the way. Codes are mapped into the range that WebTransport reserves.
 
 mod endpoint;
+#[cfg(test)]
+pub(crate) mod loopback;
 mod message_reader;
 pub(crate) mod socket;
 mod stream;
-mod web;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use darktower_protocol::Code;
+use darktower_webtransport as webtransport;
 
 pub use endpoint::{Endpoint, EndpointFactory, Role, TransportSettings};
 pub use message_reader::MessageReader;
 pub use stream::{ReadError, RecvStream, SendStream, WriteError};
-use web::WebSession;
 
 /// The session is over; why is in the message.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -36,11 +37,11 @@ impl From<quinn::ConnectionError> for SessionEnded {
 #[derive(Debug, Clone)]
 pub struct Session {
     quic: quinn::Connection,
-    web: Option<Arc<WebSession>>,
+    web: Option<Arc<webtransport::Session>>,
 }
 
 /// Bounds of the send buffer in bytes, for all streams of a session together.
-const MIN_SEND_WINDOW: u64 = 128 << 10;
+const MIN_SEND_WINDOW: u64 = 32 << 10;
 const MAX_SEND_WINDOW: u64 = 512 << 10;
 
 impl Session {
@@ -48,7 +49,7 @@ impl Session {
         Self { quic, web: None }
     }
 
-    fn web(quic: quinn::Connection, session: WebSession) -> Self {
+    fn web(quic: quinn::Connection, session: webtransport::Session) -> Self {
         Self { quic, web: Some(Arc::new(session)) }
     }
 
@@ -99,7 +100,7 @@ impl Session {
         let quic = self.quic.open_uni().await?;
         Ok(match &self.web {
             None => (SendStream::native(quic), None),
-            Some(_) => (SendStream::web(quic), Some(Bytes::from_static(web::UNI_PREFIX))),
+            Some(_) => (SendStream::web(quic), Some(Bytes::from_static(webtransport::UNI_PREFIX))),
         })
     }
 
@@ -123,7 +124,7 @@ impl Session {
 
     /// What a datagram to this client starts with, before the units.
     pub fn datagram_prefix(&self) -> &[u8] {
-        if self.is_webtransport() { web::DATAGRAM_PREFIX } else { &[] }
+        if self.is_webtransport() { webtransport::DATAGRAM_PREFIX } else { &[] }
     }
 
     /// Bytes of the largest datagram, prefix included, that the path takes now; `None` if the
@@ -150,13 +151,28 @@ impl Session {
         self.quic.set_send_window(window.clamp(MIN_SEND_WINDOW, MAX_SEND_WINDOW));
     }
 
-    /// Ends the session at once.
+    /// What the path carries by its congestion window and round-trip time, bit/s. With media, which seldom fills the
+    /// window, an upper bound.
+    pub fn estimated_bit_rate(&self) -> Option<u64> {
+        let path = self.quic.stats().path;
+        let micros = u64::try_from(path.rtt.as_micros()).ok()?;
+        path.cwnd.saturating_mul(8_000_000).checked_div(micros)
+    }
+
+    /// Ends the session: whoever waits for something of it hears so at once. A WebTransport client is told in the
+    /// session's own way before the connection is closed, which takes a round trip, and a second at most.
     pub fn close(&self, code: Code, reason: &str) {
-        self.quic.close(code.as_u32().into(), reason.as_bytes());
+        match &self.web {
+            None => self.quic.close(code.as_u32().into(), reason.as_bytes()),
+            Some(web) => web.close(code.as_u32(), reason),
+        }
     }
 
     /// Waits until the session is over, for any reason.
     pub async fn closed(&self) -> SessionEnded {
-        self.quic.closed().await.into()
+        match &self.web {
+            None => self.quic.closed().await.into(),
+            Some(web) => web.closed().await.into(),
+        }
     }
 }

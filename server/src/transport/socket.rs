@@ -18,6 +18,8 @@ use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, ConnectionId, ConnectionIdGenerator, Runtime as _, TokioRuntime, UdpPoller};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::telemetry::histogram::{Family, Histogram};
+
 /// Bytes of a connection ID: enough that they never collide, few enough to be cheap in every packet.
 const CONNECTION_ID_LEN: usize = 8;
 
@@ -157,12 +159,55 @@ fn steered(random: u8, shard: usize, shards: usize) -> u8 {
     fits as u8
 }
 
+/// Whether the port has other sockets, which are those of the other shards.
+#[cfg(target_os = "linux")]
+fn shares_port(socket: &UdpSocket) -> io::Result<bool> {
+    socket2::SockRef::from(socket).reuse_port()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn shares_port(_socket: &UdpSocket) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// Keeps the kernel from joining packets.
+///
+/// It joins those that come from one address to one port one after the other and have the same size, whatever is in
+/// them, and hands them together to the socket that the first one belongs to. A client may have several connections
+/// behind one address (its signaling and its media session, or those of several clients behind a proxy), and these
+/// live in different shards: packets of the others would be lost.
+#[cfg(target_os = "linux")]
+fn keep_packets_apart(socket: &UdpSocket) -> io::Result<()> {
+    use nix::errno::Errno;
+    use nix::sys::socket::{setsockopt, sockopt::UdpGroSegment};
+
+    match setsockopt(socket, UdpGroSegment, &false) {
+        // A kernel that does not know how to join packets does not know the option either.
+        Ok(()) | Err(Errno::ENOPROTOOPT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn keep_packets_apart(_socket: &UdpSocket) -> io::Result<()> {
+    Ok(())
+}
+
+/// `_count` is the number of system calls, `_sum` that of packets.
+static SEND_SEGMENTS: Family = Family {
+    name: "quic_udp_send_segments",
+    help: "QUIC packets (UDP datagrams) handed to the kernel in one system call.",
+    bounds: &[1, 2, 3, 4, 6, 8, 10, 16, 32, 64],
+    per_base_unit: 1,
+};
+
 /// A tokio socket that counts what goes through it.
 #[derive(Debug)]
 pub(super) struct CountedSocket {
     inner: Arc<dyn AsyncUdpSocket>,
-    sends: Counter,
-    datagrams_out: Counter,
+    /// The most packets that one receive buffer may hold.
+    max_receive_segments: usize,
+    segments_out: Arc<Histogram>,
     bytes_out: Counter,
     datagrams_in: Counter,
 }
@@ -170,10 +215,17 @@ pub(super) struct CountedSocket {
 impl CountedSocket {
     /// Must be called inside the runtime of the socket's shard.
     pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
+        let same = socket.try_clone()?;
+        let inner = TokioRuntime.wrap_udp_socket(socket)?;
+        let max_receive_segments = match shares_port(&same)? {
+            // Here and not when the socket was made: the library turns it on.
+            true => keep_packets_apart(&same).map(|()| 1)?,
+            false => inner.max_receive_segments(),
+        };
         Ok(Self {
-            inner: TokioRuntime.wrap_udp_socket(socket)?,
-            sends: metrics::counter!("quic_udp_sends_total"),
-            datagrams_out: metrics::counter!("quic_udp_datagrams_sent_total"),
+            inner,
+            max_receive_segments,
+            segments_out: Histogram::register(&SEND_SEGMENTS, None),
             bytes_out: metrics::counter!("quic_udp_bytes_sent_total"),
             datagrams_in: metrics::counter!("quic_udp_datagrams_received_total"),
         })
@@ -188,8 +240,7 @@ impl AsyncUdpSocket for CountedSocket {
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         self.inner.try_send(transmit)?;
         let len = transmit.contents.len();
-        self.sends.increment(1);
-        self.datagrams_out.increment(transmit.segment_size.map_or(1, |size| len.div_ceil(size) as u64));
+        self.segments_out.record(transmit.segment_size.map_or(1, |size| len.div_ceil(size) as u64), 1);
         self.bytes_out.increment(len as u64);
         Ok(())
     }
@@ -215,7 +266,7 @@ impl AsyncUdpSocket for CountedSocket {
     }
 
     fn max_receive_segments(&self) -> usize {
-        self.inner.max_receive_segments()
+        self.max_receive_segments
     }
 
     fn may_fragment(&self) -> bool {
@@ -273,6 +324,25 @@ mod tests {
         let first = bind_group(SocketAddr::from(([127, 0, 0, 1], 0)), 1).expect("bound");
         let address = first[0].local_addr().expect("an address");
         assert_eq!(bind_group(address, 2).expect_err("in use").kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn packets_of_several_connections_are_joined_only_where_all_live_in_one_shard() {
+        use nix::sys::socket::{getsockopt, sockopt::UdpGroSegment};
+
+        for shards in [1, 2] {
+            let any = SocketAddr::from(([127, 0, 0, 1], 0));
+            let port = bind(any, false).expect("bound").local_addr().expect("an address").port();
+            let sockets = bind_group(SocketAddr::from(([127, 0, 0, 1], port)), shards).expect("bound");
+            for socket in sockets {
+                let same = socket.try_clone().expect("another handle");
+                let counted = CountedSocket::new(socket).expect("a socket of this runtime");
+                let joins = getsockopt(&same, UdpGroSegment).expect("Linux 5.0 or newer");
+                assert_eq!(joins, shards == 1);
+                assert_eq!(counted.max_receive_segments() > 1, joins);
+            }
+        }
     }
 
     #[test]

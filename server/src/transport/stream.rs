@@ -97,6 +97,17 @@ impl SendStream {
         self.quic.write_chunk(bytes).await.map_err(|error| write_error(error, self.is_web))
     }
 
+    /// Writes all of `rest`, and takes from it what is written. Cancel-safe: what is left in it has not been written.
+    ///
+    /// # Errors
+    /// If the peer stopped the stream or the session is over.
+    pub async fn write_rest(&mut self, rest: &mut Bytes) -> Result<(), WriteError> {
+        while !rest.is_empty() {
+            std::future::poll_fn(|cx| self.poll_write(cx, std::slice::from_mut(rest))).await?;
+        }
+        Ok(())
+    }
+
     /// Writes as much of `chunks` as the transport takes now, and leaves the rest in them. If it
     /// takes nothing, the task is woken when it does.
     ///

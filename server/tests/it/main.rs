@@ -4,14 +4,20 @@
 //! |---|---|
 //! | `media_delivery.rs` | real clips arrive bit for bit, in every mode and over both transports; late joiners |
 //! | `meeting.rs` | join, roster, publish, subscribe, leave, replacement, shutdown |
-//! | `bad_input.rs` | hostile and broken clients get the documented code, and nobody else notices |
+//! | `bad_input/` | hostile and broken clients get the documented code, and nobody else notices |
+//! | `under_load.rs` | the same at once during a broadcast, slow subscribers, a server at its limit: the others lose nothing |
+//! | `layers.rs` | simulcast on a path that becomes narrow and wide again |
+//! | `metrics.rs` | what `/metrics` says after media has flowed, and that docs/metrics.md has all of it |
 //! | `webtransport.rs` | WebTransport by hand: split headers, stalled streams, refusals |
 //! | `shards.rs` | several shards behind one port: steering, address changes, streams across shards |
-//! | `support/` | a server on free ports, raw clients, clips |
+//! | `support/` | a server on free ports, raw clients, a broadcast that is accounted for |
 
 mod bad_input;
+mod layers;
 mod media_delivery;
 mod meeting;
+mod metrics;
 mod shards;
 mod support;
+mod under_load;
 mod webtransport;

@@ -71,7 +71,8 @@ async fn a_client_whose_address_changes_stays_with_its_session() {
     let server = server().await;
     let meeting = server.meeting().await;
     let signaling = RawSignaling::join(&server, meeting, "Alice", TransportKind::Native).await;
-    let (endpoint, connection) = quic(&signaling.media.media_handler_url, ALPN_MEDIA).await;
+    let url = &signaling.media.media_handler_url;
+    let (endpoint, connection) = quic(url, &server.trust, ALPN_MEDIA).await;
     let mut session = PingedSession::open(&connection, &signaling.media).await;
     // By the hash of addresses, three of four new ones would lead to a shard that does not know the connection.
     for id in 0..16 {

@@ -1,7 +1,8 @@
 //! A WebTransport client written by hand on raw QUIC: what libraries send in one piece comes in
 //! single bytes here, and what they always send does not come.
 
-use darktower_client::transport::TransportKind;
+use darktower_client::Error;
+use darktower_client::transport::{Role, TransportKind, connect};
 use darktower_protocol::message::{self, MessageDecoder};
 use darktower_protocol::signaling::pb;
 use darktower_protocol::version::ALPN_WEBTRANSPORT;
@@ -9,7 +10,9 @@ use darktower_protocol::{Code, Features, FrameType, StreamId};
 use pb::envelope::Message;
 use reqwest::Url;
 use web_transport_proto::http::{HeaderValue, StatusCode, header};
-use web_transport_proto::{ConnectError, ConnectRequest, ConnectResponse, Settings};
+use web_transport_proto::{
+    Capsule, ConnectError, ConnectRequest, ConnectResponse, Http3CapsuleReader, Settings,
+};
 
 use crate::support::{RawSignaling, TestServer, quic, soon, unit, video_metadata};
 
@@ -26,8 +29,8 @@ struct Http3 {
 }
 
 impl Http3 {
-    async fn connect(url: &str, order: Order) -> Self {
-        let (_, quic) = quic(url, ALPN_WEBTRANSPORT).await;
+    async fn connect(server: &TestServer, url: &str, order: Order) -> Self {
+        let (_, quic) = quic(url, &server.trust, ALPN_WEBTRANSPORT).await;
         let mut open = Vec::new();
         if order == Order::QpackFirst {
             for stream_type in [2, 3] {
@@ -130,7 +133,8 @@ async fn webtransport_handshakes_in_single_bytes_give_sessions() {
         let order = if round % 2 == 0 { Order::ControlFirst } else { Order::QpackFirst };
         // Either one after the other, in both orders, or in turn.
         let (ahead, behind) = ([settings.len(), 0, 0][round % 3], [0, connect.len(), 0][round % 3]);
-        let Http3 { quic, mut control, mut open } = Http3::connect(&server.signaling_url, order).await;
+        let Http3 { quic, mut control, mut open } =
+            Http3::connect(&server, &server.signaling_url, order).await;
         let (mut send, mut recv) = quic.open_bi().await.expect("a stream");
         for step in 0..settings.len() + connect.len() {
             let settings_at = step.checked_sub(behind);
@@ -166,7 +170,7 @@ async fn webtransport_streams_without_a_header_delay_no_others() {
     signaling.publish(stream_id, video_metadata()).await.expect("publish");
 
     let url = &signaling.media.media_handler_url;
-    let mut client = Http3::connect(url, Order::ControlFirst).await;
+    let mut client = Http3::connect(&server, url, Order::ControlFirst).await;
     let _session = client.session(request(url)).await.expect("a session");
     let hello = pb::MediaHello {
         connection_token: signaling.media.connection_token.clone(),
@@ -204,7 +208,7 @@ async fn webtransport_streams_without_a_header_delay_no_others() {
 async fn webtransport_requests_are_answered_by_path_and_origin() {
     let server = TestServer::start().await;
     let answer = async |url: &str, origin: Option<&'static str>| {
-        let mut client = Http3::connect(url, Order::ControlFirst).await;
+        let mut client = Http3::connect(&server, url, Order::ControlFirst).await;
         let mut request = request(url);
         if let Some(origin) = origin {
             request = request.with_header(header::ORIGIN, HeaderValue::from_static(origin));
@@ -224,7 +228,7 @@ async fn webtransport_requests_are_answered_by_path_and_origin() {
 async fn webtransport_sessions_end_with_their_connect_stream() {
     let server = TestServer::start().await;
     for end in [0, 1, 2] {
-        let mut client = Http3::connect(&server.signaling_url, Order::ControlFirst).await;
+        let mut client = Http3::connect(&server, &server.signaling_url, Order::ControlFirst).await;
         let (mut send, _recv) = client.session(request(&server.signaling_url)).await.expect("a session");
         match end {
             0 => send.finish().expect("open"),
@@ -235,4 +239,41 @@ async fn webtransport_sessions_end_with_their_connect_stream() {
         let closed = soon("close", client.quic.closed()).await;
         assert!(matches!(closed, quinn::ConnectionError::ApplicationClosed(_)), "{end}: {closed}");
     }
+}
+
+/// The capsule that ends a session; nothing comes after it.
+async fn closing_capsule(connect: quinn::RecvStream) -> (Code, String) {
+    let mut capsules = Http3CapsuleReader::new(connect);
+    let capsule = soon("capsule", capsules.read()).await.expect("well formed");
+    let Some(Capsule::CloseWebTransportSession { code, reason }) = capsule else { panic!("{capsule:?}") };
+    assert_eq!(soon("end", capsules.read()).await.expect("the stream's end"), None);
+    (Code::from_quic(code.into()), reason)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webtransport_clients_hear_by_a_capsule_why_their_session_ends() {
+    let server = TestServer::start().await;
+    let url = server.signaling_url.clone();
+    let mut refused = Http3::connect(&server, &url, Order::ControlFirst).await;
+    let (_connect, recv) = refused.session(request(&url)).await.expect("a session");
+    let _control = refused.bi(&[&BI_HEADER[..], &join_without_token()].concat()).await;
+    let (code, reason) = closing_capsule(recv).await;
+    assert_ne!(code, Code::NO_ERROR);
+    assert_ne!(reason, "");
+
+    // The same to the SDK.
+    let kind = TransportKind::WebTransport;
+    let connecting = connect(&url, kind, &server.trust, Role::Signal);
+    let connection = soon("connect", connecting).await.expect("a connection");
+    let (mut send, _recv) = soon("open", connection.open_bi()).await.expect("a stream");
+    send.write_all(&join_without_token()).await.expect("written");
+    match soon("close", connection.closed()).await {
+        Error::Closed { code: told, reason: why } => assert_eq!((told, why), (code, reason)),
+        other => panic!("{other}"),
+    }
+
+    let mut idle = Http3::connect(&server, &url, Order::ControlFirst).await;
+    let (_connect, recv) = idle.session(request(&url)).await.expect("a session");
+    let (_, (code, _)) = tokio::join!(server.stop(), closing_capsule(recv));
+    assert_eq!(code, Code::GOING_AWAY);
 }

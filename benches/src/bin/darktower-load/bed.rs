@@ -9,6 +9,7 @@ use darktower_client::Trust;
 use darktower_client::api::Api;
 
 use crate::cli::CommonArgs;
+use crate::disturbance::Disturbers;
 use crate::fleet::{Fleet, FleetSettings};
 use crate::link::Target;
 use crate::live::Live;
@@ -146,6 +147,16 @@ impl Bed {
         Ok(())
     }
 
+    /// Lets others into the meetings of our server who misbehave from now on. The reference has nobody to disturb it.
+    pub(crate) async fn disturb(&mut self, disturbers: Disturbers) -> Result<()> {
+        if disturbers.count() == 0 {
+            return Ok(());
+        }
+        self.allow_descriptors(self.plan.size() + disturbers.count())?;
+        let ours = self.sides.first_mut().context("there is no server")?;
+        ours.fleet.disturb(disturbers).await
+    }
+
     /// One window on one side.
     async fn slice(&mut self, side: usize, warm_up: Duration, length: Duration) -> Result<Slice> {
         let Side { fleet, server } = &mut self.sides[side];
@@ -201,6 +212,7 @@ impl Bed {
             client_cores: self.pinning.clients.to_string(),
             client_core_count: self.pinning.clients.count(),
             faults,
+            disturbance: ours.disturbance(),
         };
         Report::new(slices.first().map_or(&[][..], Vec::as_slice), reference, context)
             .context("nothing was measured")

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use darktower_client::TransportKind;
 
+use crate::disturbance::Disturbers;
 use crate::machine::Cores;
 use crate::tally::LateAfter;
 use crate::workload::BitRate;
@@ -65,9 +66,28 @@ pub(crate) struct FanoutArgs {
     #[command(flatten)]
     pub(crate) broadcast: BroadcastArgs,
     #[command(flatten)]
+    pub(crate) disturbance: DisturbanceArgs,
+    #[command(flatten)]
     pub(crate) find_max: FindMaxArgs,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
+}
+
+/// Who misbehaves meanwhile, at our server.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DisturbanceArgs {
+    /// More participants that subscribe to everything and do not read, or hardly
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "find_max")]
+    pub(crate) slow_readers: usize,
+    /// More participants that send garbage, halves and resets over and over
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "find_max")]
+    pub(crate) hostile: usize,
+}
+
+impl DisturbanceArgs {
+    pub(crate) fn disturbers(&self) -> Disturbers {
+        Disturbers { slow_readers: self.slow_readers, hostile: self.hostile }
+    }
 }
 
 /// What is broadcast.
@@ -85,24 +105,31 @@ pub(crate) struct BroadcastArgs {
     /// Video frames per second
     #[arg(long, value_name = "FPS", default_value_t = 30.0)]
     pub(crate) fps: f64,
-    /// Seconds from key frame to key frame
-    #[arg(long, value_name = "S", default_value_t = 2.0)]
-    pub(crate) group_seconds: f64,
     /// Bytes of a key frame; 0 = 9.6 % of the group's bytes, which is 60,000 for the other defaults
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub(crate) key_frame_bytes: u32,
     /// Publish this clip (IVF or H.264) over and over instead of modelled frames
     #[arg(long, value_name = "FILE", conflicts_with_all = ["video_bitrate", "fps", "group_seconds", "key_frame_bytes"])]
     pub(crate) clip: Option<PathBuf>,
-    /// Audio units per second and publisher; 0 = no audio
-    #[arg(long, value_name = "RATE", default_value_t = 50.0)]
-    pub(crate) audio_rate: f64,
+    #[command(flatten)]
+    pub(crate) cadence: CadenceArgs,
     /// Payload of an audio unit, bytes
     #[arg(long, value_name = "BYTES", default_value_t = 160)]
     pub(crate) audio_bytes: u32,
     /// Subscribers that leave and are replaced by new ones, percent per minute
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
     pub(crate) churn: f64,
+}
+
+/// How often things come, from whoever publishes video and audio.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CadenceArgs {
+    /// Seconds from key frame to key frame
+    #[arg(long, value_name = "S", default_value_t = 2.0)]
+    pub(crate) group_seconds: f64,
+    /// Audio units per second and publisher; 0 = no audio
+    #[arg(long, value_name = "RATE", default_value_t = 50.0)]
+    pub(crate) audio_rate: f64,
 }
 
 /// Meetings in which everybody publishes and watches everybody else
@@ -133,12 +160,8 @@ pub(crate) struct MeetingArgs {
     /// Frames per second of it
     #[arg(long, value_name = "FPS", default_value_t = 30.0)]
     pub(crate) speaker_fps: f64,
-    /// Seconds from key frame to key frame
-    #[arg(long, value_name = "S", default_value_t = 2.0)]
-    pub(crate) group_seconds: f64,
-    /// Audio units per second and participant; 0 = no audio
-    #[arg(long, value_name = "RATE", default_value_t = 50.0)]
-    pub(crate) audio_rate: f64,
+    #[command(flatten)]
+    pub(crate) cadence: CadenceArgs,
     /// Smallest payload of an audio unit, bytes
     #[arg(long, value_name = "BYTES", default_value_t = 60)]
     pub(crate) audio_min_bytes: u32,

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::disturbance::{Disturbance, DisturbanceFigures, Disturbers, Victim};
 use crate::ledger::Ledger;
 use crate::link::{Faults, Intent, Link, MeetingAt, Target, Wanted};
 use crate::media::SharedSockets;
@@ -65,6 +66,7 @@ pub(crate) struct Fleet {
     subscribers: VecDeque<Participant>,
     /// Those that left during the present window.
     departed: Vec<Participant>,
+    disturbance: Option<Disturbance>,
     gate: watch::Sender<Gate>,
     pub(crate) window: Arc<Window>,
     tallies: Vec<SharedTally>,
@@ -119,6 +121,7 @@ impl Fleet {
             meetings: Vec::new(),
             subscribers: VecDeque::new(),
             departed: Vec::new(),
+            disturbance: None,
             gate: watch::Sender::new(None),
             window: Arc::default(),
             tallies,
@@ -276,6 +279,28 @@ impl Fleet {
         self.note_join(&joined);
         self.subscribers.push_back(joined);
         Ok(())
+    }
+
+    /// Lets others into all meetings who misbehave from now on. Only our server knows how to take it.
+    pub(crate) async fn disturb(&mut self, disturbers: Disturbers) -> Result<()> {
+        let Target::DarkTower { api, .. } = &*self.target else { return Ok(()) };
+        let victims: Vec<_> = self
+            .meetings
+            .iter()
+            .filter_map(|meeting| {
+                let MeetingAt::DarkTower(id) = meeting.at else { return None };
+                let streams = meeting.ledgers.iter().map(|ledger| ledger.stream_id).collect();
+                Some(Victim { meeting: id, streams })
+            })
+            .collect();
+        let runtime = self.runtimes.shards.first().context("the tester has no runtime")?;
+        self.disturbance = Some(Disturbance::start(api, &victims, disturbers, runtime).await?);
+        Ok(())
+    }
+
+    /// What those who disturb have done so far.
+    pub(crate) fn disturbance(&self) -> Option<DisturbanceFigures> {
+        self.disturbance.as_ref().map(Disturbance::figures)
     }
 
     fn note_join(&mut self, participant: &Participant) {

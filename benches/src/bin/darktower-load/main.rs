@@ -6,6 +6,7 @@
 //! | [`workload`], [`ledger`] | frames and their payloads; what was sent |
 //! | [`link`], [`media`], [`publish`], [`subscribe`], [`receive`] | one participant: connections, sending, comparing |
 //! | [`tally`], [`statistics`] | latency, lateness, quantiles, medians |
+//! | [`disturbance`] | participants that do not read, or send rubbish, beside those who are measured |
 //! | [`fleet`], [`runtimes`] | all participants at one server; the tester's threads |
 //! | [`server`], [`procfs`], [`machine`] | child processes, what the system knows of them, cores and limits |
 //! | [`mod@measure`], [`bed`] | one window; servers side by side, by turns |
@@ -14,6 +15,7 @@
 
 mod bed;
 mod cli;
+mod disturbance;
 mod find_max;
 mod fleet;
 mod joins;
@@ -47,6 +49,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bed::Bed;
 use crate::cli::{Cli, Command, CommonArgs, FindMaxArgs};
+use crate::disturbance::Disturbers;
 use crate::plan::Plan;
 use crate::report::Report;
 
@@ -78,6 +81,10 @@ async fn run(command: Command) -> Result<()> {
     match command {
         Command::Fanout(args) => {
             let plan = plan::fanout(args.subscribers, &args.broadcast)?;
+            let disturbers = args.disturbance.disturbers();
+            if disturbers.count() > 0 {
+                return rounds(plan, disturbers, &args.common).await;
+            }
             measure(plan, &args.find_max, &args.common).await
         }
         Command::Meeting(args) => measure(plan::meeting(&args)?, &args.find_max, &args.common).await,
@@ -93,15 +100,20 @@ async fn run(command: Command) -> Result<()> {
 }
 
 async fn measure(plan: Plan, find_max: &FindMaxArgs, common: &CommonArgs) -> Result<()> {
-    if find_max.find_max { find_max::run(plan, find_max, common).await } else { rounds(plan, common).await }
+    if find_max.find_max {
+        find_max::run(plan, find_max, common).await
+    } else {
+        rounds(plan, Disturbers::default(), common).await
+    }
 }
 
 /// A run of one size.
-async fn rounds(plan: Plan, common: &CommonArgs) -> Result<()> {
+async fn rounds(plan: Plan, disturbers: Disturbers, common: &CommonArgs) -> Result<()> {
     let size = plan.size();
     let mut bed = Bed::start(common, plan, common.with_reference(), size)?;
     bed.live.say(&bed.plan().description.clone());
     bed.resize(size).await?;
+    bed.disturb(disturbers).await?;
     let (rounds, length) = common.rounds();
     let slices = bed.rounds(rounds, length, Duration::from_secs_f64(common.warm_up)).await?;
     let report = bed.report(&slices)?;

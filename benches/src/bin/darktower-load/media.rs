@@ -7,15 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use bytes::Bytes;
-use darktower_client::transport::{Connection, RecvStream, Role, SendStream, connect};
+use darktower_client::transport::{Connection, RecvStream, Role, SendStream, connect, quic_client_config};
 use darktower_client::{Code, Error, TransportKind, Trust};
 use darktower_protocol::version::ALPN_MEDIA;
 use quinn::VarInt;
-use quinn::crypto::rustls::QuicClientConfig;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
 
 use crate::tally::lock;
 
@@ -86,16 +81,16 @@ pub(crate) enum ReadEnd {
 }
 
 impl Media {
-    /// Connects to `url`; on one of `shared`, if there are any, the connection is native and the certificate pinned.
+    /// Connects to `url`; natively on one of `shared`, if there are any.
     pub(crate) async fn connect(
         url: &str,
         kind: TransportKind,
         trust: &Trust,
         shared: Option<&SharedSockets>,
     ) -> Result<Self> {
-        if let (Some(shared), TransportKind::Native, Trust::PinnedSha256(hashes)) = (shared, kind, trust) {
+        if let (Some(shared), TransportKind::Native) = (shared, kind) {
             let endpoint = shared.endpoint()?;
-            let connecting = connect_shared(url, hashes.clone(), &endpoint);
+            let connecting = connect_shared(url, trust, &endpoint);
             let connected = tokio::time::timeout(CONNECT_LIMIT, connecting).await;
             return connected.context("no answer from the server's QUIC port")?.map(Self::Shared);
         }
@@ -224,95 +219,13 @@ impl From<ReadEnd> for anyhow::Error {
     }
 }
 
-async fn connect_shared(
-    url: &str,
-    hashes: Vec<[u8; 32]>,
-    endpoint: &quinn::Endpoint,
-) -> Result<quinn::Connection> {
+async fn connect_shared(url: &str, trust: &Trust, endpoint: &quinn::Endpoint) -> Result<quinn::Connection> {
     let authority = url.strip_prefix("https://").and_then(|rest| rest.split('/').next()).unwrap_or(url);
     let (host, _) = authority.rsplit_once(':').context("the media URL has no port")?;
     let mut addresses = tokio::net::lookup_host(authority).await?;
     let address = addresses
         .find(SocketAddr::is_ipv4)
         .with_context(|| format!("{authority} has no IPv4 address: shared sockets need one"))?;
-    let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls(hashes)?)?));
-    config.transport_config(Arc::new(transport_config()));
+    let config = quic_client_config(trust, ALPN_MEDIA)?;
     Ok(endpoint.connect_with(config, address, host)?.await?)
-}
-
-/// As the SDK has it, with the same first cipher suite.
-fn tls(hashes: Vec<[u8; 32]>) -> Result<rustls::ClientConfig> {
-    let mut provider = aws_lc_rs::default_provider();
-    let preferred = aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256.suite();
-    provider.cipher_suites.sort_by_key(|suite| suite.suite() != preferred);
-    let provider = Arc::new(provider);
-    let mut config = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Pinned { hashes, provider }))
-        .with_no_client_auth();
-    config.alpn_protocols = vec![ALPN_MEDIA.to_vec()];
-    Ok(config)
-}
-
-/// What of the SDK's settings a receiver of media feels.
-fn transport_config() -> quinn::TransportConfig {
-    let mut config = quinn::TransportConfig::default();
-    config
-        .keep_alive_interval(Some(Duration::from_secs(5)))
-        .max_idle_timeout(Some(VarInt::from_u32(15_000).into()))
-        .stream_receive_window(VarInt::from_u32(2 << 20))
-        .receive_window(VarInt::from_u32(8 << 20))
-        .send_window(8 << 20)
-        .max_concurrent_uni_streams(VarInt::from_u32(256))
-        .max_concurrent_bidi_streams(VarInt::from_u32(16))
-        .datagram_receive_buffer_size(Some(256 << 10))
-        .datagram_send_buffer_size(256 << 10)
-        .initial_rtt(Duration::from_millis(100));
-    config
-}
-
-/// Accepts exactly the certificates with these hashes.
-#[derive(Debug)]
-struct Pinned {
-    hashes: Vec<[u8; 32]>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if self.hashes.contains(&Trust::hash(end_entity)) {
-            return Ok(ServerCertVerified::assertion());
-        }
-        Err(rustls::CertificateError::ApplicationVerificationFailure.into())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }

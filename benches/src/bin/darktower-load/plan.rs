@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::cli::{AudioRoomArgs, BroadcastArgs, MeetingArgs};
+use crate::cli::{AudioRoomArgs, BroadcastArgs, CadenceArgs, MeetingArgs};
 use crate::fleet::{MeetingPlan, StreamPlan};
 use crate::link::Wanted;
 use crate::workload::{Audio, Clip, Model, Video};
@@ -57,14 +57,10 @@ pub(crate) fn fanout(subscribers: usize, args: &BroadcastArgs) -> Result<Plan> {
         None if args.video_bitrate.0 == 0.0 => None,
         None => {
             let (rate, fps) = (args.video_bitrate, args.fps);
-            Some(Model::Video(Video::new(rate, fps, args.group_seconds, args.key_frame_bytes)?))
+            Some(Model::Video(Video::new(rate, fps, args.cadence.group_seconds, args.key_frame_bytes)?))
         }
     };
-    let audio = if args.audio_rate == 0.0 {
-        None
-    } else {
-        Some(Model::Audio(Audio::new(args.audio_rate, args.audio_bytes, args.audio_bytes)?))
-    };
+    let audio = audio(&args.cadence, args.audio_bytes, args.audio_bytes)?;
     let models: Vec<Model> = video.into_iter().chain(audio).collect();
     ensure!(!models.is_empty(), "with --video-bitrate 0 and --audio-rate 0 there is nothing to send");
     let publishers = (0..args.publishers).map(|number| {
@@ -100,13 +96,10 @@ pub(crate) fn fanout(subscribers: usize, args: &BroadcastArgs) -> Result<Plan> {
 /// Meetings where everybody publishes.
 pub(crate) fn meeting(args: &MeetingArgs) -> Result<Plan> {
     ensure!(args.size >= 2, "a meeting of one has nobody to watch: --size 2 or more");
-    let thumbnail = Video::new(args.thumbnail_bitrate, args.thumbnail_fps, args.group_seconds, 0)?;
-    let speaker = Video::new(args.speaker_bitrate, args.speaker_fps, args.group_seconds, 0)?;
-    let audio = if args.audio_rate == 0.0 {
-        None
-    } else {
-        Some(Model::Audio(Audio::new(args.audio_rate, args.audio_min_bytes, args.audio_max_bytes)?))
-    };
+    let group_seconds = args.cadence.group_seconds;
+    let thumbnail = Video::new(args.thumbnail_bitrate, args.thumbnail_fps, group_seconds, 0)?;
+    let speaker = Video::new(args.speaker_bitrate, args.speaker_fps, group_seconds, 0)?;
+    let audio = audio(&args.cadence, args.audio_min_bytes, args.audio_max_bytes)?;
     let publishers = (0..args.size).map(|number| {
         let part = number as f64 / args.size as f64;
         let video = Model::Video(if number == 0 { speaker } else { thumbnail });
@@ -170,6 +163,14 @@ pub(crate) fn audio_room(args: &AudioRoomArgs) -> Result<Plan> {
         largest_payload: args.audio_bytes,
         churn_percent_per_minute: 0.0,
     })
+}
+
+/// The audio of one who publishes, unless there is none.
+fn audio(cadence: &CadenceArgs, min_bytes: u32, max_bytes: u32) -> Result<Option<Model>> {
+    if cadence.audio_rate == 0.0 {
+        return Ok(None);
+    }
+    Ok(Some(Model::Audio(Audio::new(cadence.audio_rate, min_bytes, max_bytes)?)))
 }
 
 fn largest(models: &[Model]) -> u32 {

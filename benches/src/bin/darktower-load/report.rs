@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::disturbance::DisturbanceFigures;
 use crate::measure::Slice;
 use crate::procfs;
 use crate::receive::Balance;
@@ -113,6 +114,10 @@ pub(crate) struct Report {
     pub(crate) units_missing_audio: u64,
     pub(crate) payload_mismatches: u64,
     pub(crate) units_repeated: u64,
+    /// Each unit of the measured subscribers has arrived once and right, or they were told that it would not come.
+    pub(crate) all_units_accounted_for: bool,
+    /// Who misbehaved meanwhile, if anybody was asked to.
+    pub(crate) disturbance: Option<DisturbanceFigures>,
     pub(crate) server_user_s: f64,
     pub(crate) server_system_s: f64,
     pub(crate) server_waiting_s: f64,
@@ -140,6 +145,7 @@ pub(crate) struct Context {
     pub(crate) client_cores: String,
     pub(crate) client_core_count: Option<usize>,
     pub(crate) faults: Vec<String>,
+    pub(crate) disturbance: Option<DisturbanceFigures>,
 }
 
 /// Several windows of one server together.
@@ -213,6 +219,8 @@ impl Report {
             units_missing_audio: missing_audio,
             payload_mismatches: all.tally.mismatches,
             units_repeated: all.tally.repeats,
+            all_units_accounted_for: missing_untold + all.tally.mismatches + all.tally.repeats == 0,
+            disturbance: context.disturbance,
             server_user_s: rounded(all.server.user_s),
             server_system_s: rounded(all.server.system_s),
             server_waiting_s: rounded(all.server.waiting_s),
@@ -323,6 +331,23 @@ impl Report {
             &format!("{} told, {} without a word", self.units_missing_told, self.units_missing_untold),
         );
         row("mismatches, repeats", &format!("{}, {}", self.payload_mismatches, self.units_repeated));
+        if let Some(disturbance) = &self.disturbance {
+            let accounted = if self.all_units_accounted_for { "all" } else { "NOT all" };
+            row(
+                "disturbed by",
+                &format!(
+                    "{} slow readers ({} sessions ended with TOO_SLOW), {} hostile clients ({} bad streams, {} bad datagrams, \
+                     {} streams refused, {} sessions ended); {accounted} units of the measured subscribers are accounted for",
+                    disturbance.slow_readers,
+                    disturbance.ended_too_slow,
+                    disturbance.hostile,
+                    disturbance.bad_streams,
+                    disturbance.bad_datagrams,
+                    disturbance.refused_streams,
+                    disturbance.ended_otherwise,
+                ),
+            );
+        }
         row("delivered", &format!("{} Gbit", self.delivered_gbit));
         let mut cost =
             format!("{} ms of CPU per subscriber and second", self.server_ms_per_subscriber_second);
@@ -418,6 +443,7 @@ pub(crate) mod tests {
             client_cores: "1".to_owned(),
             client_core_count: Some(1),
             faults: Vec::new(),
+            disturbance: None,
         }
     }
 

@@ -147,6 +147,22 @@ impl Delivery {
         }
     }
 
+    /// A subscriber that goes on with the group that begins at index `start`: another layer of what it has got.
+    pub fn at_group(kind: MediaKind, policy: DeliveryPolicy, start: u64) -> Self {
+        Self {
+            policy,
+            kind,
+            state: State::Waiting { from: start, requested_at: None },
+            cursor: start,
+            live_from: start,
+            catching_up_since: None,
+            discarding_frame: false,
+            // It may have had earlier groups of this layer, and has not had those between.
+            discontinuity: true,
+            counters: DeliveryCounters::default(),
+        }
+    }
+
     /// What was sent and left out so far.
     pub fn counters(&self) -> DeliveryCounters {
         self.counters

@@ -121,6 +121,14 @@ impl StreamRing {
         self.evict(now);
     }
 
+    /// Rate of the units that are here, bit/s; `None` if they are too few to tell.
+    pub fn bit_rate(&self) -> Option<u64> {
+        let (first, last) = (self.units.front()?, self.units.back()?);
+        let micros = last.received_at.saturating_duration_since(first.received_at).as_micros();
+        let bits = self.bytes as u128 * 8 * 1_000_000;
+        u64::try_from(bits.checked_div(micros).filter(|_| self.units.len() >= 10)?).ok()
+    }
+
     /// The publisher has ended the stream: subscribers get what is left, then its end.
     pub fn end(&mut self) {
         self.ended = true;

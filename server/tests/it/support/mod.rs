@@ -1,5 +1,9 @@
 //! What the tests share.
 
+mod broadcast;
+mod listener;
+mod memory;
+mod path;
 mod quic;
 mod raw;
 mod witness;
@@ -12,11 +16,15 @@ use darktower_client::transport::{TransportKind, Trust};
 use darktower_client::{JoinOptions, Meeting};
 use darktower_protocol::{Features, MeetingId};
 use darktower_server::Server;
-use darktower_server::config::Config;
+use darktower_server::config::{Config, Limits};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use broadcast::{Broadcast, Script};
+pub(crate) use listener::{Balance, Listener, every_mode};
+pub(crate) use memory::PeakMemory;
+pub(crate) use path::Path;
 pub(crate) use quic::quic;
 pub(crate) use raw::{RawMedia, RawSignaling, audio_metadata, unit, video_metadata};
 pub(crate) use witness::Witness;
@@ -37,6 +45,9 @@ pub(crate) struct TestServer {
     pub(crate) api: Api,
     pub(crate) trust: Trust,
     pub(crate) signaling_url: String,
+    /// Where its UDP port is, whatever its address for clients says.
+    pub(crate) quic_address: std::net::SocketAddr,
+    pub(crate) limits: Limits,
     data: TempDir,
     stop: CancellationToken,
     task: Option<JoinHandle<anyhow::Result<()>>>,
@@ -51,14 +62,16 @@ impl TestServer {
         let data = tempfile::tempdir().expect("temporary directory");
         let mut config = Config::for_tests(data.path());
         change(&mut config);
+        let limits = config.limits;
         let server = Server::bind(config).await.expect("the server binds");
         let hash = server.certificates().hash().sha256;
         let trust = Trust::PinnedSha256(vec![hash]);
         let api = Api::new(server.urls().api(), trust.clone()).expect("the API's address");
         let signaling_url = server.urls().signaling();
+        let quic_address = server.listen_addresses().expect("bound")[0];
         let stop = CancellationToken::new();
         let task = Some(tokio::spawn(server.run(stop.clone())));
-        Self { api, trust, signaling_url, data, stop, task }
+        Self { api, trust, signaling_url, quic_address, limits, data, stop, task }
     }
 
     pub(crate) fn data_dir(&self) -> &std::path::Path {
@@ -115,9 +128,9 @@ impl Mode {
     }
 }
 
-/// Memory of this process in bytes.
-pub(crate) fn resident_bytes() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
-    let pages: usize = statm.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).expect("statm");
-    pages * 4096
+/// A counter or gauge without labels. All servers of this process share them.
+pub(crate) fn metric(name: &str) -> u64 {
+    let text = darktower_server::telemetry::metrics::install().expect("metrics").render();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
 }

@@ -123,12 +123,25 @@ impl RawMedia {
         kind: TransportKind,
         features: Features,
     ) -> Self {
+        let opened = Self::try_open(server, media, kind, features).await;
+        opened.unwrap_or_else(|told| panic!("expected a welcome, got {told:?}"))
+    }
+
+    /// As [`open`](Self::open); with what the server said instead of a welcome, and the code it closed with.
+    pub(crate) async fn try_open(
+        server: &TestServer,
+        media: &pb::MediaServerInfo,
+        kind: TransportKind,
+        features: Features,
+    ) -> Result<Self, (Option<pb::ErrorMessage>, Option<Code>)> {
         let mut session = Self::connect(server, media, kind).await;
         session.hello(&media.connection_token, features).await;
-        match session.control.next().await.and_then(|message| message.message) {
-            Some(pb::media_server_message::Message::Welcome(_)) => session,
-            other => panic!("expected a welcome, got {other:?}"),
-        }
+        let told = match session.control.next().await.and_then(|message| message.message) {
+            Some(pb::media_server_message::Message::Welcome(_)) => return Ok(session),
+            Some(pb::media_server_message::Message::Error(error)) => Some(error),
+            _ => None,
+        };
+        Err((told, soon("close", session.connection.closed()).await.code()))
     }
 
     /// The error the server sends before it closes, and the code it closes with.

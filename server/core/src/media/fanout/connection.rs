@@ -40,6 +40,9 @@ pub trait Connection {
     /// Gives a stream up: what was written and not yet delivered is thrown away.
     fn reset(&mut self, stream: Self::Stream, code: Code);
 
+    /// What the path seems to carry, bit/s; `None` if nothing is known of it.
+    fn estimated_bit_rate(&self) -> Option<u64>;
+
     /// Called every 100 ms while media flows: fits the send buffer to the path.
     fn tune(&mut self);
 }

@@ -9,6 +9,8 @@
 mod connection;
 mod subscriber;
 #[cfg(test)]
+mod overload_tests;
+#[cfg(test)]
 mod tests;
 
 use std::cmp::Reverse;
@@ -18,9 +20,10 @@ use std::time::{Duration, Instant};
 use darktower_protocol::{Features, FrameType, StreamId};
 
 use super::delivery::{DeliveryCounters, DeliveryPolicy, MediaKind};
+use super::layers::LayerPolicy;
 use super::ring::{RingUnit, StreamRing};
 pub use connection::{Connection, Opened, Written};
-use subscriber::{Output, Subscriber, Visit};
+use subscriber::{Change, Output, Subscriber, Visit};
 
 /// Place of a stream in the tables of one shard. Whoever adds the stream chooses it, as low as possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +50,8 @@ impl SubscriberSlot {
 pub struct FanoutSettings {
     /// When media is left out for a subscriber that is behind.
     pub delivery: DeliveryPolicy,
+    /// When a subscriber gets another layer.
+    pub layers: LayerPolicy,
     /// A subscriber that takes nothing for this long, although there is something for it, is reported.
     pub slow_subscriber: Duration,
     /// How long media may wait to leave together with something else for the same subscriber: audio of all but its
@@ -65,6 +70,7 @@ impl Default for FanoutSettings {
     fn default() -> Self {
         Self {
             delivery: DeliveryPolicy::default(),
+            layers: LayerPolicy::default(),
             slow_subscriber: Duration::from_secs(30),
             company: Duration::from_millis(4),
             pass_budget: 400,
@@ -108,7 +114,7 @@ impl From<FrameType> for Class {
 pub enum Event {
     /// A subscriber needs a key frame of the stream; many may say so at once.
     KeyFrameWanted(StreamSlot),
-    /// A subscription is over: cancelled, or its stream has ended and been sent to its end.
+    /// A subscription is over: cancelled, or its stream has ended and been sent to its end. One for each of its layers.
     SubscriptionOver(SubscriberSlot, StreamSlot),
     /// The subscriber has taken nothing for too long.
     TooSlow(SubscriberSlot),
@@ -149,6 +155,10 @@ pub struct Totals {
     pub left_out: DeliveryCounters,
     /// Groups given up for a subscriber.
     pub dropped_groups: u64,
+    /// Subscribers given a lower layer because the path did not carry theirs.
+    pub lowered: u64,
+    /// Subscribers given a higher layer again.
+    pub raised: u64,
     /// Audio units that no datagram held.
     pub oversized: u64,
     /// Passes.
@@ -189,6 +199,8 @@ struct Stream {
     id: StreamId,
     kind: MediaKind,
     ring: StreamRing,
+    /// Goes before other video of the same subscriber.
+    is_prominent: bool,
     subscribers: Vec<(SubscriberSlot, u32)>,
     /// Class of the units that have come since the last pass.
     dirty: Option<Class>,
@@ -208,7 +220,7 @@ pub struct Fanout<C: Connection> {
     deadlines: BinaryHeap<Reverse<(Instant, SubscriberSlot)>>,
     events: Vec<Event>,
     handed_over: Vec<HandedOver>,
-    finished: Vec<(u32, StreamSlot)>,
+    changes: Vec<Change>,
     totals: Totals,
 }
 
@@ -226,15 +238,22 @@ impl<C: Connection> Fanout<C> {
             deadlines: BinaryHeap::new(),
             events: Vec::new(),
             handed_over: Vec::new(),
-            finished: Vec::new(),
+            changes: Vec::new(),
             totals: Totals::default(),
         }
     }
 
     /// A stream that subscribers of this shard will get, with what it has sent so far.
     pub fn add_stream(&mut self, slot: StreamSlot, id: StreamId, kind: MediaKind, ring: StreamRing) {
-        let stream = Stream { id, kind, ring, subscribers: Vec::new(), dirty: None };
+        let stream = Stream { id, kind, ring, is_prominent: false, subscribers: Vec::new(), dirty: None };
         put(&mut self.streams, slot.index(), stream);
+    }
+
+    /// Whether the stream goes before other video where a path does not carry both.
+    pub fn set_prominent(&mut self, slot: StreamSlot, is_prominent: bool) {
+        if let Some(stream) = stream_mut(&mut self.streams, slot) {
+            stream.is_prominent = is_prominent;
+        }
     }
 
     /// Nobody here gets the stream any more.
@@ -283,16 +302,20 @@ impl<C: Connection> Fanout<C> {
         subscriber.cancel_all();
     }
 
-    /// The subscriber gets the stream from now on.
-    pub fn subscribe(&mut self, slot: SubscriberSlot, stream_slot: StreamSlot, now: Instant) {
+    /// The subscriber gets a stream from now on: the first of `layers`, or, while its path does not carry that, one of
+    /// the others, which are lower layers of the same stream from high to low.
+    pub fn subscribe(&mut self, slot: SubscriberSlot, layers: &[StreamSlot], now: Instant) {
         let subscriber = self.subscribers.get_mut(slot.index()).and_then(Option::as_mut);
-        let (Some(subscriber), Some(stream)) = (subscriber, stream_mut(&mut self.streams, stream_slot))
-        else {
-            self.events.push(Event::SubscriptionOver(slot, stream_slot));
+        let wanted =
+            layers.first().and_then(|wanted| Some((*wanted, stream_mut(&mut self.streams, *wanted)?)));
+        let (Some(subscriber), Some((wanted, stream))) = (subscriber, wanted) else {
+            self.events.extend(layers.iter().map(|layer| Event::SubscriptionOver(slot, *layer)));
             return;
         };
-        let place = subscriber.subscribe(stream_slot, stream, &self.settings, now);
+        let (place, usable) = subscriber.subscribe(wanted, layers, stream, &self.settings, now);
         stream.subscribers.push((slot, place));
+        let unused = layers.iter().skip(usable);
+        self.events.extend(unused.map(|layer| Event::SubscriptionOver(slot, *layer)));
         subscriber.match_attached(&self.streams, &self.settings, now);
         self.enqueue(slot);
     }
@@ -306,9 +329,10 @@ impl<C: Connection> Fanout<C> {
         if stream_mut(&mut self.streams, stream_slot).is_some_and(|stream| stream.ring.is_ended()) {
             return;
         }
-        subscriber.cancel(place);
-        forget(&mut self.streams, stream_slot, slot, place);
-        self.events.push(Event::SubscriptionOver(slot, stream_slot));
+        for layer in subscriber.cancel(place) {
+            forget(&mut self.streams, layer, slot, place);
+            self.events.push(Event::SubscriptionOver(slot, layer));
+        }
     }
 
     /// The subscriber has opened a stream for a subscription (baseline).
@@ -388,13 +412,23 @@ impl<C: Connection> Fanout<C> {
             &mut self.totals,
             &mut self.events,
             &mut self.handed_over,
-            &mut self.finished,
+            &mut self.changes,
         );
         subscriber.visit(slot, &self.streams, visit, now, &mut out);
         let cost = out.cost();
-        while let Some((place, stream)) = self.finished.pop() {
-            forget(&mut self.streams, stream, slot, place);
-            self.events.push(Event::SubscriptionOver(slot, stream));
+        for change in self.changes.drain(..) {
+            match change {
+                Change::Follow(place, stream) => {
+                    if let Some(stream) = stream_mut(&mut self.streams, stream) {
+                        stream.subscribers.push((slot, place));
+                    }
+                }
+                Change::Unfollow(place, stream) => forget(&mut self.streams, stream, slot, place),
+                Change::Over(place, stream) => {
+                    forget(&mut self.streams, stream, slot, place);
+                    self.events.push(Event::SubscriptionOver(slot, stream));
+                }
+            }
         }
         self.enqueue(slot);
         cost

@@ -1,15 +1,19 @@
 //! One subscriber: its subscriptions, and what a visit writes to its connection.
 
+mod backlog;
+mod layers;
+mod subscription;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use darktower_protocol::group::GroupKind;
 use darktower_protocol::{Code, Features, StreamId};
 
-use super::super::delivery::{Delivery, GroupStart, MediaKind, Step};
-use super::super::ring::RingUnit;
-use super::connection::{Connection, Opened, Written, preamble};
+use super::super::delivery::{Delivery, GroupStart, MediaKind};
+use super::super::layers::LayerWish;
+use super::connection::Connection;
 use super::{Class, Event, FanoutSettings, HandedOver, Stream, StreamSlot, SubscriberSlot, Totals};
+use layers::Ladder;
 
 /// How soon it is tried again to open a QUIC stream or to queue a datagram.
 const RETRY: Duration = Duration::from_millis(10);
@@ -37,6 +41,7 @@ const VISIT_COST: usize = 4;
 const PACKET_BYTES: usize = 1400;
 
 const PRIORITY_AUDIO: i32 = 900;
+const PRIORITY_PROMINENT: i32 = 600;
 const PRIORITY_NEWEST_GROUP: i32 = 500;
 const PRIORITY_OLDER_GROUP: i32 = 400;
 
@@ -88,8 +93,10 @@ struct Unmatched<S> {
 
 #[derive(Debug)]
 struct Subscription<S> {
+    /// The layer it gets.
     slot: StreamSlot,
     id: StreamId,
+    ladder: Ladder,
     kind: MediaKind,
     delivery: Delivery,
     carrier: Carrier<S>,
@@ -146,11 +153,33 @@ enum Progress {
     Finished,
 }
 
+/// Video that goes before other video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Prominent {
+    /// There is none.
+    None,
+    /// It gets through.
+    Sent,
+    /// It does not: other video has to wait.
+    Behind,
+}
+
 /// Which subscriptions a visit looks at.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Visit {
     pub(super) deltas: bool,
     pub(super) keys: bool,
+}
+
+/// What a visit changes in the lists of streams: whose subscriptions they are, by place.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Change {
+    /// The subscription is to hear of the stream's units.
+    Follow(u32, StreamSlot),
+    /// It is not any more.
+    Unfollow(u32, StreamSlot),
+    /// The subscription is over, and this was one of its layers.
+    Over(u32, StreamSlot),
 }
 
 /// What a visit adds to.
@@ -159,8 +188,7 @@ pub(super) struct Output<'a> {
     pub(super) totals: &'a mut Totals,
     pub(super) events: &'a mut Vec<Event>,
     pub(super) handed_over: &'a mut Vec<HandedOver>,
-    /// Subscriptions that are over, by place.
-    pub(super) finished: &'a mut Vec<(u32, StreamSlot)>,
+    pub(super) changes: &'a mut Vec<Change>,
     bytes: usize,
 }
 
@@ -170,9 +198,9 @@ impl<'a> Output<'a> {
         totals: &'a mut Totals,
         events: &'a mut Vec<Event>,
         handed_over: &'a mut Vec<HandedOver>,
-        finished: &'a mut Vec<(u32, StreamSlot)>,
+        changes: &'a mut Vec<Change>,
     ) -> Self {
-        Self { settings, totals, events, handed_over, finished, bytes: 0 }
+        Self { settings, totals, events, handed_over, changes, bytes: 0 }
     }
 
     /// What the visit costs, in packets.
@@ -216,14 +244,17 @@ impl<C: Connection> Subscriber<C> {
         }
     }
 
-    /// A new subscription; returns its place.
+    /// A new subscription: to `wanted`, which is `stream`, or to lower layers of it. `layers` are all of these from
+    /// high to low. Returns its place, and how many of
+    /// the layers it may ever get.
     pub(super) fn subscribe(
         &mut self,
-        slot: StreamSlot,
+        wanted: StreamSlot,
+        layers: &[StreamSlot],
         stream: &Stream,
         settings: &FanoutSettings,
         now: Instant,
-    ) -> u32 {
+    ) -> (u32, usize) {
         let carrier = match stream.kind {
             MediaKind::Audio if self.features.contains(Features::AUDIO_DATAGRAMS) => Carrier::Datagrams,
             MediaKind::Video if self.features.contains(Features::GROUPS) => {
@@ -231,10 +262,14 @@ impl<C: Connection> Subscriber<C> {
             }
             _ => Carrier::Attached(None),
         };
+        // On streams that the client opens for one layer there is no other.
+        let usable = if matches!(carrier, Carrier::Groups { .. }) { layers.len() } else { 1 };
+        let ladder = Ladder::new(wanted, layers.iter().take(usable).copied().collect(), settings.layers);
         let delivery = Delivery::new(stream.kind, settings.delivery, &stream.ring, now);
         let subscription = Subscription {
-            slot,
+            slot: wanted,
             id: stream.id,
+            ladder,
             kind: stream.kind,
             delivery,
             carrier,
@@ -253,19 +288,20 @@ impl<C: Connection> Subscriber<C> {
             *entry = Some(subscription);
         }
         self.choose_leader();
-        place as u32
+        (place as u32, usable)
     }
 
-    /// The place of the subscription to a stream.
+    /// The place of the subscription to a stream, whichever layer of it is sent.
     pub(super) fn place_of(&self, slot: StreamSlot) -> Option<u32> {
-        let wanted = |entry: &Option<Subscription<_>>| entry.as_ref().is_some_and(|found| found.slot == slot);
+        let wanted =
+            |entry: &Option<Subscription<_>>| entry.as_ref().is_some_and(|found| found.ladder.wanted() == slot);
         self.subscriptions.iter().position(wanted).map(|place| place as u32)
     }
 
-    /// The client has unsubscribed: what is under way is given up.
-    pub(super) fn cancel(&mut self, place: u32) {
+    /// The client has unsubscribed: what is under way is given up. Returns the layers it might have got.
+    pub(super) fn cancel(&mut self, place: u32) -> Vec<StreamSlot> {
         let Some(subscription) = self.subscriptions.get_mut(place as usize).and_then(Option::take) else {
-            return;
+            return Vec::new();
         };
         match subscription.carrier {
             Carrier::Groups { current: Some(writer), .. } | Carrier::Attached(Some(writer)) => {
@@ -274,6 +310,7 @@ impl<C: Connection> Subscriber<C> {
             _ => {}
         }
         self.choose_leader();
+        subscription.ladder.into_layers()
     }
 
     /// Gives up everything that is under way.
@@ -286,10 +323,21 @@ impl<C: Connection> Subscriber<C> {
         }
     }
 
-    /// Slots of all streams it gets.
+    /// All streams it gets, or may get as another layer.
     pub(super) fn streams(&self) -> impl Iterator<Item = (u32, StreamSlot)> + '_ {
         let entries = self.subscriptions.iter().enumerate();
-        entries.filter_map(|(place, entry)| Some((place as u32, entry.as_ref()?.slot)))
+        entries.flat_map(|(place, entry)| {
+            let layers = entry.as_ref().map_or(&[][..], |subscription| subscription.ladder.layers());
+            layers.iter().map(move |slot| (place as u32, *slot))
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn states(&self) -> impl Iterator<Item = (StreamSlot, bool)> + '_ {
+        self.subscriptions.iter().flatten().map(|entry| {
+            let live = entry.delivery.is_streaming() && entry.oldest_waiting().is_none();
+            (entry.slot, live)
+        })
     }
 
     /// The client has opened a stream for a subscription (baseline).
@@ -417,7 +465,9 @@ impl<C: Connection> Subscriber<C> {
         self.hold_until = None;
         // One question per visit, not one per unit.
         let mut space = None;
-        let over = out.finished.len();
+        let mut over = false;
+        let mut wants_more = None;
+        let prominent = self.prominent(streams);
         for class in [Class::Audio, Class::Delta, Class::Key] {
             let wanted = match class {
                 Class::Audio => true,
@@ -427,33 +477,44 @@ impl<C: Connection> Subscriber<C> {
             if !wanted {
                 continue;
             }
-            for (place, entry) in self.subscriptions.iter_mut().enumerate() {
+            // Prominent streams first; nobody else pays for a second look.
+            let (places, sweeps) = (self.subscriptions.len(), if prominent == Prominent::None { 1 } else { 2 });
+            let sweeps = (0..sweeps).flat_map(|sweep| (0..places).map(move |place| (sweep, place)));
+            for (sweep, place) in sweeps {
+                let Some(entry) = self.subscriptions.get_mut(place) else { continue };
                 let Some(subscription) = entry.as_mut().filter(|entry| entry.due == Some(class)) else {
                     continue;
                 };
+                let place = place as u32;
+                let connection = &mut self.connection;
+                subscription.change_layer(place, connection, streams, now, out);
                 let Some(stream) = streams.get(subscription.slot.index()).and_then(Option::as_ref) else {
                     continue;
                 };
+                let comes_later = prominent != Prominent::None && sweep == 0 && !stream.is_prominent;
+                if comes_later {
+                    continue;
+                }
                 subscription.due = None;
-                let connection = &mut self.connection;
                 let progress = match &subscription.carrier {
                     Carrier::Datagrams => {
                         let space = space.get_or_insert_with(|| connection.datagram_space());
-                        subscription.send_datagrams(
-                            connection,
-                            stream,
-                            self.max_datagram_unit,
-                            space,
-                            now,
-                            out,
-                        )
+                        let max_unit = self.max_datagram_unit;
+                        subscription.send_datagrams(connection, stream, max_unit, space, now, out)
                     }
                     // The client has yet to open its stream; for one that has ended it need not.
                     Carrier::Attached(None) if stream.ring.is_ended() => Progress::Finished,
                     Carrier::Attached(None) => Progress::Idle(None),
+                    _ if subscription.waits_for_lower_layer() => Progress::Idle(None),
+                    _ if prominent == Prominent::Behind && stream.kind == MediaKind::Video && !stream.is_prominent => {
+                        subscription.hold_back(connection, stream, now, out)
+                    }
                     _ => subscription.send_streams(connection, stream, now, out),
                 };
                 out.totals.count(subscription.delivery.take_counters());
+                if subscription.judge_layer(place, &progress, streams, now, out) == Some(LayerWish::Higher) {
+                    wants_more = Some(place);
+                }
                 match progress {
                     Progress::Idle(deadline) => {
                         subscription.deadline = deadline;
@@ -478,234 +539,61 @@ impl<C: Connection> Subscriber<C> {
                         }
                     }
                     Progress::Finished => {
-                        out.finished.push((place as u32, subscription.slot));
+                        for slot in subscription.ladder.layers() {
+                            out.changes.push(Change::Over(place, *slot));
+                        }
                         *entry = None;
+                        over = true;
+                        continue;
                     }
                 }
+                let layer_deadline = subscription.layer_deadline(now, out);
+                subscription.deadline = [subscription.deadline, layer_deadline].into_iter().flatten().min();
             }
         }
-        if out.finished.len() > over {
+        if over {
             self.choose_leader();
         }
+        if let Some(place) = wants_more {
+            self.try_higher_layer(place, streams, now, out);
+        }
     }
-}
 
-impl<S> Subscription<S> {
-    fn send_datagrams<C: Connection<Stream = S>>(
+    /// How it stands with video that goes before other video.
+    fn prominent(&self, streams: &[Option<Stream>]) -> Prominent {
+        let mut found = Prominent::None;
+        for subscription in self.subscriptions.iter().flatten() {
+            let stream = streams.get(subscription.slot.index()).and_then(Option::as_ref);
+            if stream.is_some_and(|stream| stream.is_prominent) {
+                if subscription.behind.is_some() {
+                    return Prominent::Behind;
+                }
+                found = Prominent::Sent;
+            }
+        }
+        found
+    }
+
+    /// A layer above the one of this subscription, if the path seems to carry it beside everything else.
+    fn try_higher_layer(
         &mut self,
-        connection: &mut C,
-        stream: &Stream,
-        max_unit: usize,
-        space: &mut usize,
+        place: u32,
+        streams: &[Option<Stream>],
         now: Instant,
         out: &mut Output<'_>,
-    ) -> Progress {
-        loop {
-            if *space < DATAGRAM_HEADROOM {
-                return Progress::Idle(Some(now + RETRY));
-            }
-            match self.delivery.step(&stream.ring, now) {
-                Step::Send(unit) if unit.wire.len() <= max_unit => {
-                    *space = space.saturating_sub(unit.wire.len() + DATAGRAM_OVERHEAD);
-                    connection.send_datagram(&unit);
-                    out.wrote(Class::Audio, unit.wire.len());
-                    out.handed_over(Class::Audio, unit.received_at);
-                }
-                Step::Send(unit) => {
-                    out.totals.oversized += 1;
-                    connection.send_oversized(self.id, &unit);
-                }
-                Step::End => return Progress::Finished,
-                Step::Wait(deadline) => return Progress::Idle(deadline),
-                Step::StartGroup(_) | Step::DropGroup | Step::RequestKeyFrame => {}
-            }
-        }
-    }
-
-    fn send_streams<C: Connection<Stream = S>>(
-        &mut self,
-        connection: &mut C,
-        stream: &Stream,
-        now: Instant,
-        out: &mut Output<'_>,
-    ) -> Progress {
-        for _ in 0..MAX_STEPS {
-            match self.flush(connection, now, out) {
-                Written::All => {}
-                Written::Gone => return Progress::Idle(None),
-                Written::Stopped => {
-                    self.stopped(stream);
-                    if matches!(self.carrier, Carrier::Attached(None)) {
-                        return Progress::Idle(None);
-                    }
-                    continue;
-                }
-                Written::Blocked => match self.waited_too_long(connection, stream, now, out) {
-                    Some(deadline) => return Progress::Blocked(deadline),
-                    None => continue,
-                },
-            }
-            match self.delivery.step(&stream.ring, now) {
-                Step::Wait(deadline) => return Progress::Idle(deadline),
-                Step::StartGroup(start) => self.start_group(connection, start, now),
-                Step::DropGroup => self.drop_group(connection, out),
-                Step::Send(unit) => self.queue(&unit),
-                Step::End => {
-                    self.finish(connection);
-                    return Progress::Finished;
-                }
-                Step::RequestKeyFrame => out.events.push(Event::KeyFrameWanted(self.slot)),
-            }
-        }
-        Progress::More
-    }
-
-    /// The client does not want the rest of what is being written: of the group, or of its own stream, for which it
-    /// may open another.
-    fn stopped(&mut self, stream: &Stream) {
-        match &mut self.carrier {
-            Carrier::Groups { current, .. } => {
-                *current = None;
-                self.delivery.skip_group(&stream.ring);
-            }
-            Carrier::Attached(writer) => *writer = None,
-            Carrier::Datagrams => {}
-        }
-    }
-
-    /// Notes that the transport takes nothing, and returns since when that has been so. Being held up now and then,
-    /// with long quiet times between, does not add up.
-    fn held_up(&mut self, now: Instant, limit: Duration) -> Instant {
-        let recent = |behind: &Behind| now.saturating_duration_since(behind.last) < limit / 2;
-        let since = self.behind.filter(recent).map_or(now, |behind| behind.since);
-        self.behind = Some(Behind { since, last: now });
-        since
-    }
-
-    /// Opens what is to be opened and writes what is pending.
-    fn flush<C: Connection<Stream = S>>(
-        &mut self,
-        connection: &mut C,
-        now: Instant,
-        out: &mut Output<'_>,
-    ) -> Written {
-        if let Carrier::Groups { current, opening } = &mut self.carrier
-            && let Some((start, _)) = *opening
-        {
-            let (mut stream, prefix) = match connection.open() {
-                Opened::Stream(stream, prefix) => (stream, prefix),
-                Opened::NotNow => return Written::Blocked,
-                Opened::Gone => return Written::Gone,
-            };
-            connection.set_priority(&mut stream, PRIORITY_NEWEST_GROUP);
-            let mut writer = Writer::new(stream, now);
-            let preamble = preamble(GroupKind::Video, self.id, start.group, start.discontinuity);
-            writer.pending = [prefix, preamble, Bytes::new()];
-            *current = Some(writer);
-            *opening = None;
-        }
-        match self.writer() {
-            // A stream is opened with its first unit in hand.
-            Some(writer) if writer.pending[2].is_empty() => Written::All,
-            Some(writer) => writer.flush(connection, out),
-            None => Written::All,
-        }
-    }
-
-    /// The transport takes nothing: how long to wait, or `None` if the group was given up.
-    fn waited_too_long<C: Connection<Stream = S>>(
-        &mut self,
-        connection: &mut C,
-        stream: &Stream,
-        now: Instant,
-        out: &mut Output<'_>,
-    ) -> Option<Option<Instant>> {
-        let (received_at, retry) = match &self.carrier {
-            Carrier::Groups { opening: Some((_, since)), .. } => (*since, Some(now + RETRY)),
-            Carrier::Groups { current: Some(writer), .. } => (writer.received_at, None),
-            // Nothing half written can be taken back on the only stream: it is waited for.
-            _ => return Some(None),
-        };
-        let deadline = self.delivery.blocked(&stream.ring, received_at, now);
-        if deadline.is_none() {
-            self.drop_group(connection, out);
-            return None;
-        }
-        Some([deadline, retry].into_iter().flatten().min())
-    }
-
-    fn start_group<C: Connection<Stream = S>>(
-        &mut self,
-        connection: &mut C,
-        start: GroupStart,
-        now: Instant,
     ) {
-        if let Carrier::Groups { current, opening } = &mut self.carrier {
-            if let Some(mut previous) = current.take() {
-                connection.set_priority(&mut previous.stream, PRIORITY_OLDER_GROUP);
-                connection.finish(previous.stream);
-            }
-            *opening = Some((start, now));
+        let rate = |slot: StreamSlot| streams.get(slot.index())?.as_ref()?.ring.bit_rate();
+        let now_sent: u64 = self.subscriptions.iter().flatten().filter_map(|entry| rate(entry.slot)).sum();
+        let Some(subscription) = self.subscriptions.get_mut(place as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        let Some(higher) = subscription.ladder.higher() else { return };
+        // A layer that does not come has no rate.
+        let (Some(before), Some(after)) = (rate(subscription.slot), rate(higher)) else { return };
+        let needed = now_sent.saturating_sub(before) + after;
+        let room = self.connection.estimated_bit_rate();
+        if room.is_none_or(|room| room / 5 * 4 >= needed) {
+            subscription.begin_higher_layer(place, streams, now, out);
         }
-    }
-
-    fn drop_group<C: Connection<Stream = S>>(&mut self, connection: &mut C, out: &mut Output<'_>) {
-        out.totals.dropped_groups += 1;
-        if let Carrier::Groups { current, opening } = &mut self.carrier {
-            *opening = None;
-            if let Some(writer) = current.take() {
-                connection.reset(writer.stream, Code::DROPPED_GROUP);
-            }
-        }
-    }
-
-    fn queue(&mut self, unit: &RingUnit) {
-        let live = !self.delivery.is_catching_up();
-        if let Some(writer) = self.writer() {
-            writer.pending[2] = unit.wire.clone();
-            writer.received_at = unit.received_at;
-            writer.class = live.then_some(unit.header.frame_type().into());
-        }
-    }
-
-    fn finish<C: Connection<Stream = S>>(&mut self, connection: &mut C) {
-        match std::mem::replace(&mut self.carrier, Carrier::Attached(None)) {
-            Carrier::Groups { current: Some(writer), .. } | Carrier::Attached(Some(writer)) => {
-                connection.finish(writer.stream);
-            }
-            _ => {}
-        }
-    }
-
-    fn writer(&mut self) -> Option<&mut Writer<S>> {
-        match &mut self.carrier {
-            Carrier::Groups { current, .. } => current.as_mut(),
-            Carrier::Attached(writer) => writer.as_mut(),
-            Carrier::Datagrams => None,
-        }
-    }
-}
-
-impl<S> Writer<S> {
-    fn new(stream: S, now: Instant) -> Self {
-        Self { stream, pending: Default::default(), received_at: now, class: None }
-    }
-
-    fn flush<C: Connection<Stream = S>>(&mut self, connection: &mut C, out: &mut Output<'_>) -> Written {
-        let before: usize = self.pending.iter().map(Bytes::len).sum();
-        if before == 0 {
-            return Written::All;
-        }
-        let written = connection.write(&mut self.stream, &mut self.pending);
-        let after: usize = self.pending.iter().map(Bytes::len).sum();
-        // What a newcomer catches up on counts as what it mostly is.
-        out.wrote(self.class.unwrap_or(Class::Delta), before - after);
-        if written == Written::All {
-            match self.class {
-                Some(class) => out.handed_over(class, self.received_at),
-                None => out.totals.caught_up_units += 1,
-            }
-        }
-        written
     }
 }

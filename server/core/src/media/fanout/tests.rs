@@ -1,3 +1,5 @@
+mod layers;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -33,6 +35,8 @@ struct World {
     /// All bytes of every stream of every connection.
     streams: BTreeMap<(u32, u64), Vec<u8>>,
     opened: u64,
+    /// What every path seems to carry.
+    bit_rate: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -103,6 +107,10 @@ impl Connection for Fake {
         world.acts.push(Act::Reset(self.name, code));
     }
 
+    fn estimated_bit_rate(&self) -> Option<u64> {
+        self.world.borrow().bit_rate
+    }
+
     fn tune(&mut self) {}
 }
 
@@ -140,7 +148,7 @@ impl Bench {
         let fake = Fake { name, world: Rc::clone(&self.world) };
         self.fanout.add_subscriber(slot, fake, Features::GROUPS | Features::AUDIO_DATAGRAMS);
         let now = self.now();
-        streams.iter().for_each(|stream| self.fanout.subscribe(slot, *stream, now));
+        streams.iter().for_each(|stream| self.fanout.subscribe(slot, &[*stream], now));
         slot
     }
 
@@ -271,7 +279,7 @@ fn a_pass_is_bounded_and_the_next_goes_on_where_it_stopped() {
     // Audio that comes between two passes overtakes.
     let audio = bench.stream(1, MediaKind::Audio);
     let now = bench.now();
-    bench.fanout.subscribe(SubscriberSlot(99), audio, now);
+    bench.fanout.subscribe(SubscriberSlot(99), &[audio], now);
     bench.push(audio, FrameType::Audio);
     bench.fanout.pass(bench.now());
     assert_eq!(bench.acts()[0], Act::Datagram(99, 0));
@@ -341,7 +349,7 @@ fn audio_of_others_waits_for_company_but_the_first_streams_never_does() {
     // Video takes it along too.
     let video = bench.stream(2, MediaKind::Video);
     let now = bench.now();
-    bench.fanout.subscribe(SubscriberSlot(0), video, now);
+    bench.fanout.subscribe(SubscriberSlot(0), &[video], now);
     bench.run();
     bench.push(second, FrameType::Audio);
     bench.push(video, FrameType::VideoKey);
@@ -446,7 +454,7 @@ fn a_stream_that_a_client_opens_meets_its_subscription_or_is_refused() {
     // Before the subscription; and one for a stream that is not there.
     bench.fanout.attach(slot, id, 71, bench.start);
     bench.fanout.attach(slot, StreamId::from_bytes([8; 16]), 72, bench.start);
-    bench.fanout.subscribe(slot, video, bench.start);
+    bench.fanout.subscribe(slot, &[video], bench.start);
     bench.run();
     bench.push(video, FrameType::VideoKey);
     bench.run();
@@ -508,7 +516,7 @@ proptest! {
             let (slot, stream_slot) = (SubscriberSlot(name), streams[stream as usize]);
             let audio = stream == 2;
             match op {
-                0 if subscribed.insert((name, stream)) => bench.fanout.subscribe(slot, stream_slot, now),
+                0 if subscribed.insert((name, stream)) => bench.fanout.subscribe(slot, &[stream_slot], now),
                 1 if subscribed.remove(&(name, stream)) => {
                     bench.fanout.unsubscribe(slot, stream_slot);
                     expected_over += 1;
