@@ -154,10 +154,7 @@ impl Report {
         );
         row("mismatches, repeats", &format!("{}, {}", self.payload_mismatches, self.units_repeated));
         row("delivered", &format!("{} Gbit", self.delivered_gbit));
-        row(
-            "cost",
-            &format!("{} ms of CPU per subscriber and second", self.server_ms_per_subscriber_second),
-        );
+        row("cost", &format!("{} ms of CPU per subscriber and second", self.server_ms_per_subscriber_second));
         row(
             "relay CPU",
             &format!(

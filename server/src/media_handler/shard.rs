@@ -290,6 +290,7 @@ impl Pump {
                 let Ok(command) = self.commands.try_recv() else { break };
                 self.carry_out(command);
             }
+            self.fanout.set_load(self.shard.load());
             let pass = self.fanout.pass(Instant::now());
             self.carry_out_events();
             self.fanout.take_handed_over(&mut self.handed_over);

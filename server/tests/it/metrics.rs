@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use darktower_client::api::NewMeeting;
-use darktower_client::transport::TransportKind;
+use darktower_client::transport::{RecvStream, SendStream, TransportKind};
 use darktower_client::{OutgoingFrame, PublishOptions, Publisher, SubscribeOptions};
 use darktower_protocol::{Features, FrameType, MeetingId, StreamId};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::support::{Mode, RawMedia, RawSignaling, TestServer, soon, unit, video_metadata};
 
@@ -41,9 +43,14 @@ struct Scraped {
 }
 
 impl Scraped {
-    async fn get(url: &str) -> Self {
-        let response = soon("scrape", reqwest::get(url)).await.expect("an answer");
-        let text = soon("scrape", response.text()).await.expect("a text");
+    async fn get(server: &str) -> Self {
+        let mut connection = soon("connect", TcpStream::connect(server)).await.expect("connected");
+        let request = format!("GET /metrics HTTP/1.1\r\nhost: {server}\r\nconnection: close\r\n\r\n");
+        soon("request", connection.write_all(request.as_bytes())).await.expect("sent");
+        let mut answer = String::new();
+        soon("answer", connection.read_to_string(&mut answer)).await.expect("received");
+        let (head, text) = answer.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
         let (mut kinds, mut series) = (BTreeMap::new(), BTreeMap::new());
         for line in text.lines().filter(|line| !line.is_empty()) {
             if let Some(comment) = line.strip_prefix("# ") {
@@ -89,20 +96,18 @@ async fn send(publisher: &mut Publisher, frame: OutgoingFrame) {
     soon("send", publisher.send(frame)).await.expect("sent");
 }
 
-/// Gets the stream on a QUIC stream of its own and reads nothing.
+/// Gets the stream on a QUIC stream of its own, which nobody reads.
 async fn blocked_subscriber(
     server: &TestServer,
     meeting: MeetingId,
     stream: StreamId,
-) -> (RawSignaling, RawMedia, impl Sized) {
+) -> (RawSignaling, RawMedia, SendStream, RecvStream) {
     let kind = TransportKind::Native;
     let signaling = RawSignaling::join(server, meeting, "Blocked", kind).await;
     let media = RawMedia::open(server, &signaling.media, kind, Features::NONE).await;
     soon("subscribe", signaling.subscribe(stream)).await.expect("subscribed");
-    let (send, mut recv) = media.bi(&unit(stream, FrameType::Attach, 0, 0)).await;
-    // The first bytes show that it is attached.
-    soon("the first unit", recv.read_chunk()).await.expect("read");
-    (signaling, media, (send, recv))
+    let (send, recv) = media.bi(&unit(stream, FrameType::Attach, 0, 0)).await;
+    (signaling, media, send, recv)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,8 +115,8 @@ async fn everything_in_the_table_is_exposed_with_its_type_and_labels_and_nothing
     let server = TestServer::start_with(|config| config.media.shards = 2).await;
     let created = server.api.create_meeting(&NewMeeting::named("Test")).await.expect("a meeting");
     let meeting = created.meeting_id;
-    let origin = created.meeting_url.split("/m/").next().expect("a URL");
-    let url = format!("{origin}/metrics");
+    let url = created.meeting_url.strip_prefix("http://").expect("development mode");
+    let (http, _) = url.split_once('/').expect("host and path");
 
     // Media: audio in datagrams, video in groups, to a subscriber each, and to one that does not read.
     let publisher = server.join(meeting, "Publisher", Mode::native()).await;
@@ -121,6 +126,7 @@ async fn everything_in_the_table_is_exposed_with_its_type_and_labels_and_nothing
     let subscribe = |stream| audience.subscribe(stream, SubscribeOptions::default());
     let mut hears = soon("subscribe", subscribe(audio.stream_id())).await.expect("subscribed");
     let mut sees = soon("subscribe", subscribe(video.stream_id())).await.expect("subscribed");
+    let mut blocked = blocked_subscriber(&server, meeting, video.stream_id()).await;
     for number in 0..20 {
         let frame_type = if number % 10 == 0 { FrameType::VideoKey } else { FrameType::VideoDelta };
         send(&mut audio, frame(FrameType::Audio, number, 100)).await;
@@ -128,7 +134,9 @@ async fn everything_in_the_table_is_exposed_with_its_type_and_labels_and_nothing
         soon("audio", hears.next_frame()).await.expect("received");
         soon("video", sees.next_frame()).await.expect("received");
     }
-    let blocked = blocked_subscriber(&server, meeting, video.stream_id()).await;
+    // It has got what there is, so that it is not a newcomer any more.
+    let first = soon("the first unit", blocked.3.read_chunk()).await.expect("read");
+    assert!(first.is_some(), "the stream goes on");
     let drained = tokio::spawn(async move { while let Ok(Some(_)) = sees.next_frame().await {} });
     // More than windows and buffers hold.
     for number in 20..40 {
@@ -156,7 +164,7 @@ async fn everything_in_the_table_is_exposed_with_its_type_and_labels_and_nothing
     let scraped = soon("somebody behind", async {
         loop {
             polls.tick().await;
-            let scraped = Scraped::get(&url).await;
+            let scraped = Scraped::get(http).await;
             // Counters follow after a fifth of a second.
             let settled = CLASSES.iter().all(|class| {
                 scraped.of_class("media_units_sent_total", class)

@@ -77,6 +77,12 @@ pub enum Step {
     End,
 }
 
+/// A subscriber that gives up a group less than this after the one before asks for a key frame more slowly.
+const TROUBLE: Duration = Duration::from_secs(10);
+/// The second time; each further time doubles it.
+const FIRST_PATIENCE: Duration = Duration::from_secs(1);
+const MAX_PATIENCE: Duration = Duration::from_secs(8);
+
 /// What was left out for one subscriber, in units.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DeliveryCounters {
@@ -127,7 +133,17 @@ pub struct Delivery {
     discarding_frame: bool,
     /// Units since the last one sent were left out.
     discontinuity: bool,
+    trouble: Option<Trouble>,
     counters: DeliveryCounters,
+}
+
+/// Groups given up one after the other. A key frame costs every subscriber of the stream, so one that cannot keep up must
+/// not have them made for it without end.
+#[derive(Debug, Clone, Copy)]
+struct Trouble {
+    last: Instant,
+    /// From then to the first request for a key frame.
+    patience: Duration,
 }
 
 impl Delivery {
@@ -143,6 +159,7 @@ impl Delivery {
             catching_up_since: None,
             discarding_frame: false,
             discontinuity: false,
+            trouble: None,
             counters: DeliveryCounters::default(),
         }
     }
@@ -159,6 +176,7 @@ impl Delivery {
             discarding_frame: false,
             // It may have had earlier groups of this layer, and has not had those between.
             discontinuity: true,
+            trouble: None,
             counters: DeliveryCounters::default(),
         }
     }
@@ -204,14 +222,14 @@ impl Delivery {
         if now < deadline {
             return Some(deadline);
         }
-        self.give_up_group(ring, group);
+        self.give_up_group(ring, group, now);
         None
     }
 
     /// The subscriber has refused the rest of the current group: goes on at the next one.
-    pub fn skip_group(&mut self, ring: &StreamRing) {
+    pub fn skip_group(&mut self, ring: &StreamRing, now: Instant) {
         if let State::Streaming { group } = self.state {
-            self.give_up_group(ring, group);
+            self.give_up_group(ring, group, now);
         }
     }
 
@@ -284,6 +302,10 @@ impl Delivery {
             self.counters.dropped_group += start.saturating_sub(self.cursor);
             return self.start_group(start, first);
         }
+        let ask_at = self.trouble.map_or(now, |trouble| trouble.last + trouble.patience);
+        if requested_at.is_none() && now < ask_at {
+            return self.end_or_wait(ring, Some(ask_at));
+        }
         if let Some(step) = self.request_key_frame(requested_at, now) {
             self.state = State::Waiting { from, requested_at: Some(now) };
             return step;
@@ -296,7 +318,7 @@ impl Delivery {
             let Some(unit) = ring.get(self.cursor) else {
                 if self.cursor < ring.first_index() {
                     // The ring has moved past this subscriber.
-                    self.give_up_group(ring, group);
+                    self.give_up_group(ring, group, now);
                     return Step::DropGroup;
                 }
                 self.catching_up_since = None;
@@ -307,7 +329,7 @@ impl Delivery {
                 false => now.saturating_duration_since(unit.received_at),
             };
             if age > self.policy.drop_group_after {
-                self.give_up_group(ring, group);
+                self.give_up_group(ring, group, now);
                 return Step::DropGroup;
             }
             if unit.starts_group() && unit.group != group {
@@ -336,7 +358,12 @@ impl Delivery {
     }
 
     /// Goes on at the newest group if it is newer than `group`, else waits for the next one.
-    fn give_up_group(&mut self, ring: &StreamRing, group: u64) {
+    fn give_up_group(&mut self, ring: &StreamRing, group: u64, now: Instant) {
+        let again = self.trouble.filter(|trouble| now.saturating_duration_since(trouble.last) < TROUBLE);
+        let patience = again.map_or(Duration::ZERO, |trouble| {
+            (trouble.patience * 2).clamp(FIRST_PATIENCE, MAX_PATIENCE)
+        });
+        self.trouble = Some(Trouble { last: now, patience });
         let newer = ring.group_start().filter(|start| {
             ring.get(*start).is_some_and(|first| first.group != group && *start >= self.cursor)
         });
@@ -520,6 +547,32 @@ mod tests {
     }
 
     #[test]
+    fn a_subscriber_that_loses_group_after_group_asks_for_key_frames_less_and_less() {
+        let mut bench = Bench::new();
+        let mut delivery = bench.subscribe(MediaKind::Video);
+        bench.push(KEY, END);
+        bench.drain(&mut delivery);
+        for seconds in [0, 1, 2, 4, 8, 8] {
+            bench.push(DELTA, END);
+            bench.ms += 301;
+            assert_eq!(bench.drain(&mut delivery)[0], "drop");
+            let gave_up = bench.ms;
+            while !matches!(delivery.step(&bench.ring, bench.now()), Step::RequestKeyFrame) && seconds > 0 {
+                bench.ms += 100;
+            }
+            assert_eq!((bench.ms - gave_up) / 1000, seconds);
+            bench.push(KEY, END);
+            bench.drain(&mut delivery);
+        }
+        bench.ms += 10_000;
+        bench.push(KEY, END);
+        bench.drain(&mut delivery);
+        bench.push(DELTA, END);
+        bench.ms += 301;
+        assert_eq!(bench.drain(&mut delivery), ["drop", "request"], "the trouble is long ago");
+    }
+
+    #[test]
     fn a_blocked_write_is_given_up_after_the_limit() {
         let mut bench = Bench::new();
         let mut delivery = bench.subscribe(MediaKind::Video);
@@ -560,7 +613,7 @@ mod tests {
         let mut delivery = bench.subscribe(MediaKind::Video);
         bench.push(KEY, END);
         assert_eq!(bench.drain(&mut delivery), ["group 0", "0"]);
-        delivery.skip_group(&bench.ring);
+        delivery.skip_group(&bench.ring, bench.now());
         bench.push(DELTA, END);
         assert_eq!(bench.drain(&mut delivery), ["request"]);
         bench.push(KEY, END);

@@ -58,6 +58,8 @@ pub struct FanoutSettings {
     /// first audio stream, and delta frames where so many streams are subscribed that company is likely. A packet that leaves
     /// alone costs as much as five that leave together.
     pub company: Duration,
+    /// The same when the shard's core is busy ([`Fanout::set_load`]): what would be late anyway waits and costs less.
+    pub company_when_busy: Duration,
     /// Work of one pass, in packets. A pass that is too long delays audio that comes meanwhile; one that is too short
     /// costs more turns of the runtime.
     pub pass_budget: usize,
@@ -73,9 +75,25 @@ impl Default for FanoutSettings {
             layers: LayerPolicy::default(),
             slow_subscriber: Duration::from_secs(30),
             company: Duration::from_millis(4),
+            company_when_busy: Duration::from_millis(20),
             pass_budget: 400,
             merge_below: 128,
         }
+    }
+}
+
+/// Load from which on media waits longer for company, and that at which it waits longest.
+const BUSY: std::ops::Range<f64> = 0.5..0.85;
+
+impl FanoutSettings {
+    /// How long media waits for company when this share of the core, 0 to 1, is in use. Who does not want it to wait
+    /// (`company` of zero) is not made to.
+    fn company_at(&self, load: f64) -> Duration {
+        if self.company.is_zero() {
+            return Duration::ZERO;
+        }
+        let busy = ((load - BUSY.start) / (BUSY.end - BUSY.start)).clamp(0.0, 1.0);
+        self.company + self.company_when_busy.saturating_sub(self.company).mul_f64(busy)
     }
 }
 
@@ -210,6 +228,8 @@ struct Stream {
 #[derive(Debug)]
 pub struct Fanout<C: Connection> {
     settings: FanoutSettings,
+    /// How long media waits for company now.
+    company: Duration,
     streams: Vec<Option<Stream>>,
     subscribers: Vec<Option<Subscriber<C>>>,
     dirty: Vec<StreamSlot>,
@@ -229,6 +249,7 @@ impl<C: Connection> Fanout<C> {
     pub fn new(settings: FanoutSettings) -> Self {
         Self {
             settings,
+            company: settings.company,
             streams: Vec::new(),
             subscribers: Vec::new(),
             dirty: Vec::new(),
@@ -354,6 +375,12 @@ impl<C: Connection> Fanout<C> {
         self.enqueue(slot);
     }
 
+    /// The share of the shard's core that is in use, 0 to 1. The busier it is, the longer media waits for company: a
+    /// core that is full would make all of it late.
+    pub fn set_load(&mut self, load: f64) {
+        self.company = self.settings.company_at(load);
+    }
+
     /// Writes what is due, within the budget of one pass.
     pub fn pass(&mut self, now: Instant) -> Pass {
         self.totals.passes += 1;
@@ -457,8 +484,20 @@ impl<C: Connection> Fanout<C> {
             && subscriber.listed_at.is_none_or(|listed| deadline < listed)
         {
             subscriber.listed_at = Some(deadline);
+            if self.deadlines.len() > 64 + 4 * self.subscribers.len() {
+                self.strike_old_deadlines();
+            }
             self.deadlines.push(Reverse((deadline, slot)));
         }
+    }
+
+    /// Leaves only the entries that hold: a subscriber whose deadline comes closer again and again leaves many behind.
+    fn strike_old_deadlines(&mut self) {
+        let subscribers = &self.subscribers;
+        self.deadlines.retain(|Reverse((deadline, slot))| {
+            let subscriber = subscribers.get(slot.index()).and_then(Option::as_ref);
+            subscriber.is_some_and(|subscriber| subscriber.listed_at == Some(*deadline))
+        });
     }
 
     /// Looks at whose time has come.
@@ -486,7 +525,7 @@ impl<C: Connection> Fanout<C> {
 
     /// Marks the subscriptions of streams with new units as due.
     fn mark_dirty(&mut self, now: Instant) {
-        let company = self.settings.company;
+        let company = self.company;
         let mut dirty = std::mem::take(&mut self.dirty);
         for stream_slot in dirty.drain(..) {
             let Some(stream) = stream_mut(&mut self.streams, stream_slot) else { continue };

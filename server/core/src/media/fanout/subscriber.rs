@@ -41,9 +41,11 @@ const VISIT_COST: usize = 4;
 const PACKET_BYTES: usize = 1400;
 
 const PRIORITY_AUDIO: i32 = 900;
+/// The end of a group that has been followed by the next: short, and behind the newer ones it would wait for as long as
+/// the path stays full.
+const PRIORITY_OLDER_GROUP: i32 = 650;
 const PRIORITY_PROMINENT: i32 = 600;
 const PRIORITY_NEWEST_GROUP: i32 = 500;
-const PRIORITY_OLDER_GROUP: i32 = 400;
 
 /// A subscriber and everything it gets.
 #[derive(Debug)]

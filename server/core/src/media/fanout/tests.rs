@@ -358,6 +358,30 @@ fn audio_of_others_waits_for_company_but_the_first_streams_never_does() {
 }
 
 #[test]
+fn the_busier_the_core_the_longer_media_waits_for_company() {
+    let company_at = |company, load| {
+        let company = Duration::from_millis(company);
+        FanoutSettings { company, ..FanoutSettings::default() }.company_at(load).as_millis()
+    };
+    assert_eq!([0.0, 0.5, 0.675, 0.85, 1.0].map(|load| company_at(4, load)), [4, 4, 12, 20, 20]);
+    assert_eq!([0.0, 0.9].map(|load| company_at(30, load)), [30, 30], "asked for more than that");
+    assert_eq!([0.0, 0.9].map(|load| company_at(0, load)), [0, 0], "asked for none");
+
+    let mut bench = Bench::new(FanoutSettings::default());
+    let (first, other) = (bench.stream(0, MediaKind::Audio), bench.stream(1, MediaKind::Audio));
+    bench.subscriber(1, &[first, other]);
+    bench.run();
+    bench.fanout.set_load(1.0);
+    bench.push(other, FrameType::Audio);
+    let (_, deadline) = bench.run();
+    assert_eq!(deadline, Some(bench.now() + Duration::from_millis(20)));
+    bench.ms += 7;
+    bench.push(first, FrameType::Audio);
+    bench.run();
+    assert_eq!(bench.acts(), [Act::Datagram(1, 0), Act::Datagram(1, 0)], "the first stream's takes the other along");
+}
+
+#[test]
 fn deltas_wait_for_company_where_many_streams_are_subscribed_and_key_frames_never() {
     let company = Duration::from_millis(4);
     let mut bench = Bench::new(FanoutSettings { company, ..FanoutSettings::default() });
@@ -549,5 +573,23 @@ proptest! {
             }
             prop_assert!(units.windows(2).all(|pair| pair[0].sequence() < pair[1].sequence()));
         }
+    }
+}
+
+#[test]
+fn a_subscriber_that_is_blocked_for_long_leaves_no_heap_of_deadlines_behind() {
+    let mut bench = Bench::new(at_once());
+    let streams: Vec<StreamSlot> = (0..4).map(|n| bench.stream(n, MediaKind::Video)).collect();
+    let slot = bench.subscriber(0, &streams);
+    for n in 0..20_000 {
+        bench.ms += 1;
+        let frame_type = if n % 50 == 0 { FrameType::VideoKey } else { FrameType::VideoDelta };
+        bench.push(streams[n % 4], frame_type);
+        // A trickle: something is always half written.
+        bench.world.borrow_mut().room.insert(0, 7);
+        bench.fanout.wake(slot);
+        bench.run();
+        bench.events();
+        assert!(bench.fanout.deadlines.len() <= 64 + 4 + 1, "{} deadlines", bench.fanout.deadlines.len());
     }
 }

@@ -58,7 +58,7 @@ impl<S> Subscription<S> {
                 Written::All => {}
                 Written::Gone => return Progress::Idle(None),
                 Written::Stopped => {
-                    self.stopped(stream);
+                    self.stopped(stream, now);
                     if matches!(self.carrier, Carrier::Attached(None)) {
                         return Progress::Idle(None);
                     }
@@ -105,11 +105,11 @@ impl<S> Subscription<S> {
 
     /// The client does not want the rest of what is being written: of the group, or of its own stream, for which it
     /// may open another.
-    fn stopped(&mut self, stream: &Stream) {
+    fn stopped(&mut self, stream: &Stream, now: Instant) {
         match &mut self.carrier {
             Carrier::Groups { current, .. } => {
                 *current = None;
-                self.delivery.skip_group(&stream.ring);
+                self.delivery.skip_group(&stream.ring, now);
             }
             Carrier::Attached(writer) => *writer = None,
             Carrier::Datagrams => {}
