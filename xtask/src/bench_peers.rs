@@ -53,8 +53,13 @@ const SERVERS: [(&str, &str); 4] = [
 const OURS: usize = 0;
 const MOQ: usize = 2;
 
+/// A measurement in which other programs had the server's core for a larger part of the time says little, and is made again.
+const BUSY_PART: f64 = 0.1;
+/// How often one is made before its figures count all the same.
+const ATTEMPTS: u32 = 4;
+
 /// The figures, in the order of the rows: name for people, name in JSON, digits after the point.
-const FIGURES: [(&str, &str, usize); 11] = [
+const FIGURES: [(&str, &str, usize); 12] = [
     ("server CPU, ms per subscriber-second", "ms_per_subscriber_second", 2),
     ("server CPU, s per Gbit delivered", "cpu_s_per_gbit", 2),
     ("latency of audio p50, ms", "audio_p50_ms", 1),
@@ -66,6 +71,7 @@ const FIGURES: [(&str, &str, usize); 11] = [
     ("server memory, KiB per subscriber", "rss_kib_per_subscriber", 0),
     ("units lost, of a million", "units_lost_ppm", 0),
     ("load tester, % of its core", "tester_busy_percent", 0),
+    ("others on the server's core, %", "others_percent", 0),
 ];
 
 /// One server in one repeat; `None` where there is no such figure.
@@ -154,10 +160,25 @@ fn build_moq_load(ws: &Workspace, target: &Path) -> Result<PathBuf> {
     Ok(target.join("release/moq-load"))
 }
 
-/// Runs a load tester; returns the object that it prints.
+/// Runs a load tester, on a busy machine up to [`ATTEMPTS`] times; returns the object that it prints.
 fn measure(command: &mut Command, options: &Options) -> Result<Value> {
     command.args(["--subscribers", &options.subscribers.to_string()]);
     command.args(["--seconds", &options.seconds.to_string(), "--json"]);
+    for _ in 1..ATTEMPTS {
+        let figures = attempt(command)?;
+        let others = others(&figures).unwrap_or(0.0);
+        if others <= BUSY_PART {
+            return Ok(figures);
+        }
+        eprintln!(
+            "bench: other programs had the server's core for {:.0} % of the time: once more",
+            others * 100.0
+        );
+    }
+    attempt(command)
+}
+
+fn attempt(command: &mut Command) -> Result<Value> {
     let mut running = Running::start(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
     let mut pipe = running.take_stdout().context("the load tester has no output")?;
     // A thread reads: a full pipe would hold the tester up.
@@ -199,8 +220,14 @@ impl Repeat {
 fn column(report: &Value) -> Column {
     let number = |name: &str| report[name].as_f64();
     let cpu = [number("server_ms_per_subscriber_second"), number("cpu_s_per_gbit")];
-    let busy = report["tester"]["busy"].as_f64();
-    figures(cpu, report, number("server_rss_bytes"), number("subscribers"), busy)
+    let noise = [report["tester"]["busy"].as_f64(), others(report)];
+    figures(cpu, report, number("server_rss_bytes"), number("subscribers"), noise)
+}
+
+/// The part of the time in which the server was ready to run and others had its core. One thread's worth: the servers have one
+/// that works.
+fn others(report: &Value) -> Option<f64> {
+    Some(report["server_waiting_s"].as_f64()? / report["duration_s"].as_f64()?)
 }
 
 /// The reference server of darktower-load's rounds.
@@ -212,7 +239,7 @@ fn reference_column(report: &Value) -> Column {
         Some(reference["cpu_s"].as_f64()? / (report["delivered_gbit"].as_f64()? * part))
     };
     let cpu = [report["reference_ms_per_subscriber_second"].as_f64(), per_gbit()];
-    figures(cpu, reference, reference["rss_bytes"].as_f64(), report["subscribers"].as_f64(), None)
+    figures(cpu, reference, reference["rss_bytes"].as_f64(), report["subscribers"].as_f64(), [None, None])
 }
 
 fn figures(
@@ -220,7 +247,7 @@ fn figures(
     report: &Value,
     rss_bytes: Option<f64>,
     subscribers: Option<f64>,
-    busy: Option<f64>,
+    noise: [Option<f64>; 2],
 ) -> Column {
     let ms = |class: &str, quantile: &str| Some(report["latency_us"][class][quantile].as_f64()? / 1000.0);
     let lost = || {
@@ -238,7 +265,8 @@ fn figures(
         ms("key", "p99"),
         rss_bytes.zip(subscribers).map(|(bytes, subscribers)| bytes / 1024.0 / subscribers),
         lost(),
-        busy.map(|part| part * 100.0),
+        noise[0].map(|part| part * 100.0),
+        noise[1].map(|part| part * 100.0),
     ]
 }
 
@@ -321,7 +349,7 @@ mod tests {
         json!({
             "subscribers": 10, "units_expected": 1000, "units_received": 1000, "delivered_gbit": 2.0,
             "cpu_s_per_gbit": 0.8, "server_rss_bytes": 10_240_000, "server_ms_per_subscriber_second": 2.0,
-            "reference_ms_per_subscriber_second": 2.5, "latency_us": latency, "tester": { "busy": 0.5 },
+            "reference_ms_per_subscriber_second": 2.5, "latency_us": latency, "tester": { "busy": 0.5 }, "server_waiting_s": 1.0, "duration_s": 10.0,
             "reference": {
                 "units_expected": 1000, "units_received": 500, "cpu_s": 1.0, "rss_bytes": 5_120_000, "latency_us": latency,
             },
@@ -338,10 +366,10 @@ mod tests {
         let report = fanout_report();
         let ours = column(&report);
         assert_eq!(ours[..5], [Some(2.0), Some(0.8), Some(2.0), Some(9.0), None]);
-        assert_eq!(ours[8..], [Some(1000.0), Some(0.0), Some(50.0)]);
+        assert_eq!(ours[8..], [Some(1000.0), Some(0.0), Some(50.0), Some(10.0)]);
         let reference = reference_column(&report);
         assert_eq!(reference[..2], [Some(2.5), Some(1.0)]);
-        assert_eq!(reference[8..], [Some(500.0), Some(500_000.0), None]);
+        assert_eq!(reference[8..], [Some(500.0), Some(500_000.0), None, None]);
     }
 
     #[test]

@@ -368,9 +368,10 @@ impl Pump {
                         stream.request_key_frame();
                     }
                 }
-                Event::SubscriptionOver(subscriber, stream) => {
+                Event::SubscriptionOver { subscriber, stream, finished } => {
                     let Some(stream) = entry(&mut self.streams, stream.0) else { continue };
-                    if stream.is_ended()
+                    // A lower layer may end before the one that was asked for.
+                    if (finished || stream.is_ended())
                         && let Some(session) = entry(&mut self.sessions, subscriber.0)
                     {
                         session.participant.forget(stream);

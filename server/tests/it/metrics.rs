@@ -134,15 +134,10 @@ async fn everything_in_the_table_is_exposed_with_its_type_and_labels_and_nothing
         soon("audio", hears.next_frame()).await.expect("received");
         soon("video", sees.next_frame()).await.expect("received");
     }
-    // It has got what there is, so that it is not a newcomer any more.
+    // It gets the stream: what comes now waits for it.
     let first = soon("the first unit", blocked.3.read_chunk()).await.expect("read");
     assert!(first.is_some(), "the stream goes on");
     let drained = tokio::spawn(async move { while let Ok(Some(_)) = sees.next_frame().await {} });
-    // More than windows and buffers hold.
-    for number in 20..40 {
-        send(&mut video, frame(FrameType::VideoKey, number, 500_000)).await;
-    }
-
     // Trouble: tokens that are none, and a stream that is not registered.
     let kind = TransportKind::Native;
     let refused = RawSignaling::join_with_token(&server, meeting, "nonsense".to_owned(), kind).await;
@@ -159,18 +154,29 @@ async fn everything_in_the_table_is_exposed_with_its_type_and_labels_and_nothing
         session.bi(&unit(StreamId::from_bytes([2; 16]), FrameType::VideoKey, 0, 9)).await;
     soon("refusal", reset.read_chunk()).await.expect_err("not registered");
 
-    // Ages are taken once a second.
-    let mut polls = tokio::time::interval(Duration::from_millis(100));
-    let scraped = soon("somebody behind", async {
+    // Until windows and buffers are full, and ages are taken, which is once a second.
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
+    let mut numbers = 20..;
+    soon("somebody behind", async {
         loop {
-            polls.tick().await;
+            pace.tick().await;
+            send(&mut video, frame(FrameType::VideoKey, numbers.next().expect("endless"), 500_000)).await;
             let scraped = Scraped::get(http).await;
-            // Counters follow after a fifth of a second.
-            let settled = CLASSES.iter().all(|class| {
-                scraped.of_class("media_units_sent_total", class)
-                    == scraped.of_class("media_forward_latency_seconds_count", class)
-            });
-            if settled && scraped.of_class("media_backlog_age_seconds_count", "key") > 0.0 {
+            let samples = |class: &str| scraped.of_class("media_backlog_age_seconds_count", class);
+            if CLASSES.into_iter().any(|class| samples(class) > 0.0) {
+                return;
+            }
+        }
+    })
+    .await;
+    // Counters follow what has been sent.
+    let scraped = soon("everything counted", async {
+        loop {
+            pace.tick().await;
+            let scraped = Scraped::get(http).await;
+            let sent = |class: &str| scraped.of_class("media_units_sent_total", class);
+            let measured = |class: &str| scraped.of_class("media_forward_latency_seconds_count", class);
+            if CLASSES.into_iter().all(|class| sent(class) == measured(class)) {
                 return scraped;
             }
         }

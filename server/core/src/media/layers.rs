@@ -48,12 +48,16 @@ pub struct LayerControl {
     calm_since: Option<Instant>,
     raise_after: Duration,
     raised_at: Option<Instant>,
+    refusals: u32,
 }
+
+/// So many wishes for a higher layer in a row are not granted because the path seems too narrow.
+const MAX_REFUSALS: u32 = 2;
 
 impl LayerControl {
     /// For a subscriber that gets the layer it wants.
     pub fn new(policy: LayerPolicy) -> Self {
-        Self { policy, calm_since: None, raise_after: policy.raise_after, raised_at: None }
+        Self { policy, calm_since: None, raise_after: policy.raise_after, raised_at: None, refusals: 0 }
     }
 
     /// The policy it goes by.
@@ -84,17 +88,32 @@ impl LayerControl {
         Some(LayerWish::Higher)
     }
 
+    /// Asked when the path seems too narrow for a higher layer: whether to try all the same, which is so the third time.
+    pub fn insists(&mut self) -> bool {
+        self.refusals += 1;
+        self.refusals > MAX_REFUSALS
+    }
+
     /// A lower layer was taken.
     pub fn lowered(&mut self) {
         self.calm_since = None;
+        self.refusals = 0;
         if self.raised_at.take().is_some() {
-            self.raise_after = (self.raise_after * 2).min(self.policy.max_raise_after);
+            self.failed();
         }
+    }
+
+    /// A higher layer was tried in vain.
+    pub fn failed(&mut self) {
+        self.calm_since = None;
+        self.refusals = 0;
+        self.raise_after = (self.raise_after * 2).min(self.policy.max_raise_after);
     }
 
     /// A higher layer was taken.
     pub fn raised(&mut self, now: Instant) {
         self.calm_since = None;
+        self.refusals = 0;
         self.raised_at = Some(now);
     }
 }

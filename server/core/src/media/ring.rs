@@ -121,12 +121,16 @@ impl StreamRing {
         self.evict(now);
     }
 
-    /// Rate of the units that are here, bit/s; `None` if they are too few to tell.
-    pub fn bit_rate(&self) -> Option<u64> {
+    /// Rate of the units that are here, bit/s; `None` if they are too few to tell, or none has come for a second. Looks at
+    /// all of them.
+    pub fn bit_rate(&self, now: Instant) -> Option<u64> {
         let (first, last) = (self.units.front()?, self.units.back()?);
+        if self.units.len() < 10 || now.saturating_duration_since(last.received_at) > Duration::from_secs(1) {
+            return None;
+        }
         let micros = last.received_at.saturating_duration_since(first.received_at).as_micros();
-        let bits = self.bytes as u128 * 8 * 1_000_000;
-        u64::try_from(bits.checked_div(micros).filter(|_| self.units.len() >= 10)?).ok()
+        let bytes: usize = self.units.iter().map(|unit| unit.wire.len()).sum();
+        u64::try_from((bytes as u128 * 8_000_000).checked_div(micros)?).ok()
     }
 
     /// The publisher has ended the stream: subscribers get what is left, then its end.

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// One way, on top of what waits in the queue.
-const DELAY: Duration = Duration::from_millis(10);
+const DELAY: Duration = Duration::from_millis(40);
 /// What the router's queue holds; the rest is dropped.
 const QUEUE: Duration = Duration::from_millis(200);
 

@@ -132,10 +132,23 @@ impl From<FrameType> for Class {
 pub enum Event {
     /// A subscriber needs a key frame of the stream; many may say so at once.
     KeyFrameWanted(StreamSlot),
-    /// A subscription is over: cancelled, or its stream has ended and been sent to its end. One for each of its layers.
-    SubscriptionOver(SubscriberSlot, StreamSlot),
+    /// A subscription is over. One for each of its layers.
+    SubscriptionOver {
+        /// Whose.
+        subscriber: SubscriberSlot,
+        /// To which stream or layer of it.
+        stream: StreamSlot,
+        /// The stream has ended and been sent to its end; otherwise the subscription was cancelled.
+        finished: bool,
+    },
     /// The subscriber has taken nothing for too long.
     TooSlow(SubscriberSlot),
+}
+
+impl Event {
+    fn cancelled(subscriber: SubscriberSlot, stream: StreamSlot) -> Self {
+        Self::SubscriptionOver { subscriber, stream, finished: false }
+    }
 }
 
 /// Units received at one time that were handed to connections in one pass.
@@ -230,6 +243,8 @@ pub struct Fanout<C: Connection> {
     settings: FanoutSettings,
     /// How long media waits for company now.
     company: Duration,
+    /// Some stream goes before others, or did: visits look for it.
+    has_prominent: bool,
     streams: Vec<Option<Stream>>,
     subscribers: Vec<Option<Subscriber<C>>>,
     dirty: Vec<StreamSlot>,
@@ -250,6 +265,7 @@ impl<C: Connection> Fanout<C> {
         Self {
             settings,
             company: settings.company,
+            has_prominent: false,
             streams: Vec::new(),
             subscribers: Vec::new(),
             dirty: Vec::new(),
@@ -274,6 +290,7 @@ impl<C: Connection> Fanout<C> {
     pub fn set_prominent(&mut self, slot: StreamSlot, is_prominent: bool) {
         if let Some(stream) = stream_mut(&mut self.streams, slot) {
             stream.is_prominent = is_prominent;
+            self.has_prominent |= is_prominent;
         }
     }
 
@@ -317,7 +334,7 @@ impl<C: Connection> Fanout<C> {
         };
         for (place, stream) in subscriber.streams() {
             forget(&mut self.streams, stream, slot, place);
-            self.events.push(Event::SubscriptionOver(slot, stream));
+            self.events.push(Event::cancelled(slot, stream));
         }
         // The connection may live on for its last words: nothing half written may look whole.
         subscriber.cancel_all();
@@ -330,13 +347,13 @@ impl<C: Connection> Fanout<C> {
         let wanted =
             layers.first().and_then(|wanted| Some((*wanted, stream_mut(&mut self.streams, *wanted)?)));
         let (Some(subscriber), Some((wanted, stream))) = (subscriber, wanted) else {
-            self.events.extend(layers.iter().map(|layer| Event::SubscriptionOver(slot, *layer)));
+            self.events.extend(layers.iter().map(|layer| Event::cancelled(slot, *layer)));
             return;
         };
         let (place, usable) = subscriber.subscribe(wanted, layers, stream, &self.settings, now);
         stream.subscribers.push((slot, place));
         let unused = layers.iter().skip(usable);
-        self.events.extend(unused.map(|layer| Event::SubscriptionOver(slot, *layer)));
+        self.events.extend(unused.map(|layer| Event::cancelled(slot, *layer)));
         subscriber.match_attached(&self.streams, &self.settings, now);
         self.enqueue(slot);
     }
@@ -352,7 +369,7 @@ impl<C: Connection> Fanout<C> {
         }
         for layer in subscriber.cancel(place) {
             forget(&mut self.streams, layer, slot, place);
-            self.events.push(Event::SubscriptionOver(slot, layer));
+            self.events.push(Event::cancelled(slot, layer));
         }
     }
 
@@ -386,16 +403,18 @@ impl<C: Connection> Fanout<C> {
         self.totals.passes += 1;
         self.expire(now);
         self.mark_dirty(now);
+        // Nobody pays for a second look where no stream goes before others.
+        let sweeps = if self.has_prominent { 2 } else { 1 };
         let mut budget = self.settings.pass_budget;
         while budget > 0 {
             // Audio of everybody comes before anybody's video.
             let (slot, visit, queue) = if let Some(slot) = self.audio.pop_front() {
                 let merge = self.audio.len() < self.settings.merge_below;
-                (slot, Visit { deltas: merge, keys: false }, Class::Audio)
+                (slot, Visit { deltas: merge, keys: false, sweeps }, Class::Audio)
             } else if let Some(slot) = self.deltas.pop_front() {
-                (slot, Visit { deltas: true, keys: false }, Class::Delta)
+                (slot, Visit { deltas: true, keys: false, sweeps }, Class::Delta)
             } else if let Some(slot) = self.keys.pop_front() {
-                (slot, Visit { deltas: true, keys: true }, Class::Key)
+                (slot, Visit { deltas: true, keys: true, sweeps }, Class::Key)
             } else {
                 break;
             };
@@ -453,7 +472,8 @@ impl<C: Connection> Fanout<C> {
                 Change::Unfollow(place, stream) => forget(&mut self.streams, stream, slot, place),
                 Change::Over(place, stream) => {
                     forget(&mut self.streams, stream, slot, place);
-                    self.events.push(Event::SubscriptionOver(slot, stream));
+                    let over = Event::SubscriptionOver { subscriber: slot, stream, finished: true };
+                    self.events.push(over);
                 }
             }
         }
@@ -484,20 +504,21 @@ impl<C: Connection> Fanout<C> {
             && subscriber.listed_at.is_none_or(|listed| deadline < listed)
         {
             subscriber.listed_at = Some(deadline);
+            self.deadlines.push(Reverse((deadline, slot)));
             if self.deadlines.len() > 64 + 4 * self.subscribers.len() {
                 self.strike_old_deadlines();
             }
-            self.deadlines.push(Reverse((deadline, slot)));
         }
     }
 
-    /// Leaves only the entries that hold: a subscriber whose deadline comes closer again and again leaves many behind.
+    /// Leaves one entry for each subscriber that has a deadline: one whose deadlines come and go leaves many behind.
     fn strike_old_deadlines(&mut self) {
-        let subscribers = &self.subscribers;
-        self.deadlines.retain(|Reverse((deadline, slot))| {
-            let subscriber = subscribers.get(slot.index()).and_then(Option::as_ref);
-            subscriber.is_some_and(|subscriber| subscriber.listed_at == Some(*deadline))
-        });
+        self.deadlines.clear();
+        for (index, subscriber) in self.subscribers.iter().enumerate() {
+            if let Some(deadline) = subscriber.as_ref().and_then(|subscriber| subscriber.listed_at) {
+                self.deadlines.push(Reverse((deadline, SubscriberSlot(index as u32))));
+            }
+        }
     }
 
     /// Looks at whose time has come.

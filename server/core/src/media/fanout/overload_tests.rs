@@ -353,7 +353,7 @@ impl Simulation {
             match event {
                 Event::KeyFrameWanted(slot) => self.sources[slot.index()].key_wanted = true,
                 Event::TooSlow(_) => self.slow_reports += 1,
-                Event::SubscriptionOver(..) => panic!("nothing ends here"),
+                Event::SubscriptionOver { .. } => panic!("nothing ends here"),
             }
         }
         self.check_bounds();

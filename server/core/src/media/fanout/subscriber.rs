@@ -10,7 +10,6 @@ use bytes::Bytes;
 use darktower_protocol::{Code, Features, StreamId};
 
 use super::super::delivery::{Delivery, GroupStart, MediaKind};
-use super::super::layers::LayerWish;
 use super::connection::Connection;
 use super::{Class, Event, FanoutSettings, HandedOver, Stream, StreamSlot, SubscriberSlot, Totals};
 use layers::Ladder;
@@ -155,22 +154,13 @@ enum Progress {
     Finished,
 }
 
-/// Video that goes before other video.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Prominent {
-    /// There is none.
-    None,
-    /// It gets through.
-    Sent,
-    /// It does not: other video has to wait.
-    Behind,
-}
-
 /// Which subscriptions a visit looks at.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Visit {
     pub(super) deltas: bool,
     pub(super) keys: bool,
+    /// How often it goes through the subscriptions of a class: twice where prominent streams go first.
+    pub(super) sweeps: usize,
 }
 
 /// What a visit changes in the lists of streams: whose subscriptions they are, by place.
@@ -469,7 +459,6 @@ impl<C: Connection> Subscriber<C> {
         let mut space = None;
         let mut over = false;
         let mut wants_more = None;
-        let prominent = self.prominent(streams);
         for class in [Class::Audio, Class::Delta, Class::Key] {
             let wanted = match class {
                 Class::Audio => true,
@@ -479,9 +468,9 @@ impl<C: Connection> Subscriber<C> {
             if !wanted {
                 continue;
             }
-            // Prominent streams first; nobody else pays for a second look.
-            let (places, sweeps) = (self.subscriptions.len(), if prominent == Prominent::None { 1 } else { 2 });
-            let sweeps = (0..sweeps).flat_map(|sweep| (0..places).map(move |place| (sweep, place)));
+            // Prominent streams first.
+            let places = self.subscriptions.len();
+            let sweeps = (0..visit.sweeps).flat_map(|sweep| (0..places).map(move |place| (sweep, place)));
             for (sweep, place) in sweeps {
                 let Some(entry) = self.subscriptions.get_mut(place) else { continue };
                 let Some(subscription) = entry.as_mut().filter(|entry| entry.due == Some(class)) else {
@@ -493,7 +482,7 @@ impl<C: Connection> Subscriber<C> {
                 let Some(stream) = streams.get(subscription.slot.index()).and_then(Option::as_ref) else {
                     continue;
                 };
-                let comes_later = prominent != Prominent::None && sweep == 0 && !stream.is_prominent;
+                let comes_later = sweep + 1 < visit.sweeps && !stream.is_prominent;
                 if comes_later {
                     continue;
                 }
@@ -508,14 +497,11 @@ impl<C: Connection> Subscriber<C> {
                     Carrier::Attached(None) if stream.ring.is_ended() => Progress::Finished,
                     Carrier::Attached(None) => Progress::Idle(None),
                     _ if subscription.waits_for_lower_layer() => Progress::Idle(None),
-                    _ if prominent == Prominent::Behind && stream.kind == MediaKind::Video && !stream.is_prominent => {
-                        subscription.hold_back(connection, stream, now, out)
-                    }
                     _ => subscription.send_streams(connection, stream, now, out),
                 };
                 out.totals.count(subscription.delivery.take_counters());
-                if subscription.judge_layer(place, &progress, streams, now, out) == Some(LayerWish::Higher) {
-                    wants_more = Some(place);
+                if subscription.judge_layer(place, &progress, streams, now, out) {
+                    wants_more = wants_more.or(Some(place));
                 }
                 match progress {
                     Progress::Idle(deadline) => {
@@ -561,21 +547,6 @@ impl<C: Connection> Subscriber<C> {
         }
     }
 
-    /// How it stands with video that goes before other video.
-    fn prominent(&self, streams: &[Option<Stream>]) -> Prominent {
-        let mut found = Prominent::None;
-        for subscription in self.subscriptions.iter().flatten() {
-            let stream = streams.get(subscription.slot.index()).and_then(Option::as_ref);
-            if stream.is_some_and(|stream| stream.is_prominent) {
-                if subscription.behind.is_some() {
-                    return Prominent::Behind;
-                }
-                found = Prominent::Sent;
-            }
-        }
-        found
-    }
-
     /// A layer above the one of this subscription, if the path seems to carry it beside everything else.
     fn try_higher_layer(
         &mut self,
@@ -584,17 +555,18 @@ impl<C: Connection> Subscriber<C> {
         now: Instant,
         out: &mut Output<'_>,
     ) {
-        let rate = |slot: StreamSlot| streams.get(slot.index())?.as_ref()?.ring.bit_rate();
-        let now_sent: u64 = self.subscriptions.iter().flatten().filter_map(|entry| rate(entry.slot)).sum();
+        let rate = |slot: StreamSlot| streams.get(slot.index())?.as_ref()?.ring.bit_rate(now);
+        // With what others are about to be raised to.
+        let sent = |subscription: &Subscription<_>| rate(subscription.ladder.heading_for());
+        let now_sent: u64 = self.subscriptions.iter().flatten().filter_map(sent).sum();
         let Some(subscription) = self.subscriptions.get_mut(place as usize).and_then(Option::as_mut) else {
             return;
         };
-        let Some(higher) = subscription.ladder.higher() else { return };
         // A layer that does not come has no rate.
-        let (Some(before), Some(after)) = (rate(subscription.slot), rate(higher)) else { return };
-        let needed = now_sent.saturating_sub(before) + after;
+        let Some(after) = subscription.ladder.higher().and_then(rate) else { return };
+        let needed = now_sent.saturating_sub(rate(subscription.slot).unwrap_or(0)) + after;
         let room = self.connection.estimated_bit_rate();
-        if room.is_none_or(|room| room / 5 * 4 >= needed) {
+        if room.is_none_or(|room| room / 5 * 4 >= needed) || subscription.ladder.insists() {
             subscription.begin_higher_layer(place, streams, now, out);
         }
     }

@@ -462,8 +462,11 @@ fn every_subscription_is_over_exactly_once() {
     assert!(bench.acts().ends_with(&[Act::Wrote(0, vec![1]), Act::Finished(0)]));
     let mut events = bench.events();
     events.sort_by_key(|event| format!("{event:?}"));
-    let expected = [(0, 1), (1, 1), (2, 0), (2, 1)]
-        .map(|(subscriber, stream)| Event::SubscriptionOver(SubscriberSlot(subscriber), StreamSlot(stream)));
+    let expected =
+        [(0, 1, true), (1, 1, false), (2, 0, false), (2, 1, false)].map(|(subscriber, stream, finished)| {
+            let (subscriber, stream) = (SubscriberSlot(subscriber), StreamSlot(stream));
+            Event::SubscriptionOver { subscriber, stream, finished }
+        });
     assert_eq!(events, expected);
 }
 
@@ -559,7 +562,7 @@ proptest! {
         }
         bench.ms += 1;
         bench.run();
-        over += bench.events().iter().filter(|event| matches!(event, Event::SubscriptionOver(..))).count();
+        over += bench.events().iter().filter(|event| matches!(event, Event::SubscriptionOver { .. })).count();
         prop_assert_eq!(over, expected_over);
         for bytes in bench.world.borrow().streams.values() {
             let mut decoder = GroupDecoder::new(UnitLimits::default());
@@ -588,6 +591,25 @@ fn a_subscriber_that_is_blocked_for_long_leaves_no_heap_of_deadlines_behind() {
         // A trickle: something is always half written.
         bench.world.borrow_mut().room.insert(0, 7);
         bench.fanout.wake(slot);
+        bench.run();
+        bench.events();
+        assert!(bench.fanout.deadlines.len() <= 64 + 4 + 1, "{} deadlines", bench.fanout.deadlines.len());
+    }
+}
+
+#[test]
+fn audio_that_waits_beside_a_far_deadline_leaves_no_heap_of_deadlines_behind() {
+    let mut bench = Bench::new(FanoutSettings::default());
+    let streams = [
+        bench.stream(0, MediaKind::Audio),
+        bench.stream(1, MediaKind::Audio),
+        // Nobody sends it: a key frame is asked for every 500 ms.
+        bench.stream(2, MediaKind::Video),
+    ];
+    bench.subscriber(0, &streams);
+    for n in 0..20_000u64 {
+        bench.ms += 5;
+        bench.push(streams[(n % 2) as usize], FrameType::Audio);
         bench.run();
         bench.events();
         assert!(bench.fanout.deadlines.len() <= 64 + 4 + 1, "{} deadlines", bench.fanout.deadlines.len());

@@ -7,15 +7,16 @@ use super::{Carrier, Subscription};
 
 impl<C: Connection> Fanout<C> {
     /// Calls `each` for every subscription whose connection takes no more, with the class and the age of the oldest
-    /// unit that waits: from its arrival, or, where its QUIC stream could not be opened yet, from the attempt.
+    /// unit that waits: from its arrival, or, where its QUIC stream could not be opened yet, from the attempt. What is
+    /// caught up on is old by nature: its age is the time for which the connection has taken nothing.
     ///
-    /// What a newcomer catches up on is left out, being old by nature, and so are units behind the oldest, and what
-    /// the connection has taken already but not sent. Looks at all subscriptions: to be called once a second, not for
-    /// each unit.
+    /// Units behind the oldest are left out, and so is what the connection has taken already but not sent. Looks at
+    /// all subscriptions: to be called once a second, not for each unit.
     pub fn backlog_ages(&self, now: Instant, mut each: impl FnMut(Class, Duration)) {
         let subscribers = self.subscribers.iter().flatten();
         for subscription in subscribers.flat_map(|subscriber| subscriber.subscriptions.iter().flatten()) {
-            if let Some((class, since)) = subscription.oldest_waiting() {
+            let waiting = subscription.oldest_waiting().or_else(|| subscription.held_up_catching_up());
+            if let Some((class, since)) = waiting {
                 each(class, now.saturating_duration_since(since));
             }
         }
@@ -32,6 +33,17 @@ impl<S> Subscription<S> {
         };
         let [.., unit] = &writer.pending;
         writer.class.filter(|_| !unit.is_empty()).map(|class| (class, writer.received_at))
+    }
+
+    /// Since when a unit that is caught up on waits, which counts as what it mostly is.
+    fn held_up_catching_up(&self) -> Option<(Class, Instant)> {
+        let (Carrier::Groups { current: Some(writer), .. } | Carrier::Attached(Some(writer))) = &self.carrier
+        else {
+            return None;
+        };
+        let [.., unit] = &writer.pending;
+        let waits = writer.class.is_none() && !unit.is_empty();
+        waits.then_some((Class::Delta, self.behind?.since))
     }
 }
 
@@ -180,12 +192,12 @@ mod tests {
     }
 
     #[test]
-    fn what_a_newcomer_catches_up_on_is_old_by_nature() {
+    fn what_is_caught_up_on_waits_since_it_was_held_up() {
         let mut bench = Bench::new(MediaKind::Video, &[]);
         bench.push(FrameType::VideoKey, 0);
         bench.subscribe(Path::Full, Features::GROUPS, 900);
         bench.pass(900);
         bench.push(FrameType::VideoDelta, 910);
-        assert_eq!(bench.ages(920), []);
+        assert_eq!(bench.ages(920), [(Class::Delta, 20)]);
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Ladder {
     layers: Vec<StreamSlot>,
     at: usize,
     next: Option<Next>,
+    /// When a lower layer that did not come may be asked for again.
+    lower_again_at: Option<Instant>,
     control: LayerControl,
 }
 
@@ -34,7 +36,7 @@ struct Next {
 impl Ladder {
     /// `layers` begin with the wanted one.
     pub(super) fn new(wanted: StreamSlot, layers: Vec<StreamSlot>, policy: LayerPolicy) -> Self {
-        Self { wanted, layers, at: 0, next: None, control: LayerControl::new(policy) }
+        Self { wanted, layers, at: 0, next: None, lower_again_at: None, control: LayerControl::new(policy) }
     }
 
     /// The layer the subscriber has asked for.
@@ -54,6 +56,22 @@ impl Ladder {
     /// The layer above, if there is one.
     pub(super) fn higher(&self) -> Option<StreamSlot> {
         self.layers.get(self.at.checked_sub(1)?).copied()
+    }
+
+    /// The layer it gets, or the one it gets next if that is higher.
+    pub(super) fn heading_for(&self) -> StreamSlot {
+        let at = self.next.map_or(self.at, |next| next.to.min(self.at));
+        self.layers.get(at).copied().unwrap_or(self.wanted)
+    }
+
+    /// A higher layer is to be tried although the path seems too narrow: where little is sent, little is known of it.
+    /// Counts the times it is asked.
+    pub(super) fn insists(&mut self) -> bool {
+        self.control.insists()
+    }
+
+    fn is_raising(&self) -> bool {
+        self.next.is_some_and(|next| next.to < self.at)
     }
 
     fn has_lower(&self) -> bool {
@@ -77,6 +95,7 @@ impl<S> Subscription<S> {
         let start = stream.and_then(|stream| stream.ring.group_start_from(next.from));
         let (Some(stream), Some(start)) = (stream, start) else {
             if now >= next.since + self.ladder.control.policy().give_up_after {
+                self.ladder.lower_again_at = Some(now + self.ladder.control.policy().probation);
                 self.ladder.next = None;
                 out.changes.push(Change::Unfollow(place, slot));
             } else if now >= next.asked_at + out.settings.delivery.repeat_key_frame_request {
@@ -103,8 +122,8 @@ impl<S> Subscription<S> {
         self.behind = None;
     }
 
-    /// Notes how the layer gets through, and begins to look for a lower one if it does not. A wish for a higher one
-    /// is returned: it depends on what else the subscriber gets.
+    /// Notes how the layer gets through, and begins to look for a lower one if it does not. Returns whether a higher
+    /// one is wished for: whether there is room depends on what else the subscriber gets.
     pub(super) fn judge_layer(
         &mut self,
         place: u32,
@@ -112,21 +131,32 @@ impl<S> Subscription<S> {
         streams: &[Option<Stream>],
         now: Instant,
         out: &mut Output<'_>,
-    ) -> Option<LayerWish> {
+    ) -> bool {
         let judged = self.ladder.layers.len() > 1
-            && self.ladder.next.is_none()
+            && self.ladder.next.is_none_or(|_| self.ladder.is_raising())
             && self.delivery.is_streaming()
             && !self.delivery.is_catching_up();
         if !judged {
-            return None;
+            return false;
         }
         let waiting = self.oldest_waiting().filter(|_| matches!(progress, Progress::Blocked(_)));
         let backlog = waiting.map(|(_, since)| now.saturating_duration_since(since)).unwrap_or_default();
-        let wish = self.ladder.control.observe(backlog, now)?;
-        if wish == LayerWish::Lower && self.ladder.has_lower() {
-            self.begin_change(self.ladder.at + 1, place, streams, now, out);
+        match self.ladder.control.observe(backlog, now) {
+            Some(LayerWish::Lower) => {
+                if let Some(raising) = self.ladder.next.take() {
+                    // The path has become narrow meanwhile.
+                    self.ladder.control.failed();
+                    let slot = self.ladder.layers.get(raising.to).copied();
+                    out.changes.extend(slot.map(|slot| Change::Unfollow(place, slot)));
+                }
+                if self.ladder.has_lower() && self.ladder.lower_again_at.is_none_or(|at| now >= at) {
+                    self.begin_change(self.ladder.at + 1, place, streams, now, out);
+                }
+                false
+            }
+            Some(LayerWish::Higher) => self.ladder.next.is_none() && self.ladder.at > 0,
+            None => false,
         }
-        Some(wish)
     }
 
     /// Looks for the next key frame of the layer above.

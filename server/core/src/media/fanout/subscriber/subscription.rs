@@ -84,25 +84,6 @@ impl<S> Subscription<S> {
         Progress::More
     }
 
-    /// Sends nothing, because more important video does not get through; what waits grows old as if the connection
-    /// took nothing.
-    pub(super) fn hold_back<C: Connection<Stream = S>>(
-        &mut self,
-        connection: &mut C,
-        stream: &Stream,
-        now: Instant,
-        out: &mut Output<'_>,
-    ) -> Progress {
-        let retry = Some(now + RETRY);
-        if self.oldest_waiting().is_none() {
-            return Progress::Idle(retry);
-        }
-        match self.waited_too_long(connection, stream, now, out) {
-            Some(deadline) => Progress::Blocked([deadline, retry].into_iter().flatten().min()),
-            None => Progress::Idle(retry),
-        }
-    }
-
     /// The client does not want the rest of what is being written: of the group, or of its own stream, for which it
     /// may open another.
     fn stopped(&mut self, stream: &Stream, now: Instant) {

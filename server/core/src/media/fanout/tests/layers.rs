@@ -118,11 +118,51 @@ fn the_wanted_layer_comes_back_when_the_path_has_been_calm_and_is_wide_enough() 
     simulcast.frames(300);
     assert_eq!(simulcast.layer(), 2, "the path is too narrow");
     simulcast.bench.world.borrow_mut().bit_rate = Some(4_000_000);
-    simulcast.frames(150);
+    simulcast.frames(140);
     assert_eq!(simulcast.layer(), 1);
     let groups = simulcast.groups();
     assert!(groups.last().is_some_and(|(_, discontinuity, _)| *discontinuity), "what lies between is missing");
     assert_eq!((simulcast.bench.fanout.totals().lowered, simulcast.bench.fanout.totals().raised), (1, 1));
+}
+
+#[test]
+fn a_path_of_which_little_is_known_is_tried_the_third_time() {
+    let mut simulcast = Simulcast::new();
+    simulcast.frames(30);
+    simulcast.room = 2_000;
+    simulcast.frames(30);
+    // Where little is sent, the congestion window stays small.
+    simulcast.bench.world.borrow_mut().bit_rate = Some(300_000);
+    simulcast.room = usize::MAX;
+    simulcast.frames(12_500 / 33);
+    assert_eq!(simulcast.layer(), 1);
+}
+
+#[test]
+fn congestion_calls_off_a_higher_layer_that_is_on_its_way() {
+    let mut simulcast = Simulcast::new();
+    simulcast.frames(30);
+    simulcast.room = 2_000;
+    simulcast.frames(30);
+    simulcast.silent = Some(HIGH);
+    simulcast.bench.world.borrow_mut().bit_rate = Some(300_000);
+    simulcast.room = usize::MAX;
+    simulcast.frames(60);
+    // The rate of a layer is forgotten when it does not come: it comes again, but without a key frame.
+    simulcast.silent = None;
+    while simulcast.asked.last() != Some(&HIGH) {
+        simulcast.frame();
+    }
+    simulcast.wanted.insert(HIGH, false);
+    simulcast.room = 300;
+    for _ in 0..12 {
+        simulcast.frame();
+        simulcast.wanted.insert(HIGH, false);
+    }
+    simulcast.wanted.insert(HIGH, true);
+    simulcast.room = 2_000;
+    simulcast.frames(20);
+    assert_eq!((simulcast.layer(), simulcast.bench.fanout.totals().raised), (2, 0));
 }
 
 #[test]
@@ -134,6 +174,8 @@ fn a_lower_layer_that_nobody_sends_is_given_up() {
     simulcast.frames(300);
     assert_eq!(simulcast.bench.fanout.totals().lowered, 0);
     assert!(simulcast.asked.contains(&HIGH), "the wanted layer goes on at its key frames");
+    // 10 s: two attempts of 2 s, asked for at the start and every half second.
+    assert!(simulcast.asked.iter().filter(|layer| **layer == LOW).count() <= 8, "{:?}", simulcast.asked);
     simulcast.room = usize::MAX;
     simulcast.frames(60);
     assert_eq!(simulcast.layer(), 1);
@@ -146,7 +188,7 @@ fn the_end_of_a_subscription_is_told_for_each_of_its_layers() {
             .events()
             .into_iter()
             .filter_map(|event| match event {
-                Event::SubscriptionOver(_, stream) => Some(stream),
+                Event::SubscriptionOver { stream, .. } => Some(stream),
                 _ => None,
             })
             .collect();
