@@ -360,9 +360,8 @@ impl Delivery {
     /// Goes on at the newest group if it is newer than `group`, else waits for the next one.
     fn give_up_group(&mut self, ring: &StreamRing, group: u64, now: Instant) {
         let again = self.trouble.filter(|trouble| now.saturating_duration_since(trouble.last) < TROUBLE);
-        let patience = again.map_or(Duration::ZERO, |trouble| {
-            (trouble.patience * 2).clamp(FIRST_PATIENCE, MAX_PATIENCE)
-        });
+        let patience = again
+            .map_or(Duration::ZERO, |trouble| (trouble.patience * 2).clamp(FIRST_PATIENCE, MAX_PATIENCE));
         self.trouble = Some(Trouble { last: now, patience });
         let newer = ring.group_start().filter(|start| {
             ring.get(*start).is_some_and(|first| first.group != group && *start >= self.cursor)

@@ -7,9 +7,9 @@
 //! subscriber.
 
 mod connection;
-mod subscriber;
 #[cfg(test)]
 mod overload_tests;
+mod subscriber;
 #[cfg(test)]
 mod tests;
 

@@ -285,8 +285,9 @@ impl<C: Connection> Subscriber<C> {
 
     /// The place of the subscription to a stream, whichever layer of it is sent.
     pub(super) fn place_of(&self, slot: StreamSlot) -> Option<u32> {
-        let wanted =
-            |entry: &Option<Subscription<_>>| entry.as_ref().is_some_and(|found| found.ladder.wanted() == slot);
+        let wanted = |entry: &Option<Subscription<_>>| {
+            entry.as_ref().is_some_and(|found| found.ladder.wanted() == slot)
+        };
         self.subscriptions.iter().position(wanted).map(|place| place as u32)
     }
 

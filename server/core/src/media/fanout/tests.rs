@@ -378,7 +378,11 @@ fn the_busier_the_core_the_longer_media_waits_for_company() {
     bench.ms += 7;
     bench.push(first, FrameType::Audio);
     bench.run();
-    assert_eq!(bench.acts(), [Act::Datagram(1, 0), Act::Datagram(1, 0)], "the first stream's takes the other along");
+    assert_eq!(
+        bench.acts(),
+        [Act::Datagram(1, 0), Act::Datagram(1, 0)],
+        "the first stream's takes the other along"
+    );
 }
 
 #[test]

@@ -98,7 +98,10 @@ fn a_narrow_path_gets_the_lower_layer_within_the_time_of_the_protocol() {
     assert_eq!(simulcast.asked, [LOW], "a frame has waited for 150 ms");
     simulcast.frames(1);
     assert_eq!(simulcast.bench.fanout.totals().lowered, 1);
-    assert!(simulcast.bench.acts().contains(&Act::Reset(NAME, Code::LAYER_SWITCHED)), "half a frame is not left");
+    assert!(
+        simulcast.bench.acts().contains(&Act::Reset(NAME, Code::LAYER_SWITCHED)),
+        "half a frame is not left"
+    );
     simulcast.frames(60);
     let groups = simulcast.groups();
     assert!(matches!(groups.as_slice(), [(2, true, 60..)]), "{groups:?}: one group, nothing given up after");
@@ -121,7 +124,10 @@ fn the_wanted_layer_comes_back_when_the_path_has_been_calm_and_is_wide_enough() 
     simulcast.frames(140);
     assert_eq!(simulcast.layer(), 1);
     let groups = simulcast.groups();
-    assert!(groups.last().is_some_and(|(_, discontinuity, _)| *discontinuity), "what lies between is missing");
+    assert!(
+        groups.last().is_some_and(|(_, discontinuity, _)| *discontinuity),
+        "what lies between is missing"
+    );
     assert_eq!((simulcast.bench.fanout.totals().lowered, simulcast.bench.fanout.totals().raised), (1, 1));
 }
 
