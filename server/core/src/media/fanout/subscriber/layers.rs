@@ -95,7 +95,11 @@ impl<S> Subscription<S> {
         let start = stream.and_then(|stream| stream.ring.group_start_from(next.from));
         let (Some(stream), Some(start)) = (stream, start) else {
             if now >= next.since + self.ladder.control.policy().give_up_after {
-                self.ladder.lower_again_at = Some(now + self.ladder.control.policy().probation);
+                if next.to > self.ladder.at {
+                    self.ladder.lower_again_at = Some(now + self.ladder.control.policy().probation);
+                } else {
+                    self.ladder.control.failed();
+                }
                 self.ladder.next = None;
                 out.changes.push(Change::Unfollow(place, slot));
             } else if now >= next.asked_at + out.settings.delivery.repeat_key_frame_request {
