@@ -88,6 +88,18 @@ id! {
     /// A media session: one QUIC connection to a media handler.
     SessionId, "session_id"
 }
+id! {
+    /// One activation of a meeting, from the first join to the last leave.
+    MeetingSessionId, "session_id"
+}
+id! {
+    /// An organization: users, meetings and settings that belong together.
+    OrganizationId, "organization_id"
+}
+id! {
+    /// A user of an organization.
+    UserId, "user_id"
+}
 
 impl StreamId {
     /// The wire stream id of a simulcast layer that declares none: UUIDv5 with the stream id as

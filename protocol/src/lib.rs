@@ -29,6 +29,6 @@ pub mod varint;
 pub mod version;
 
 pub use error_code::Code;
-pub use id::{MeetingId, ParticipantId, SessionId, StreamId};
+pub use id::{MeetingId, MeetingSessionId, OrganizationId, ParticipantId, SessionId, StreamId, UserId};
 pub use unit::{Flags, FrameType, HEADER_LEN, Header, HeaderFields, Unit, UnitDecoder, UnitError};
 pub use version::Features;

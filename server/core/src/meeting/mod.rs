@@ -7,6 +7,7 @@
 //! Invariants: a wire stream id belongs to one stream; a stream belongs to one participant that
 //! is here; a subscription is of a stream that is here and not the subscriber's own.
 
+pub mod lifecycle;
 mod participant;
 #[cfg(test)]
 mod tests;
