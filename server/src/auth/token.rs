@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use darktower_protocol::{MeetingId, ParticipantId};
+use darktower_core::access::ParticipantRole;
+use darktower_protocol::{MeetingId, OrganizationId, ParticipantId};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use rcgen::KeyPair;
@@ -13,7 +14,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::private_file::{self, PrivateFileError};
-use crate::storage::Role;
+use crate::storage::model::IssuedParticipant;
 
 /// How long a participant may (re)join with one token.
 pub const JOIN_TOKEN_LIFETIME: Duration = Duration::hours(24);
@@ -38,10 +39,16 @@ pub struct JoinClaims {
     pub meeting_id: MeetingId,
     /// Name shown to the others.
     pub name: String,
-    /// What the participant may do.
-    pub role: Role,
-    /// The application's user behind the participant.
+    /// The organization of the meeting.
+    pub organization_id: OrganizationId,
+    /// What the participant is in the meeting.
+    pub role: ParticipantRole,
+    /// Name of the preset with its permissions.
+    pub preset: String,
+    /// The user behind the participant: one of ours, or as the application calls it.
     pub user_id: Option<String>,
+    /// Whether the participant came without an account.
+    pub is_guest: bool,
     /// When it was issued; whole seconds.
     pub issued_at: OffsetDateTime,
     /// When it ends; whole seconds.
@@ -51,25 +58,21 @@ pub struct JoinClaims {
 }
 
 impl JoinClaims {
-    /// Claims of a token that begins now and lives [`JOIN_TOKEN_LIFETIME`].
+    /// Claims of a token for `participant` of a meeting of `organization_id`, that begins now and ends with the
+    /// participant's right.
     #[must_use]
-    pub fn new(
-        participant_id: ParticipantId,
-        meeting_id: MeetingId,
-        name: String,
-        role: Role,
-        user_id: Option<String>,
-    ) -> Self {
-        let issued_at = this_second();
-        let expires_at = issued_at + JOIN_TOKEN_LIFETIME;
+    pub fn of(participant: &IssuedParticipant, organization_id: OrganizationId) -> Self {
         Self {
-            participant_id,
-            meeting_id,
-            name,
-            role,
-            user_id,
-            issued_at,
-            expires_at,
+            participant_id: participant.id,
+            meeting_id: participant.meeting_id,
+            organization_id,
+            name: participant.name.clone(),
+            role: participant.role,
+            preset: participant.preset.clone(),
+            user_id: participant.user_id.clone(),
+            is_guest: participant.is_guest,
+            issued_at: this_second(),
+            expires_at: participant.expires_at.replace_nanosecond(0).unwrap_or(participant.expires_at),
             token_id: Uuid::new_v4(),
         }
     }
@@ -186,8 +189,11 @@ impl TokenService {
             sub: claims.participant_id.to_string(),
             meeting_id: claims.meeting_id.to_string(),
             name: claims.name.clone(),
+            organization_id: claims.organization_id.to_string(),
             role: claims.role,
+            preset: claims.preset.clone(),
             user_id: claims.user_id.clone(),
+            guest: claims.is_guest,
             iat: seconds(claims.issued_at),
             nbf: seconds(claims.issued_at),
             exp: seconds(claims.expires_at),
@@ -205,8 +211,11 @@ impl TokenService {
             participant_id: claims.sub.parse().map_err(|_| TokenError::Malformed)?,
             meeting_id: claims.meeting_id.parse().map_err(|_| TokenError::Malformed)?,
             name: claims.name,
+            organization_id: claims.organization_id.parse().map_err(|_| TokenError::Malformed)?,
             role: claims.role,
+            preset: claims.preset,
             user_id: claims.user_id,
+            is_guest: claims.guest,
             issued_at: moment(claims.iat)?,
             expires_at: moment(claims.exp)?,
             token_id: claims.jti,
@@ -292,10 +301,13 @@ struct JoinToken {
     aud: String,
     sub: String,
     meeting_id: String,
+    organization_id: String,
     name: String,
-    role: Role,
+    role: ParticipantRole,
+    preset: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user_id: Option<String>,
+    guest: bool,
     iat: i64,
     nbf: i64,
     exp: i64,
@@ -342,20 +354,28 @@ mod tests {
     }
 
     fn claims() -> JoinClaims {
-        JoinClaims::new(
-            ParticipantId::generate(),
-            MeetingId::generate(),
-            "Zoë 🎥".to_owned(),
-            Role::Host,
-            Some("u-1".to_owned()),
-        )
+        let participant = IssuedParticipant {
+            id: ParticipantId::generate(),
+            meeting_id: MeetingId::generate(),
+            name: "Zoë 🎥".to_owned(),
+            role: ParticipantRole::Host,
+            preset: "video_host".to_owned(),
+            user_id: Some("u-1".to_owned()),
+            is_guest: false,
+            issued_by: None,
+            created_at: this_second(),
+            expires_at: this_second() + JOIN_TOKEN_LIFETIME,
+            revoked_at: None,
+        };
+        JoinClaims::of(&participant, OrganizationId::generate())
     }
 
     fn valid_json() -> Value {
         let now = OffsetDateTime::now_utc().unix_timestamp();
         json!({
             "iss": "darktower", "aud": "join", "sub": Uuid::now_v7(), "meeting_id": Uuid::now_v7(),
-            "name": "Zoë", "role": "participant", "iat": now, "nbf": now, "exp": now + 60, "jti": Uuid::new_v4(),
+            "organization_id": Uuid::now_v7(), "name": "Zoë", "role": "participant", "preset": "video_participant",
+            "guest": false, "iat": now, "nbf": now, "exp": now + 60, "jti": Uuid::new_v4(),
         })
     }
 

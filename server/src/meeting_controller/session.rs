@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use darktower_core::access::ParticipantRole;
 use darktower_core::meeting::{Identity, Refusal, display_name};
 use darktower_protocol::Code;
 use darktower_protocol::limits::MAX_MESSAGE;
@@ -20,7 +21,6 @@ use tokio::time::Instant;
 
 use super::{MeetingController, Seat};
 use crate::clock::unix_micros;
-use crate::storage::Role;
 use crate::transport::{MessageReader, RecvStream, SendStream, Session};
 
 /// A client has this long to open the control stream and ask to join.
@@ -153,7 +153,7 @@ impl MeetingController {
                 "the server cannot look up the meeting; try again",
             )
         })?;
-        let Some(meeting) = meeting.filter(crate::storage::Meeting::is_active) else {
+        let Some(meeting) = meeting.filter(|meeting| meeting.status.is_joinable()) else {
             return Err(End::fault(Code::MEETING_ENDED, ErrorCode::NotFound, "the meeting is over"));
         };
 
@@ -169,8 +169,10 @@ impl MeetingController {
             participant_id: claims.participant_id,
             name: display_name(wanted_name).ok_or_else(bad_name)?,
             role: match claims.role {
-                Role::Host => pb::Role::Host,
-                Role::Participant => pb::Role::Participant,
+                ParticipantRole::Host => pb::Role::Host,
+                ParticipantRole::Participant | ParticipantRole::Guest | ParticipantRole::Viewer => {
+                    pb::Role::Participant
+                }
             },
             user_id: claims.user_id.unwrap_or_default(),
         };

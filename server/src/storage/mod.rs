@@ -1,14 +1,8 @@
-//! Durable facts: which meetings exist and for whom join tokens were issued.
-//!
-//! [`Store`] is the seam; `sqlite` is the embedded backend. Live facts (who is in a meeting now) are not stored.
-//! Every backend passes the same `conformance` suite.
+//! Durable facts: what is kept ([`model`]), what a backend must do ([`store`]), and the backends.
 
-#[cfg(test)]
-mod conformance;
+pub mod model;
 mod sqlite;
-mod store;
+pub mod store;
 
 pub use sqlite::SqliteStore;
-pub use store::{
-    IssuedParticipant, Meeting, MeetingFilter, MeetingPage, MeetingSettings, Role, Store, StoreError,
-};
+pub use store::{Store, StoreError, Stored, Unique};

@@ -1,157 +1,28 @@
-//! What every storage backend can do, and the facts it keeps.
+//! What every storage backend can do.
 
 use std::error::Error;
-use std::fmt;
-use std::str::FromStr;
 
-use darktower_protocol::{MeetingId, ParticipantId};
-use futures_util::future::BoxFuture;
-use serde::{Deserialize, Serialize};
+use async_trait::async_trait;
+use darktower_core::access::OrganizationRole;
+use darktower_protocol::{MeetingId, MeetingSessionId, OrganizationId, ParticipantId, UserId};
 use time::OffsetDateTime;
 
-/// A meeting as it was created, and whether it has ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Meeting {
-    /// Id, UUIDv7.
-    pub id: MeetingId,
-    /// Short code for links, unique.
-    pub slug: String,
-    /// Name shown to people.
-    pub display_name: String,
-    /// How many participants may be in it at once.
-    pub max_participants: u32,
-    /// What its creator chose.
-    pub settings: MeetingSettings,
-    /// The API client or user that created it; `None` in development mode without a token.
-    pub created_by: Option<String>,
-    /// When it was created. Stored to the microsecond.
-    pub created_at: OffsetDateTime,
-    /// When it ended; `None` while it is active.
-    pub ended_at: Option<OffsetDateTime>,
-}
-
-impl Meeting {
-    /// Whether it can still be joined.
-    #[must_use]
-    pub fn is_active(&self) -> bool {
-        self.ended_at.is_none()
-    }
-}
-
-/// What the creator of a meeting chose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MeetingSettings {
-    /// Payloads are encrypted by the participants; the server cannot read them.
-    pub enable_e2e_encryption: bool,
-    /// Only holders of a token issued through the API may join.
-    pub require_auth: bool,
-    /// The meeting may be recorded.
-    pub recording_enabled: bool,
-}
-
-impl Default for MeetingSettings {
-    fn default() -> Self {
-        Self { enable_e2e_encryption: false, require_auth: true, recording_enabled: false }
-    }
-}
-
-/// What a participant may do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// May also control the meeting and other participants.
-    Host,
-    /// May publish and subscribe.
-    #[default]
-    Participant,
-}
-
-impl Role {
-    /// The name used in API, tokens and storage.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Host => "host",
-            Self::Participant => "participant",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Role {
-    type Err = UnknownRole;
-
-    fn from_str(text: &str) -> Result<Self, UnknownRole> {
-        match text {
-            "host" => Ok(Self::Host),
-            "participant" => Ok(Self::Participant),
-            _ => Err(UnknownRole),
-        }
-    }
-}
-
-/// A text that names no [`Role`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown role")]
-pub struct UnknownRole;
-
-/// A participant a join token was issued for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IssuedParticipant {
-    /// Id, UUIDv7.
-    pub id: ParticipantId,
-    /// The meeting it may join.
-    pub meeting_id: MeetingId,
-    /// Name shown to the others.
-    pub name: String,
-    /// What it may do.
-    pub role: Role,
-    /// The application's user behind it, if it said so.
-    pub user_id: Option<String>,
-    /// When the token was issued. Stored to the microsecond.
-    pub created_at: OffsetDateTime,
-}
-
-/// Which meetings to list, and which part of the list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MeetingFilter {
-    /// Only active (`true`) or only ended (`false`) meetings.
-    pub active: Option<bool>,
-    /// Only meetings that this user or client created or was issued a token for.
-    pub user_id: Option<String>,
-    /// How many meetings to return at most.
-    pub limit: u32,
-    /// How many of the newest to leave out.
-    pub offset: u32,
-}
-
-/// One part of the list of meetings, newest first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MeetingPage {
-    /// The meetings of this part.
-    pub meetings: Vec<Meeting>,
-    /// How many meetings match the filter in all.
-    pub total: u64,
-}
+use super::model::{
+    Arrival, Attendance, AuditEntry, AuditFilter, Cleaned, Client, Invitee, IssuedParticipant, Listed,
+    Meeting, MeetingFilter, MeetingSession, Organization, Page, RefreshToken, Removal, Rotation, SecretHash,
+    SessionFilter, SetupSecret, StoredPreset, User, UserFilter,
+};
 
 /// Why a storage operation failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The slug belongs to another meeting; try another.
-    #[error("the slug is taken")]
-    SlugTaken,
-    /// The id is in use already.
-    #[error("the id is in use")]
-    IdTaken,
-    /// The participant's meeting does not exist.
-    #[error("the meeting does not exist")]
-    NoSuchMeeting,
+    /// Something else has this value, which must be unique: which one.
+    #[error("{0} is taken")]
+    Taken(Unique),
+    /// What the new fact refers to does not exist.
+    #[error("what is referred to does not exist")]
+    NoSuchReference,
     /// What was read cannot be a stored fact.
     #[error("stored data is damaged: {0}")]
     Damaged(&'static str),
@@ -160,45 +31,361 @@ pub enum StoreError {
     Backend(#[source] Box<dyn Error + Send + Sync>),
 }
 
+/// A value that only one thing may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unique {
+    /// An id.
+    #[error("the id")]
+    Id,
+    /// The slug of a meeting.
+    #[error("the slug of the meeting")]
+    MeetingSlug,
+    /// The slug of an organization.
+    #[error("the slug of the organization")]
+    OrganizationSlug,
+    /// An email address in an organization.
+    #[error("the email address")]
+    Email,
+    /// The name of a preset in an organization.
+    #[error("the name of the preset")]
+    PresetName,
+    /// The owner of an organization.
+    #[error("the place of the owner")]
+    Owner,
+}
+
+/// Result of a storage operation.
+pub type Stored<T> = Result<T, StoreError>;
+
 /// Durable facts of one deployment.
 ///
 /// A returned `Ok` of a write means the fact survives a crash of the process and of the machine. Dropping a returned
-/// future before it is ready leaves either all of the write or nothing.
-pub trait Store: Send + Sync + 'static {
-    /// Adds `meeting` and the participant of its creator, both or nothing.
+/// future before it is ready leaves either all of the write or nothing. Writes that say `false` found nothing to
+/// change. Everything fails with [`StoreError::Backend`] when the database does.
+pub trait Store:
+    OrganizationStore
+    + UserStore
+    + ClientStore
+    + PresetStore
+    + MeetingStore
+    + ParticipantStore
+    + SessionStore
+    + AuditStore
+    + Maintenance
+{
+}
+
+impl<T> Store for T where
+    T: OrganizationStore
+        + UserStore
+        + ClientStore
+        + PresetStore
+        + MeetingStore
+        + ParticipantStore
+        + SessionStore
+        + AuditStore
+        + Maintenance
+{
+}
+
+/// Organizations.
+#[async_trait]
+pub trait OrganizationStore: Send + Sync + 'static {
+    /// Adds an organization with its presets, all or nothing.
     ///
     /// # Errors
-    /// [`StoreError::SlugTaken`], [`StoreError::IdTaken`], [`StoreError::Backend`].
-    fn create_meeting<'a>(
-        &'a self,
-        meeting: &'a Meeting,
-        host: &'a IssuedParticipant,
-    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    /// [`Unique::Id`], [`Unique::OrganizationSlug`].
+    async fn create_organization(&self, organization: &Organization, presets: &[StoredPreset]) -> Stored<()>;
+
+    /// The organization with this id.
+    async fn organization(&self, id: OrganizationId) -> Stored<Option<Organization>>;
+
+    /// The organization with this slug.
+    async fn organization_by_slug(&self, slug: &str) -> Stored<Option<Organization>>;
+
+    /// How many organizations there are.
+    async fn count_organizations(&self) -> Stored<u64>;
+
+    /// Writes name, settings and time of change.
+    ///
+    /// # Errors
+    /// None of its own: the slug stays.
+    async fn update_organization(&self, organization: &Organization) -> Stored<bool>;
+
+    /// Removes an organization with everything in it.
+    async fn delete_organization(&self, id: OrganizationId) -> Stored<bool>;
+}
+
+/// Users, their refresh tokens, and one-time secrets.
+#[async_trait]
+pub trait UserStore: Send + Sync + 'static {
+    /// Adds a user, and with it the secret it sets its password with, both or nothing.
+    ///
+    /// # Errors
+    /// [`Unique::Id`], [`Unique::Email`], [`Unique::Owner`]; [`StoreError::NoSuchReference`] for the organization.
+    async fn create_user(&self, user: &User, setup: Option<&SetupSecret>) -> Stored<()>;
+
+    /// The user with this id.
+    async fn user(&self, id: UserId) -> Stored<Option<User>>;
+
+    /// The user with this address, which must be in lower case.
+    async fn user_by_email(&self, organization: OrganizationId, email: &str) -> Stored<Option<User>>;
+
+    /// A part of the list of users.
+    async fn users(&self, filter: &UserFilter) -> Stored<Listed<User>>;
+
+    /// Writes everything about a user but its password, role and organization.
+    async fn update_user(&self, user: &User) -> Stored<bool>;
+
+    /// Changes a role. Making somebody the owner makes the owner before an admin, both or nothing.
+    async fn change_role(&self, id: UserId, role: OrganizationRole, at: OffsetDateTime) -> Stored<bool>;
+
+    /// Sets a password and ends every refresh token but those of the family `keep`.
+    async fn set_password(
+        &self,
+        id: UserId,
+        hash: &str,
+        keep: Option<uuid::Uuid>,
+        at: OffsetDateTime,
+    ) -> Stored<bool>;
+
+    /// Removes a user with its tokens, secrets and invitations; its meetings stay.
+    async fn delete_user(&self, id: UserId) -> Stored<bool>;
+
+    /// Adds the first refresh token of a login and notes the time of the login.
+    async fn begin_login(&self, token: &RefreshToken) -> Stored<()>;
+
+    /// The token with this hash, unless it is spent, revoked or ended at `now`.
+    async fn refresh_token(&self, hash: &SecretHash, now: OffsetDateTime) -> Stored<Option<RefreshToken>>;
+
+    /// Spends the token with the hash `old` for `new`, in one step: of two who try, one gets it. `new` has user and
+    /// family of the old one. A token that was spent before was stolen from somebody, so every token of its user is
+    /// revoked.
+    async fn rotate_refresh_token(
+        &self,
+        old: &SecretHash,
+        new: &RefreshToken,
+        now: OffsetDateTime,
+    ) -> Stored<Rotation>;
+
+    /// Ends every token of the login that the token with this hash comes from.
+    async fn end_login(&self, hash: &SecretHash) -> Stored<bool>;
+
+    /// Ends every refresh token of a user.
+    async fn end_logins(&self, user: UserId) -> Stored<u64>;
+
+    /// Adds a one-time secret, in place of the ones before for the same user or the same owner to be.
+    async fn put_setup_secret(&self, secret: &SetupSecret) -> Stored<()>;
+
+    /// The secret with this hash, unless ended at `now`.
+    async fn setup_secret(&self, hash: &SecretHash, now: OffsetDateTime) -> Stored<Option<SetupSecret>>;
+
+    /// Uses up an owner's secret to add `owner`, both or nothing; `false` if the secret is not there any more.
+    ///
+    /// # Errors
+    /// [`Unique::Email`], [`Unique::Owner`].
+    async fn create_owner(&self, secret: &SecretHash, owner: &User) -> Stored<bool>;
+
+    /// Uses up a user's secret to set its password (and its name, if given), and ends its refresh tokens; `false` if
+    /// the secret is not there any more.
+    async fn activate_user(
+        &self,
+        secret: &SecretHash,
+        password_hash: &str,
+        name: Option<&str>,
+        at: OffsetDateTime,
+    ) -> Stored<bool>;
+
+    /// Whether the organization has an owner.
+    async fn has_owner(&self, organization: OrganizationId) -> Stored<bool>;
+}
+
+/// Machine clients.
+#[async_trait]
+pub trait ClientStore: Send + Sync + 'static {
+    /// Adds a client.
+    ///
+    /// # Errors
+    /// [`Unique::Id`]; [`StoreError::NoSuchReference`] for the organization.
+    async fn create_client(&self, client: &Client) -> Stored<()>;
+
+    /// The client with this id.
+    async fn client(&self, id: &str) -> Stored<Option<Client>>;
+
+    /// A part of the list of clients, by id.
+    async fn clients(&self, organization: OrganizationId, page: Page) -> Stored<Listed<Client>>;
+
+    /// Gives a client another secret.
+    async fn set_client_secret(&self, id: &str, hash: &SecretHash) -> Stored<bool>;
+
+    /// Removes a client.
+    async fn delete_client(&self, id: &str) -> Stored<bool>;
+}
+
+/// Presets.
+#[async_trait]
+pub trait PresetStore: Send + Sync + 'static {
+    /// Adds a preset.
+    ///
+    /// # Errors
+    /// [`Unique::PresetName`]; [`StoreError::NoSuchReference`] for the organization.
+    async fn create_preset(&self, organization: OrganizationId, preset: &StoredPreset) -> Stored<()>;
+
+    /// The preset with this name.
+    async fn preset(&self, organization: OrganizationId, name: &str) -> Stored<Option<StoredPreset>>;
+
+    /// All presets, by name.
+    async fn presets(&self, organization: OrganizationId) -> Stored<Vec<StoredPreset>>;
+
+    /// Writes content and time of change of the preset of the same name.
+    async fn update_preset(&self, organization: OrganizationId, preset: &StoredPreset) -> Stored<bool>;
+
+    /// Removes a preset that was not shipped.
+    async fn delete_preset(&self, organization: OrganizationId, name: &str) -> Stored<bool>;
+}
+
+/// Meetings and who is invited to them.
+#[async_trait]
+pub trait MeetingStore: Send + Sync + 'static {
+    /// Adds a meeting and the participant of its creator, both or nothing.
+    ///
+    /// # Errors
+    /// [`Unique::MeetingSlug`], [`Unique::Id`]; [`StoreError::NoSuchReference`] for the organization.
+    async fn create_meeting(&self, meeting: &Meeting, host: &IssuedParticipant) -> Stored<()>;
 
     /// The meeting with this id.
-    fn meeting(&self, id: MeetingId) -> BoxFuture<'_, Result<Option<Meeting>, StoreError>>;
+    async fn meeting(&self, id: MeetingId) -> Stored<Option<Meeting>>;
 
     /// The meeting with this slug; upper and lower case differ.
-    fn meeting_by_slug<'a>(&'a self, slug: &'a str) -> BoxFuture<'a, Result<Option<Meeting>, StoreError>>;
+    async fn meeting_by_slug(&self, slug: &str) -> Stored<Option<Meeting>>;
 
     /// A part of the list of meetings.
-    fn meetings<'a>(&'a self, filter: &'a MeetingFilter) -> BoxFuture<'a, Result<MeetingPage, StoreError>>;
+    async fn meetings(&self, filter: &MeetingFilter) -> Stored<Listed<Meeting>>;
 
-    /// Marks a meeting as ended. `false` if it does not exist or had ended before.
-    fn end_meeting(&self, id: MeetingId, at: OffsetDateTime) -> BoxFuture<'_, Result<bool, StoreError>>;
+    /// Writes everything about a meeting but id, organization, slug, creator and creation, if it is still at
+    /// `meeting.version`, and counts the version up. With `removal`, both or nothing.
+    async fn update_meeting(&self, meeting: &Meeting, removal: Option<&Removal>) -> Stored<bool>;
 
+    /// Removes a meeting with everything about it; the removal stays for those who hold it live.
+    async fn delete_meeting(&self, id: MeetingId, removal: &Removal) -> Stored<bool>;
+
+    /// Activates every scheduled meeting whose time has come, and says which.
+    async fn activate_due(&self, now: OffsetDateTime) -> Stored<Vec<MeetingId>>;
+
+    /// Invites a user; again changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchReference`] for meeting and user.
+    async fn invite(&self, meeting: MeetingId, user: UserId, at: OffsetDateTime) -> Stored<()>;
+
+    /// Takes an invitation back.
+    async fn uninvite(&self, meeting: MeetingId, user: UserId) -> Stored<bool>;
+
+    /// Whether a user is invited.
+    async fn is_invited(&self, meeting: MeetingId, user: UserId) -> Stored<bool>;
+
+    /// A part of the list of who is invited, by email.
+    async fn invitees(&self, meeting: MeetingId, page: Page) -> Stored<Listed<Invitee>>;
+}
+
+/// Participants that join tokens were issued for, and throwing them out.
+#[async_trait]
+pub trait ParticipantStore: Send + Sync + 'static {
     /// Records that a join token is about to be issued.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchMeeting`], [`StoreError::IdTaken`], [`StoreError::Backend`].
-    fn issue_participant<'a>(
-        &'a self,
-        participant: &'a IssuedParticipant,
-    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    /// [`Unique::Id`]; [`StoreError::NoSuchReference`] for the meeting.
+    async fn issue_participant(&self, participant: &IssuedParticipant) -> Stored<()>;
 
     /// The participant with this id.
-    fn participant(&self, id: ParticipantId) -> BoxFuture<'_, Result<Option<IssuedParticipant>, StoreError>>;
+    async fn participant(&self, id: ParticipantId) -> Stored<Option<IssuedParticipant>>;
 
+    /// Records that a further token of an unrevoked participant is about to be issued.
+    async fn renew_participant(&self, id: ParticipantId, expires_at: OffsetDateTime) -> Stored<bool>;
+
+    /// Marks `removal.participant_id` as revoked and has it thrown out, both or nothing; `false` if it is revoked
+    /// already or unknown.
+    async fn revoke_participant(&self, removal: &Removal) -> Stored<bool>;
+
+    /// Has everybody thrown out who is in the meeting now; their tokens go on working.
+    async fn remove_all(&self, removal: &Removal) -> Stored<()>;
+
+    /// Removals at or after `since`, in the order of their times. Who polls asks again for some seconds before: another
+    /// server's clock may be behind, and its write may have taken a while.
+    async fn removals(&self, since: OffsetDateTime) -> Stored<Vec<Removal>>;
+}
+
+/// Sessions and who took part in them.
+#[async_trait]
+pub trait SessionStore: Send + Sync + 'static {
+    /// Records a join: begins the session if none runs, activates a scheduled meeting and notes its first start. A stay
+    /// of the same participant that has not ended ends now. `None` if the meeting is not there any more.
+    async fn arrive(&self, arrival: &Arrival) -> Stored<Option<MeetingSession>>;
+
+    /// Records a leave; `false` if the participant is not there.
+    async fn depart(
+        &self,
+        session: MeetingSessionId,
+        participant: ParticipantId,
+        at: OffsetDateTime,
+        reason: &str,
+    ) -> Stored<bool>;
+
+    /// Ends a running session and every stay in it, and with it the meeting, unless that is permanent or over.
+    async fn end_session(&self, id: MeetingSessionId, at: OffsetDateTime) -> Stored<bool>;
+
+    /// Notes that the sessions still run.
+    async fn touch_sessions(&self, ids: &[MeetingSessionId], at: OffsetDateTime) -> Stored<()>;
+
+    /// Running sessions that nobody has touched since `before`: their server is gone.
+    async fn stale_sessions(&self, before: OffsetDateTime) -> Stored<Vec<MeetingSession>>;
+
+    /// Running sessions that began before the longest time that their organization allows, or `default_minutes`.
+    async fn overlong_sessions(
+        &self,
+        now: OffsetDateTime,
+        default_minutes: u32,
+    ) -> Stored<Vec<MeetingSession>>;
+
+    /// The session with this id.
+    async fn session(&self, id: MeetingSessionId) -> Stored<Option<MeetingSession>>;
+
+    /// The running session of a meeting.
+    async fn active_session(&self, meeting: MeetingId) -> Stored<Option<MeetingSession>>;
+
+    /// A part of the list of sessions.
+    async fn sessions(&self, filter: &SessionFilter) -> Stored<Listed<MeetingSession>>;
+
+    /// How many sessions of the organization run.
+    async fn count_active_sessions(&self, organization: OrganizationId) -> Stored<u64>;
+
+    /// Who took part, in the order of coming.
+    async fn attendances(&self, session: MeetingSessionId, page: Page) -> Stored<Listed<Attendance>>;
+
+    /// How many guests are in the meeting now.
+    async fn count_live_guests(&self, meeting: MeetingId) -> Stored<u32>;
+}
+
+/// Who did what.
+#[async_trait]
+pub trait AuditStore: Send + Sync + 'static {
+    /// Adds an entry.
+    async fn append_audit(&self, entry: &AuditEntry) -> Stored<()>;
+
+    /// A part of the log.
+    async fn audit_log(&self, filter: &AuditFilter) -> Stored<Listed<AuditEntry>>;
+}
+
+/// The database itself.
+#[async_trait]
+pub trait Maintenance: Send + Sync + 'static {
     /// Whether the backend answers.
-    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+    async fn check(&self) -> Stored<()>;
+
+    /// Removes what has ended, and what was over before `keep_since`. Works in portions, so that others are not kept
+    /// waiting; call it again while it removes something.
+    async fn clean(&self, now: OffsetDateTime, keep_since: OffsetDateTime) -> Stored<Cleaned>;
+
+    /// Waits for running operations and closes the database. Later calls fail.
+    async fn close(&self);
 }
