@@ -116,8 +116,16 @@ impl Server {
                 .context("limits.messages_per_minute must not be 0")?,
         );
         let live = Arc::clone(&meetings) as Arc<dyn global_controller::LiveMeetings>;
-        let state =
-            ApiState::new(&config, urls.clone(), store, tokens, live, Arc::clone(&certificates), metrics);
+        let state = ApiState::new(
+            &config,
+            urls.clone(),
+            store,
+            tokens,
+            live,
+            Arc::clone(&certificates),
+            metrics,
+            darktower_protocol::OrganizationId::from_uuid(uuid::Uuid::nil()),
+        );
         Ok(Self { config, urls, https, http, shards, quic, certificates, state, meetings, media })
     }
 

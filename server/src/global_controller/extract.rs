@@ -4,12 +4,10 @@ use axum::body::{Body, Bytes};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Json, Path, Query, Request};
 use axum::http::StatusCode;
-use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use darktower_protocol::MeetingId;
 use serde::de::DeserializeOwned;
 
-use super::ApiState;
 use super::error::{ApiError, ErrorCode};
 
 /// A JSON body.
@@ -82,51 +80,6 @@ impl<S: Send + Sync> FromRequestParts<S> for MeetingPath {
         match text.ok().and_then(|Path(text)| text.parse().ok()) {
             Some(id) => Ok(Self(id)),
             None => Err(ApiError::field("meeting_id", "meeting_id must be a UUID")),
-        }
-    }
-}
-
-/// Who calls the API.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Caller {
-    /// A machine client with an access token.
-    Client(String),
-    /// Somebody on this machine, in development mode.
-    Developer,
-}
-
-impl Caller {
-    pub(super) fn client_id(&self) -> Option<&str> {
-        match self {
-            Self::Client(id) => Some(id),
-            Self::Developer => None,
-        }
-    }
-}
-
-impl FromRequestParts<ApiState> for Caller {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        let refuse = |message: &str| Err(ApiError::new(ErrorCode::Unauthorized, message));
-        let mut values = parts.headers.get_all(AUTHORIZATION).iter();
-        match (values.next(), values.next()) {
-            (None, _) if state.0.config.dev => Ok(Self::Developer),
-            (None, _) => refuse("This needs an access token: Authorization: Bearer TOKEN"),
-            (Some(value), None) => {
-                let token =
-                    value.to_str().ok().and_then(|text| text.split_once(' ')).and_then(|(scheme, token)| {
-                        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-                    });
-                let Some(token) = token else {
-                    return refuse("The Authorization header must be: Bearer TOKEN");
-                };
-                match state.0.tokens.verify_access(token) {
-                    Ok(claims) => Ok(Self::Client(claims.client_id)),
-                    Err(error) => refuse(&format!("The access token is refused: {error}")),
-                }
-            }
-            (Some(_), Some(_)) => refuse("There must be one Authorization header"),
         }
     }
 }

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use darktower_protocol::{MeetingId, ParticipantId};
+use darktower_core::access::ParticipantRole;
+use darktower_core::access::guests::AccessPolicy;
+use darktower_core::meeting::lifecycle::{MeetingStatus, MeetingType, Scheduling};
+use darktower_protocol::{MeetingId, OrganizationId, ParticipantId};
 use time::OffsetDateTime;
 
+use super::error::{ApiError, ErrorCode};
 use super::{LiveMeetings, LiveParticipant};
+use crate::auth::JOIN_TOKEN_LIFETIME;
 use crate::auth::{JoinClaims, TokenService};
-use crate::storage::{
-    IssuedParticipant, Meeting, MeetingFilter, MeetingPage, MeetingSettings, Role, Store, StoreError,
-};
+use crate::storage::model::{IssuedParticipant, Listed, Meeting, MeetingFilter, MeetingSettings};
+use crate::storage::{Store, StoreError, Unique};
 
 /// Names of meetings and participants, characters.
 const MAX_NAME_LEN: usize = 200;
@@ -50,13 +54,15 @@ pub(super) struct NewMeeting {
     pub(super) display_name: String,
     pub(super) max_participants: Option<u32>,
     pub(super) settings: MeetingSettings,
+    pub(super) require_auth: bool,
+    pub(super) organization_id: OrganizationId,
     pub(super) created_by: Option<String>,
 }
 
 /// A participant to let in.
 pub(super) struct NewParticipant {
     pub(super) name: String,
-    pub(super) role: Role,
+    pub(super) role: ParticipantRole,
     pub(super) user_id: Option<String>,
 }
 
@@ -100,34 +106,47 @@ impl Meetings {
         if new.settings.enable_e2e_encryption && new.settings.recording_enabled {
             return Err(MeetingsError::EncryptedRecording);
         }
+        let created_at = now();
         let mut meeting = Meeting {
             id: MeetingId::generate(),
+            organization_id: new.organization_id,
             slug: String::new(),
             display_name,
+            description: None,
+            meeting_type: MeetingType::Video,
+            scheduling: Scheduling::Instant,
+            status: MeetingStatus::Active,
+            access_policy: Some(if new.require_auth { AccessPolicy::Members } else { AccessPolicy::Link }),
             max_participants,
+            max_guests: None,
+            keep_alive_seconds: 60,
             settings: new.settings,
             created_by: new.created_by,
-            created_at: now(),
+            scheduled_start: None,
+            scheduled_end: None,
+            started_at: None,
             ended_at: None,
+            created_at,
+            updated_at: created_at,
+            version: 0,
         };
-        let host = IssuedParticipant {
-            id: ParticipantId::generate(),
-            meeting_id: meeting.id,
-            name: "Host".to_owned(),
-            role: Role::Host,
-            user_id: None,
-            created_at: meeting.created_at,
-        };
+        let host = participant(
+            meeting.id,
+            "Host".to_owned(),
+            ParticipantRole::Host,
+            None,
+            meeting.created_by.clone(),
+        );
         for attempt in 1.. {
             meeting.slug = random_slug()?;
             match self.store.create_meeting(&meeting, &host).await {
-                Err(StoreError::SlugTaken) if attempt < SLUG_ATTEMPTS => {}
+                Err(StoreError::Taken(Unique::MeetingSlug)) if attempt < SLUG_ATTEMPTS => {}
                 Err(error) => return Err(error.into()),
                 Ok(()) => break,
             }
         }
         tracing::info!(meeting = %meeting.id, max_participants, "meeting created");
-        Ok((meeting, self.token_for(host)))
+        Ok((meeting, self.token_for(&host, new.organization_id)))
     }
 
     pub(super) async fn by_id(&self, id: MeetingId) -> Result<MeetingView, MeetingsError> {
@@ -142,14 +161,14 @@ impl Meetings {
 
     /// One page of the list and the number of all matching meetings.
     pub(super) async fn list(&self, filter: MeetingFilter) -> Result<(Vec<MeetingView>, u64), MeetingsError> {
-        if !(1..=MAX_PAGE).contains(&filter.limit) {
+        if !(1..=MAX_PAGE).contains(&filter.page.limit) {
             return Err(MeetingsError::Invalid {
                 field: "limit",
                 reason: format!("must be 1 to {MAX_PAGE}"),
             });
         }
-        let MeetingPage { meetings, total } = self.store.meetings(&filter).await?;
-        Ok((meetings.into_iter().map(|meeting| self.view(meeting)).collect(), total))
+        let Listed { items, total } = self.store.meetings(&filter).await?;
+        Ok((items.into_iter().map(|meeting| self.view(meeting)).collect(), total))
     }
 
     /// Issues a join token for a further participant.
@@ -161,20 +180,13 @@ impl Meetings {
         let name = text("name", &new.name, MAX_NAME_LEN)?;
         let user_id = new.user_id.map(|user_id| text("user_id", &user_id, MAX_USER_ID_LEN)).transpose()?;
         let meeting = self.store.meeting(id).await?.ok_or(MeetingsError::NotFound(id))?;
-        if !meeting.is_active() {
+        if !meeting.status.is_joinable() {
             return Err(MeetingsError::Ended(id));
         }
-        let participant = IssuedParticipant {
-            id: ParticipantId::generate(),
-            meeting_id: id,
-            name,
-            role: new.role,
-            user_id,
-            created_at: now(),
-        };
+        let participant = participant(id, name, new.role, user_id, None);
         self.store.issue_participant(&participant).await?;
         tracing::info!(meeting = %id, participant = %participant.id, role = %participant.role, "join token issued");
-        Ok(self.token_for(participant))
+        Ok(self.token_for(&participant, meeting.organization_id))
     }
 
     /// Who is in the meeting now.
@@ -187,10 +199,46 @@ impl Meetings {
         MeetingView { participant_count: self.live.participant_count(meeting.id), meeting }
     }
 
-    fn token_for(&self, participant: IssuedParticipant) -> Issued {
-        let IssuedParticipant { id, meeting_id, name, role, user_id, created_at: _ } = participant;
-        let claims = JoinClaims::new(id, meeting_id, name, role, user_id);
+    fn token_for(&self, participant: &IssuedParticipant, organization: OrganizationId) -> Issued {
+        let claims = JoinClaims::of(participant, organization);
         Issued { join_token: self.tokens.issue_join(&claims), claims }
+    }
+}
+
+fn participant(
+    meeting_id: MeetingId,
+    name: String,
+    role: ParticipantRole,
+    user_id: Option<String>,
+    issued_by: Option<String>,
+) -> IssuedParticipant {
+    let created_at = now();
+    IssuedParticipant {
+        id: ParticipantId::generate(),
+        meeting_id,
+        name,
+        role,
+        preset: format!("video_{role}"),
+        user_id,
+        is_guest: false,
+        issued_by,
+        created_at,
+        expires_at: created_at + JOIN_TOKEN_LIFETIME,
+        revoked_at: None,
+    }
+}
+
+impl From<MeetingsError> for ApiError {
+    fn from(error: MeetingsError) -> Self {
+        match error {
+            MeetingsError::Invalid { field, .. } => Self::field(field, error.to_string()),
+            MeetingsError::EncryptedRecording => Self::new(ErrorCode::Conflict, error.to_string()),
+            MeetingsError::NotFound(_) | MeetingsError::SlugNotFound => {
+                Self::new(ErrorCode::MeetingNotFound, error.to_string())
+            }
+            MeetingsError::Ended(_) => Self::new(ErrorCode::MeetingEnded, error.to_string()),
+            MeetingsError::Random | MeetingsError::Store(_) => Self::internal(error),
+        }
     }
 }
 

@@ -4,20 +4,23 @@
 //! through [`LiveMeetings`] from the meeting controller; what lasts comes from [`Store`].
 
 mod api;
+mod audit;
+mod caller;
 mod error;
 mod extract;
 pub mod http;
 mod layers;
 mod meetings;
 mod pages;
+mod rules;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::Router;
-use axum::routing::{get, post};
-use darktower_protocol::{MeetingId, ParticipantId, StreamId};
+use axum::routing::get;
+use axum::{Router, middleware};
+use darktower_protocol::{MeetingId, OrganizationId, ParticipantId, StreamId};
 use time::OffsetDateTime;
 
 use crate::auth::TokenService;
@@ -26,6 +29,7 @@ use crate::config::Config;
 use crate::storage::Store;
 use crate::telemetry::metrics::Exposition;
 use meetings::Meetings;
+use rules::Rules;
 
 /// What the meeting controller knows about meetings right now. Both calls must answer without waiting.
 pub trait LiveMeetings: Send + Sync + 'static {
@@ -145,6 +149,8 @@ struct Shared {
     urls: Urls,
     config: Config,
     metrics: Exposition,
+    /// Whoever uses development mode without a token belongs here, and the client of the configuration.
+    default_organization: OrganizationId,
     draining: AtomicBool,
 }
 
@@ -159,6 +165,7 @@ impl ApiState {
         live: Arc<dyn LiveMeetings>,
         certificates: Arc<CertificateStore>,
         metrics: Exposition,
+        default_organization: OrganizationId,
     ) -> Self {
         let meetings =
             Meetings::new(Arc::clone(&store), Arc::clone(&tokens), live, config.limits.max_participants);
@@ -170,6 +177,7 @@ impl ApiState {
             urls,
             config: config.clone(),
             metrics,
+            default_organization,
             draining: AtomicBool::new(false),
         }))
     }
@@ -188,7 +196,7 @@ impl ApiState {
 pub fn router(state: &ApiState) -> Router {
     // Development mode trusts whoever reaches it, so only loopback names may: a foreign name that resolves to
     // loopback is a web page attacking its visitor.
-    layers::wrap(public_routes(), state, state.0.config.dev)
+    layers::wrap(public_routes(state), state, state.0.config.dev)
 }
 
 /// Health and metrics: what is served over plain HTTP on loopback outside development mode.
@@ -198,31 +206,29 @@ pub fn operations_router(state: &ApiState) -> Router {
 
 /// API, pages, health and metrics: what is served over plain HTTP on loopback in development mode.
 pub fn development_router(state: &ApiState) -> Router {
-    layers::wrap(public_routes().merge(operations_routes()), state, true)
+    layers::wrap(public_routes(state).merge(operations_routes()), state, true)
 }
 
-fn public_routes() -> Router<ApiState> {
+fn public_routes(state: &ApiState) -> Router<ApiState> {
     Router::new()
         .route("/", get(pages::index))
         .route("/m/{slug}", get(pages::meeting))
         .route("/assets/style.css", get(pages::style))
         .route("/assets/meeting.js", get(pages::script))
-        .route("/api/v1/meetings", post(api::create_meeting).get(api::list_meetings))
-        .route("/api/v1/meetings/{meeting_id}", get(api::get_meeting))
-        .route(
-            "/api/v1/meetings/{meeting_id}/participants",
-            post(api::add_participant).get(api::list_participants),
-        )
-        .route("/api/v1/slugs/{slug}", get(api::resolve_slug))
-        .route("/api/v1/certificate", get(api::certificate))
-        .route("/api/v1/auth/token", post(api::issue_access_token))
+        .merge(api_routes(state))
+}
+
+fn api_routes(state: &ApiState) -> Router<ApiState> {
+    let rules = Arc::new(Rules::new(api::RULES));
+    let (router, _document) = api::routes().split_for_parts();
+    router.route_layer(middleware::from_fn_with_state((state.clone(), rules), caller::authorize))
 }
 
 fn operations_routes() -> Router<ApiState> {
     Router::new()
-        .route("/health/live", get(api::live))
-        .route("/health/ready", get(api::ready))
-        .route("/metrics", get(api::metrics))
+        .route("/health/live", get(api::operations::live))
+        .route("/health/ready", get(api::operations::ready))
+        .route("/metrics", get(api::operations::metrics))
 }
 
 #[cfg(test)]

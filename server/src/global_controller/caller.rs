@@ -1,0 +1,139 @@
+//! Who calls the API, and whether it may.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use darktower_core::access::guests::AccessPolicy;
+use darktower_core::access::{Action, Actor, OrganizationRole, Relation, Scope, permits};
+use darktower_protocol::{OrganizationId, UserId};
+
+use tower_http::request_id::RequestId;
+
+use super::ApiState;
+use super::error::{ApiError, ErrorCode};
+use super::rules::{Access, Rules};
+
+/// Who calls the API: authenticated, and allowed to use the route in some case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Caller {
+    /// What decides what it may do.
+    pub(super) actor: Actor,
+    /// The organization it belongs to: it sees nothing of others.
+    pub(super) organization: OrganizationId,
+    /// Which one it is.
+    pub(super) identity: Identity,
+    /// The request it makes, for the audit log.
+    pub(super) request_id: Option<String>,
+}
+
+/// Which user or client a caller is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Identity {
+    /// A signed-in user.
+    User(UserId),
+    /// A machine client.
+    Client(String),
+    /// Somebody on this machine, in development mode: as the owner of the default organization.
+    Developer,
+}
+
+impl Caller {
+    /// The id that meetings keep of their creators; `None` for the developer.
+    pub(super) fn id(&self) -> Option<String> {
+        match &self.identity {
+            Identity::User(id) => Some(id.to_string()),
+            Identity::Client(id) => Some(id.clone()),
+            Identity::Developer => None,
+        }
+    }
+
+    /// Whether it may do `action` with a meeting it relates to like this.
+    pub(super) fn permits(&self, action: Action, relation: Relation, policy: AccessPolicy) -> bool {
+        permits(&self.actor, action, relation, policy)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        let caller = parts.extensions.get::<Self>().cloned();
+        caller.ok_or_else(|| ApiError::internal("the handler of a public route asks who calls"))
+    }
+}
+
+/// Lets a request reach its route if the route's row says so. Handlers of other than public routes find the
+/// [`Caller`] in the request.
+pub(super) async fn authorize(
+    State((state, rules)): State<(ApiState, Arc<Rules>)>,
+    route: Option<MatchedPath>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    // Only known routes come here; what is not matched is answered by the fallback.
+    let Some(route) = route else { return next.run(request).await };
+    let Some(rule) = rules.of(request.method(), route.as_str()) else {
+        let allowed = request.method() == axum::http::Method::OPTIONS;
+        return match allowed {
+            true => next.run(request).await,
+            false => ApiError::internal(format!("no rule for {} {}", request.method(), route.as_str()))
+                .into_response(),
+        };
+    };
+    if let Access::Needs(action) = rule.access {
+        let caller = match authenticate(&state, request.headers()).await {
+            Ok(caller) => Caller { request_id: request_id(&request), ..caller },
+            Err(error) => return error.into_response(),
+        };
+        if !caller.permits(action, Relation::Own, AccessPolicy::Open) {
+            let message = format!("This needs the right to {}", action.to_string().replace('_', " "));
+            return ApiError::new(ErrorCode::Forbidden, message).into_response();
+        }
+        request.extensions_mut().insert(caller);
+    }
+    next.run(request).await
+}
+
+fn request_id(request: &Request) -> Option<String> {
+    let id = request.extensions().get::<RequestId>()?;
+    id.header_value().to_str().ok().map(str::to_owned)
+}
+
+async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    let refuse = |message: &str| Err(ApiError::new(ErrorCode::Unauthorized, message));
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    match (values.next(), values.next()) {
+        (None, _) if state.0.config.dev => Ok(Caller {
+            actor: Actor::User(OrganizationRole::Owner),
+            organization: state.0.default_organization,
+            identity: Identity::Developer,
+            request_id: None,
+        }),
+        (None, _) => refuse("This needs an access token: Authorization: Bearer TOKEN"),
+        (Some(value), None) => {
+            let token = value
+                .to_str()
+                .ok()
+                .and_then(|text| text.split_once(' '))
+                .and_then(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()));
+            let Some(token) = token else {
+                return refuse("The Authorization header must be: Bearer TOKEN");
+            };
+            match state.0.tokens.verify_access(token) {
+                Ok(claims) => Ok(Caller {
+                    actor: Actor::Client(vec![Scope::Admin, Scope::Meetings, Scope::Tokens]),
+                    organization: state.0.default_organization,
+                    identity: Identity::Client(claims.client_id),
+                    request_id: None,
+                }),
+                Err(error) => refuse(&format!("The access token is refused: {error}")),
+            }
+        }
+        (Some(_), Some(_)) => refuse("There must be one Authorization header"),
+    }
+}
