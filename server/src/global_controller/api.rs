@@ -13,6 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use super::error::{ApiError, ErrorCode};
 use super::extract::{Caller, JsonBody, MeetingPath, QueryOf};
 use super::meetings::{MeetingView, NewMeeting, NewParticipant};
+use super::rate_limit::{Class, ClientAddress};
 use super::{ApiState, LiveParticipant, LiveStreamType};
 use crate::auth::{ACCESS_TOKEN_LIFETIME, AccessClaims};
 use crate::storage::{MeetingFilter, MeetingSettings, Role};
@@ -67,6 +68,7 @@ pub(super) async fn create_meeting(
     caller: Caller,
     JsonBody(body): JsonBody<CreateMeeting>,
 ) -> Result<impl IntoResponse, ApiError> {
+    state.0.limits.check(Class::MeetingCreate, caller.client_id())?;
     let Settings { enable_e2e_encryption, require_auth, recording_enabled } = body.settings;
     let new = NewMeeting {
         display_name: body.display_name,
@@ -215,6 +217,7 @@ pub(super) async fn add_participant(
     MeetingPath(id): MeetingPath,
     JsonBody(body): JsonBody<AddParticipant>,
 ) -> Result<impl IntoResponse, ApiError> {
+    state.0.limits.check(Class::MeetingJoin, id)?;
     let new = NewParticipant { name: body.name, role: body.role, user_id: body.user_id };
     let issued = state.0.meetings.add_participant(id, new).await?;
     let body = AddedParticipant {
@@ -325,11 +328,13 @@ pub(super) struct TokenBody {
 /// `POST /api/v1/auth/token`
 pub(super) async fn issue_access_token(
     State(state): State<ApiState>,
+    address: ClientAddress,
     JsonBody(body): JsonBody<TokenRequest>,
 ) -> Result<Json<TokenBody>, ApiError> {
     if body.grant_type != "client_credentials" {
         return Err(ApiError::field("grant_type", "grant_type must be client_credentials"));
     }
+    state.0.limits.check(Class::Login, (address, &body.client_id))?;
     let Some(client) = &state.0.config.api else {
         let message = "This server has no API client; in development mode the API needs no token";
         return Err(ApiError::new(ErrorCode::Unauthorized, message));

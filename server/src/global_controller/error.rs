@@ -53,6 +53,12 @@ error_codes! {
     MeetingEnded = "MEETING_ENDED", CONFLICT;
     /// The body is larger than 1 MiB.
     PayloadTooLarge = "PAYLOAD_TOO_LARGE", PAYLOAD_TOO_LARGE;
+    /// The URL is longer than 8 KiB.
+    UriTooLong = "URI_TOO_LONG", URI_TOO_LONG;
+    /// More than 100 header lines, or more than 16 KiB of them.
+    HeadersTooLarge = "HEADERS_TOO_LARGE", REQUEST_HEADER_FIELDS_TOO_LARGE;
+    /// Too often; `Retry-After` says when to ask again.
+    RateLimited = "RATE_LIMITED", TOO_MANY_REQUESTS;
     /// The body is not `application/json`.
     UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE", UNSUPPORTED_MEDIA_TYPE;
     /// The server failed; the log knows why.

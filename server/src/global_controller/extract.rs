@@ -108,6 +108,10 @@ impl FromRequestParts<ApiState> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        // `rate_limit` has asked already.
+        if let Some(known) = parts.extensions.get::<Self>() {
+            return Ok(known.clone());
+        }
         let refuse = |message: &str| Err(ApiError::new(ErrorCode::Unauthorized, message));
         let mut values = parts.headers.get_all(AUTHORIZATION).iter();
         match (values.next(), values.next()) {

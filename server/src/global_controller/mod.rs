@@ -10,6 +10,7 @@ pub mod http;
 mod layers;
 mod meetings;
 mod pages;
+mod rate_limit;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -19,13 +20,19 @@ use axum::Router;
 use axum::routing::{get, post};
 use darktower_protocol::{MeetingId, ParticipantId, StreamId};
 use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
 
 use crate::auth::TokenService;
 use crate::certificate::CertificateStore;
 use crate::config::Config;
 use crate::storage::Store;
 use crate::telemetry::metrics::Exposition;
+use layers::Exposure;
 use meetings::Meetings;
+use rate_limit::RateLimits;
+
+/// How often clients that were not there lately are forgotten by the rate limits.
+const FORGET_INTERVAL: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// What the meeting controller knows about meetings right now. Both calls must answer without waiting.
 pub trait LiveMeetings: Send + Sync + 'static {
@@ -145,6 +152,7 @@ struct Shared {
     urls: Urls,
     config: Config,
     metrics: Exposition,
+    limits: RateLimits,
     draining: AtomicBool,
 }
 
@@ -170,6 +178,7 @@ impl ApiState {
             urls,
             config: config.clone(),
             metrics,
+            limits: RateLimits::new(&config.rate_limits),
             draining: AtomicBool::new(false),
         }))
     }
@@ -179,26 +188,38 @@ impl ApiState {
         self.0.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Keeps what is remembered of clients small, until `stop`.
+    pub async fn keep_small(self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(FORGET_INTERVAL);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => self.0.limits.forget_idle(),
+            }
+        }
+    }
+
     fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::Relaxed)
     }
 }
 
-/// API and pages: what is served over TLS.
-pub fn router(state: &ApiState) -> Router {
+/// API and pages: what is served over TLS and HTTP/3. `http3_port` is where HTTP/3 is, to tell those who came otherwise.
+pub fn router(state: &ApiState, http3_port: Option<u16>) -> Router {
     // Development mode trusts whoever reaches it, so only loopback names may: a foreign name that resolves to
     // loopback is a web page attacking its visitor.
-    layers::wrap(public_routes(), state, state.0.config.dev)
+    let loopback_only = state.0.config.dev;
+    layers::wrap(public_routes(), state, Exposure { loopback_only, is_encrypted: true, http3_port })
 }
 
 /// Health and metrics: what is served over plain HTTP on loopback outside development mode.
 pub fn operations_router(state: &ApiState) -> Router {
-    layers::wrap(operations_routes(), state, true)
+    layers::wrap(operations_routes(), state, Exposure::PLAIN)
 }
 
 /// API, pages, health and metrics: what is served over plain HTTP on loopback in development mode.
 pub fn development_router(state: &ApiState) -> Router {
-    layers::wrap(public_routes().merge(operations_routes()), state, true)
+    layers::wrap(public_routes().merge(operations_routes()), state, Exposure::PLAIN)
 }
 
 fn public_routes() -> Router<ApiState> {
