@@ -64,7 +64,7 @@ impl Server {
 
     /// The public part of a server outside development mode, here without TLS in front.
     async fn production() -> Self {
-        Self::start(production, router).await
+        Self::start(production, |state| router(state, None)).await
     }
 
     async fn start(config: impl FnOnce(&Path) -> Config, router: impl FnOnce(&ApiState) -> Router) -> Self {
@@ -581,7 +581,7 @@ async fn https_presents_the_development_certificate_over_h2_and_h1() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let port = listener.local_addr().expect("bound").port();
     let tls = rustls_server_config(&certificates, TlsVersions::V1_2AndV1_3, &http::ALPN);
-    tokio::spawn(http::serve_tls(listener, router(&server.state), Arc::new(tls), Handle::new()));
+    tokio::spawn(http::serve_tls(listener, router(&server.state, None), Arc::new(tls), Handle::new()));
 
     let mut roots = rustls::RootCertStore::empty();
     use rustls_pki_types::pem::PemObject as _;

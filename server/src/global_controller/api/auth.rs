@@ -13,6 +13,7 @@ use crate::auth::{ACCESS_TOKEN_LIFETIME, AccessClaims};
 use crate::global_controller::ApiState;
 use crate::global_controller::error::{ApiError, ErrorCode};
 use crate::global_controller::extract::JsonBody;
+use crate::global_controller::rate_limit::{Class, ClientAddress};
 use crate::global_controller::rules::{Access, Rule};
 
 pub(in crate::global_controller) const RULES: &[Rule] = &[Rule {
@@ -46,11 +47,13 @@ pub(super) struct TokenBody {
     responses((status = OK, body = TokenBody)))]
 pub(super) async fn issue_access_token(
     State(state): State<ApiState>,
+    address: ClientAddress,
     JsonBody(body): JsonBody<TokenRequest>,
 ) -> Result<Json<TokenBody>, ApiError> {
     if body.grant_type != "client_credentials" {
         return Err(ApiError::field("grant_type", "grant_type must be client_credentials"));
     }
+    state.0.limits.check(Class::Login, (address, &body.client_id))?;
     let Some(client) = &state.0.config.api else {
         let message = "This server has no API client; in development mode the API needs no token";
         return Err(ApiError::new(ErrorCode::Unauthorized, message));

@@ -18,6 +18,7 @@ use crate::global_controller::caller::Caller;
 use crate::global_controller::error::{ApiError, ErrorCode};
 use crate::global_controller::extract::{JsonBody, MeetingPath, QueryOf};
 use crate::global_controller::meetings::{MeetingView, NewMeeting};
+use crate::global_controller::rate_limit::Class;
 use crate::global_controller::rules::{Access, Rule};
 use crate::storage::model::{MeetingFilter, MeetingSettings, Page};
 
@@ -95,6 +96,7 @@ pub(super) async fn create_meeting(
     caller: Caller,
     JsonBody(body): JsonBody<CreateMeeting>,
 ) -> Result<impl IntoResponse, ApiError> {
+    state.0.limits.check(Class::MeetingCreate, caller.organization)?;
     let Settings { enable_e2e_encryption, require_auth, recording_enabled } = body.settings;
     let new = NewMeeting {
         display_name: body.display_name,

@@ -16,6 +16,7 @@ use crate::global_controller::caller::Caller;
 use crate::global_controller::error::{ApiError, ErrorCode};
 use crate::global_controller::extract::{JsonBody, MeetingPath};
 use crate::global_controller::meetings::NewParticipant;
+use crate::global_controller::rate_limit::Class;
 use crate::global_controller::rules::{Access, Rule};
 use crate::global_controller::{ApiState, LiveParticipant, LiveStreamType};
 
@@ -68,6 +69,7 @@ pub(super) async fn add_participant(
     MeetingPath(id): MeetingPath,
     JsonBody(body): JsonBody<AddParticipant>,
 ) -> Result<impl IntoResponse, ApiError> {
+    state.0.limits.check(Class::MeetingJoin, id)?;
     let new = NewParticipant {
         name: body.name,
         role: body.role.unwrap_or(ParticipantRole::Participant),
