@@ -264,7 +264,16 @@ impl Trial<'_> {
             0 => ("examples,coverage,fuzzing,stateful", FIRST_EXAMPLES),
             _ => ("fuzzing,stateful", FURTHER_EXAMPLES),
         };
-        command.args(["--phases", phases, "--max-examples", &examples.to_string(), "--url", &self.api.url]);
+        command.args([
+            "--checks",
+            "all",
+            "--phases",
+            phases,
+            "--max-examples",
+            &examples.to_string(),
+            "--url",
+            &self.api.url,
+        ]);
         command.arg(&self.document).current_dir(self.folder).env("NO_PROXY", "*");
         // The same seed shall draw the same requests.
         command.env("PYTHONHASHSEED", "0");
