@@ -49,8 +49,20 @@ pub(crate) struct Args {
 
 /// Where the server serves its document.
 const DOCUMENT: &str = "/api/v1/openapi.json";
-/// Settings of the server under test: what would refuse thousands of requests from one place is off.
-const SETTINGS: [(&str, &str); 0] = [];
+/// Settings of the server under test: owners of organizations can be made, and nothing refuses thousands of requests from
+/// one place.
+const SETTINGS: [(&str, &str); 10] = [
+    ("DARKTOWER_ACCOUNTS__OPEN_REGISTRATION", "true"),
+    ("DARKTOWER_LIMITS__MAX_CONCURRENT_MEETINGS", "0"),
+    ("DARKTOWER_RATE_LIMITS__GENERAL", "0"),
+    ("DARKTOWER_RATE_LIMITS__LOGIN", "0"),
+    ("DARKTOWER_RATE_LIMITS__REGISTER", "0"),
+    ("DARKTOWER_RATE_LIMITS__MEETING_CREATE", "0"),
+    ("DARKTOWER_RATE_LIMITS__MEETING_JOIN", "0"),
+    ("DARKTOWER_RATE_LIMITS__GUEST_JOIN", "0"),
+    ("DARKTOWER_RATE_LIMITS__GUEST_JOIN_PER_ADDRESS", "0"),
+    ("DARKTOWER_RATE_LIMITS__FAILED_AUTH", "0"),
+];
 /// Requests per operation that the first round draws at random, beyond the fixed ones for every bound in the document.
 const FIRST_EXAMPLES: u32 = 10;
 /// As above, of each further round: it has no fixed ones.
@@ -252,8 +264,19 @@ impl Trial<'_> {
             0 => ("examples,coverage,fuzzing,stateful", FIRST_EXAMPLES),
             _ => ("fuzzing,stateful", FURTHER_EXAMPLES),
         };
-        command.args(["--phases", phases, "--max-examples", &examples.to_string(), "--url", &self.api.url]);
+        command.args([
+            "--checks",
+            "all",
+            "--phases",
+            phases,
+            "--max-examples",
+            &examples.to_string(),
+            "--url",
+            &self.api.url,
+        ]);
         command.arg(&self.document).current_dir(self.folder).env("NO_PROXY", "*");
+        // The same seed shall draw the same requests.
+        command.env("PYTHONHASHSEED", "0");
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let status = Running::start(&mut command)?.wait_while(Some(RUN_LIMIT), || server.check_running())?;
         process::check_interrupted()?;

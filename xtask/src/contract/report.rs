@@ -1,5 +1,6 @@
 //! What schemathesis saw, read from its event log, and how it is told.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::File;
@@ -106,13 +107,23 @@ impl Report {
         let told = &check["failure_info"]["failure"];
         let title = told["title"].as_str().unwrap_or_default();
         let message = told["message"].as_str().unwrap_or_default();
-        let failure =
-            self.failures.entry((name.to_owned(), operation.to_owned())).or_insert_with(|| Failure {
-                count: 0,
-                message: format!("{title}: {message}"),
-                answer: format!("{} {answer}", interaction["response"]["status_code"]),
-                curl: curl(&interaction["request"], substitutes),
-            });
+        let found = Failure {
+            count: 0,
+            message: format!("{title}: {message}"),
+            answer: format!("{} {answer}", interaction["response"]["status_code"]),
+            curl: curl(&interaction["request"], substitutes),
+        };
+        let failure = match self.failures.entry((name.to_owned(), operation.to_owned())) {
+            Entry::Vacant(none) => none.insert(found),
+            Entry::Occupied(known) => {
+                let known = known.into_mut();
+                // The shortest request says most clearly what is wrong.
+                if (found.curl.len(), &found.curl) < (known.curl.len(), &known.curl) {
+                    *known = Failure { count: known.count, ..found };
+                }
+                known
+            }
+        };
         failure.count += 1;
     }
 
