@@ -166,6 +166,14 @@ impl Server {
         addresses(&self.https)
     }
 
+    /// Where plain HTTP is bound.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn http_addresses(&self) -> anyhow::Result<Vec<SocketAddr>> {
+        addresses(&self.http)
+    }
+
     /// Where HTTP/3 (UDP) is bound.
     ///
     /// # Errors

@@ -80,6 +80,9 @@ impl Http3Endpoint {
         let socket = Arc::new(CountedSocket::new(socket)?);
         let runtime = Arc::new(quinn::TokioRuntime);
         let quic = quinn::Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)?;
+        // Known before the first event.
+        metrics::gauge!("http3_connections").increment(0);
+        metrics::counter!("http3_connections_refused_total").increment(0);
         Ok(Self { quic, places: Arc::new(Semaphore::new(MAX_CONNECTIONS)) })
     }
 
@@ -134,9 +137,16 @@ impl Http3Endpoint {
                 }
             });
         }
-        self.quic.set_server_config(None);
         let finishing = async { while connections.join_next().await.is_some() {} };
-        let _late = timeout(grace, finishing).await;
+        let refusing = async {
+            while let Some(incoming) = self.quic.accept().await {
+                incoming.refuse();
+            }
+        };
+        tokio::select! {
+            _ = timeout(grace, finishing) => {}
+            () = refusing => {}
+        }
         self.quic.close(VarInt::from_u32(0x100), b"server is shutting down");
         let _late = timeout(grace, self.quic.wait_idle()).await;
     }

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+mod api_server;
 mod broadcast;
 mod listener;
 mod memory;
@@ -21,6 +22,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use api_server::{Answer, ApiServer, Ask, NAME, Protocol, finish};
 pub(crate) use broadcast::{Broadcast, Script};
 pub(crate) use listener::{Balance, Listener, every_mode};
 pub(crate) use memory::PeakMemory;
