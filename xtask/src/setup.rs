@@ -97,6 +97,13 @@ const TOOLS: &[Tool] = &[
         need: Need::Test,
     },
     Tool {
+        program: "jq",
+        found: process::exists,
+        package: "jq",
+        purpose: "reads the answers of README's commands",
+        need: Need::Test,
+    },
+    Tool {
         program: "openssl",
         found: process::exists,
         package: "openssl",
@@ -264,7 +271,7 @@ mod tests {
         }
         assert!(
             text.contains(
-                "--no-install-recommends ffmpeg espeak-ng gcc g++ postgresql curl openssl python3-venv\n"
+                "--no-install-recommends ffmpeg espeak-ng gcc g++ postgresql curl jq openssl python3-venv\n"
             ),
             "{text}"
         );
