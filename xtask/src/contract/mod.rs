@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use self::api::{Api, CLIENT_ID, CLIENT_SECRET};
+use self::api::{Api, CLIENT_ID, CLIENT_SECRET, PASSWORD};
 use self::report::{Report, Substitute};
 use crate::process::{self, Running};
 use crate::server::Server;
@@ -69,6 +69,8 @@ const FIRST_EXAMPLES: u32 = 10;
 const FURTHER_EXAMPLES: u32 = 50;
 /// One run of schemathesis. A healthy one takes two minutes; without an end it would hold up CI.
 const RUN_LIMIT: Duration = Duration::from_secs(20 * 60);
+/// In how many of the requests that need one a secret that works is put, so that logins succeed, too.
+const KNOWN_VALUES: f32 = 0.7;
 /// An answer that takes longer is an error.
 const ANSWER_SECONDS: u32 = 20;
 
@@ -341,6 +343,19 @@ impl Trial<'_> {
              enabled = false\n",
             string(&self.api.certificate.to_string_lossy()),
         );
+        for (field, value) in [
+            ("grant_type", "client_credentials"),
+            ("client_id", CLIENT_ID),
+            ("client_secret", CLIENT_SECRET),
+            ("email", &api::owner_email("ada0")),
+            ("password", PASSWORD),
+        ] {
+            config.push_str(&format!(
+                "[dictionaries.{field}]\nvalues = [{}]\n\
+                 [parameters.\"body.{field}\"]\ndictionary = \"{field}\"\nprobability = {KNOWN_VALUES}\n",
+                string(value)
+            ));
+        }
         match tokens {
             [(_, token)] => {
                 config.push_str(&format!(

@@ -360,6 +360,20 @@ mod tests {
     }
 
     #[test]
+    fn the_shortest_request_stands_for_a_failure() {
+        let long = scenario("status_code_conformance", 418, "long");
+        let mut short = scenario("status_code_conformance", 418, "short");
+        short["interactions"]["a"]["request"]["body"] = encoded(b"i");
+        for order in [[&long, &short, &long], [&short, &long, &long]] {
+            let json = report_of(&order.map(Clone::clone)).json();
+            assert_eq!(
+                (&json["failures"][0]["count"], &json["failures"][0]["answer"]),
+                (&json!(3), &json!("418 short"))
+            );
+        }
+    }
+
+    #[test]
     fn a_refusal_that_names_its_field_is_no_failure() {
         let refusal =
             r#"{"error":{"code":"INVALID_REQUEST","message":"name is taken","details":{"field":"name"}}}"#;
