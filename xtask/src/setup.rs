@@ -9,7 +9,7 @@ use crate::process;
 /// Install the programs that demo and test need, or say what is missing.
 ///
 /// ffmpeg and espeak-ng make the clips that bots publish (without espeak-ng they hum instead of speaking); a C and a C++
-/// compiler build the cryptography and the fuzzer; cargo-nextest runs the tests. On Debian and its relatives, as root or with sudo that asks no password, what is missing is
+/// compiler build the cryptography and the fuzzer; curl is a client of the tests, which cargo-nextest runs. On Debian and its relatives, as root or with sudo that asks no password, what is missing is
 /// installed; elsewhere this prints what to install and fails. demo and test run it by themselves.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -52,6 +52,7 @@ const TOOLS: &[Tool] = &[
     },
     Tool { program: "cc", package: "gcc", purpose: "compiles aws-lc and SQLite", need: Need::Demo },
     Tool { program: "c++", package: "g++", purpose: "compiles libFuzzer", need: Need::Test },
+    Tool { program: "curl", package: "curl", purpose: "tests HTTP/1.1 and HTTP/2", need: Need::Test },
 ];
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -190,7 +191,7 @@ mod tests {
         for tool in TOOLS {
             assert!(text.contains(tool.program), "{text}");
         }
-        assert!(text.contains("--no-install-recommends ffmpeg espeak-ng gcc g++\n"), "{text}");
+        assert!(text.contains("--no-install-recommends ffmpeg espeak-ng gcc g++ curl\n"), "{text}");
         assert!(text.ends_with("cargo install cargo-nextest --locked"), "{text}");
     }
 }
