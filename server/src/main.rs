@@ -31,6 +31,10 @@ beats the file:
     certificate = \"fullchain.pem\"                DARKTOWER_TLS__CERTIFICATE=fullchain.pem
     [limits]
     max_participants = 100                       DARKTOWER_LIMITS__MAX_PARTICIPANTS=100
+    [rate_limits]                                (also login, meeting_create, meeting_join, failed_auth; 0 is off)
+    general = 100                                DARKTOWER_RATE_LIMITS__GENERAL=100
+    [cors]
+    allowed_origins = [\"https://app.example.org\"]  DARKTOWER_CORS__ALLOWED_ORIGINS=https://app.example.org
 An unknown key is refused, in the environment as well. Only DARKTOWER_SERVER, DARKTOWER_API_TOKEN and
 DARKTOWER_JOIN_TOKEN, which darktower-client reads, and DARKTOWER_MEDIA_DIR of the tests are passed over.
 

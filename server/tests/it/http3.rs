@@ -7,6 +7,8 @@ use std::task::Poll;
 use bytes::Bytes;
 use h3::error::Code;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::support::{ApiServer, Ask, Protocol, finish, soon};
 
@@ -176,6 +178,35 @@ async fn requests_taken_back_over_and_over_end_the_connection() {
 }
 
 #[tokio::test]
+async fn clients_that_keep_the_server_waiting_are_given_up() {
+    let server = ApiServer::development().await;
+    let raw = Raw::connect(&server).await;
+    // Half a head over HTTP/3, half a body, and a connection of HTTP/1 that says nothing more.
+    let half_head = async {
+        let (_send, recv) = raw.request(&[HEADERS, 0x20]).await;
+        answer(recv).await
+    };
+    let half_body = async {
+        let mut client = server.http3().await;
+        let mut stream = client.begin(&create()).await;
+        soon("half a body", stream.send_data(Bytes::from_static(b"{"))).await.expect("sent");
+        finish(&mut stream).await
+    };
+    let idle = async {
+        let mut socket = soon("connect", TcpStream::connect(server.http)).await.expect("connected");
+        let request = b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        soon("request", socket.write_all(request)).await.expect("sent");
+        let mut answer = String::new();
+        soon("the end", socket.read_to_string(&mut answer)).await.expect("closed");
+        answer
+    };
+    let (half_head, half_body, idle) = tokio::join!(half_head, half_body, idle);
+    assert_eq!(half_head, Err(Code::H3_REQUEST_INCOMPLETE.value()));
+    half_body.assert_error(408, "REQUEST_TIMEOUT");
+    assert!(idle.starts_with("HTTP/1.1 200 OK"), "{idle}");
+}
+
+#[tokio::test]
 async fn a_client_that_dies_in_the_middle_is_nobody_elses_business() {
     let server = ApiServer::development().await;
     let mut other = server.http3().await;
@@ -255,7 +286,7 @@ async fn a_stopping_server_finishes_what_has_begun_and_takes_nothing_new() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http2_requests_taken_back_over_and_over_end_the_connection() {
     let server = ApiServer::development().await;
-    let socket = soon("connect", tokio::net::TcpStream::connect(server.http)).await.expect("connected");
+    let socket = soon("connect", TcpStream::connect(server.http)).await.expect("connected");
     let (mut requests, connection) = soon("HTTP/2", h2::client::handshake(socket)).await.expect("HTTP/2");
     let driver = tokio::spawn(connection);
     let flood = async {
