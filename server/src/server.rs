@@ -14,9 +14,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::TokenService;
+use crate::auth::secret::OneTimeSecret;
 use crate::certificate::{CertificateStore, TlsVersions, rustls_server_config};
 use crate::config::Config;
-use crate::global_controller::{self, ApiState, Urls, http};
+use crate::global_controller::{self, ApiState, Bootstrapped, Urls, bootstrap, http};
 use crate::media_handler::{MediaControl, MediaHandler, MediaSettings};
 use crate::meeting_controller::MeetingController;
 use crate::shards::ShardThread;
@@ -41,6 +42,8 @@ pub struct Server {
     state: ApiState,
     meetings: Arc<MeetingController>,
     media: Arc<MediaHandler>,
+    /// With this somebody becomes the owner of the default organization.
+    setup_secret: Option<OneTimeSecret>,
 }
 
 /// Binds a server and runs it until `shutdown` is cancelled.
@@ -68,6 +71,10 @@ impl Server {
         let tokens = Arc::new(TokenService::open(&config.data_dir)?);
         let database = config.data_dir.join("darktower.db");
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&database).await.context("the database")?);
+
+        // In development mode everybody on this machine is the owner.
+        let Bootstrapped { organization, setup_secret } =
+            bootstrap(store.as_ref(), !config.dev).await.context("the default organization")?;
 
         let fanout = FanoutSettings {
             slow_subscriber: Duration::from_secs(config.limits.slow_subscriber_seconds.into()),
@@ -124,9 +131,21 @@ impl Server {
             live,
             Arc::clone(&certificates),
             metrics,
-            darktower_protocol::OrganizationId::from_uuid(uuid::Uuid::nil()),
+            organization,
         );
-        Ok(Self { config, urls, https, http, shards, quic, certificates, state, meetings, media })
+        Ok(Self {
+            config,
+            urls,
+            https,
+            http,
+            shards,
+            quic,
+            certificates,
+            state,
+            meetings,
+            media,
+            setup_secret,
+        })
     }
 
     /// Under which addresses clients reach this server.
@@ -145,6 +164,11 @@ impl Server {
     /// The certificate that clients will see.
     pub fn certificates(&self) -> &Arc<CertificateStore> {
         &self.certificates
+    }
+
+    /// The secret with which somebody becomes the owner of the default organization, while it has none.
+    pub fn setup_secret(&self) -> Option<&OneTimeSecret> {
+        self.setup_secret.as_ref()
     }
 
     /// Says on standard output and, if asked for, in the ready file that the server is there.
@@ -172,6 +196,20 @@ impl Server {
         println!("  data          {}", self.config.data_dir.display());
         if self.config.dev {
             println!("Development mode: loopback only, API without a token.");
+        }
+        if let Some(secret) = &self.setup_secret {
+            // To whoever started the server, and never to the log.
+            println!(
+                "There is no owner yet. Become it with this secret, which works once and until the next start:"
+            );
+            println!(
+                "  curl {}/api/v1/auth/register -H 'content-type: application/json' \\",
+                self.urls.api()
+            );
+            println!(
+                "    -d '{{\"setup_secret\":\"{}\",\"email\":\"YOU@EXAMPLE.ORG\",\"name\":\"YOUR NAME\",\"password\":\"...\"}}'",
+                secret.expose()
+            );
         }
         println!("Stop with Ctrl-C.");
 
@@ -221,6 +259,7 @@ impl Server {
             shards.push(thread);
         }
         tokio::spawn(Arc::clone(&self.certificates).keep_fresh(shutdown.clone()));
+        tokio::spawn(self.state.clone().keep_keys_fresh(shutdown.clone()));
 
         // Without one of its sockets the kernel would lead packets astray: whoever supervises the server starts it again.
         let any_ended =

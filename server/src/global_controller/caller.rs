@@ -1,22 +1,24 @@
 //! Who calls the API, and whether it may.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
-use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use darktower_core::access::guests::AccessPolicy;
 use darktower_core::access::{Action, Actor, OrganizationRole, Relation, Scope, permits};
 use darktower_protocol::{OrganizationId, UserId};
-
 use tower_http::request_id::RequestId;
+use uuid::Uuid;
 
 use super::ApiState;
 use super::error::{ApiError, ErrorCode};
 use super::rules::{Access, Rules};
+use crate::auth::Subject;
 
 /// Who calls the API: authenticated, and allowed to use the route in some case.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +29,15 @@ pub(super) struct Caller {
     pub(super) organization: OrganizationId,
     /// Which one it is.
     pub(super) identity: Identity,
+    /// The login its token comes from; only of users.
+    pub(super) login: Option<Uuid>,
+    /// The request it makes, for the audit log.
+    pub(super) request_id: Option<String>,
+}
+
+/// Somebody who calls a public route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Visitor {
     /// The request it makes, for the audit log.
     pub(super) request_id: Option<String>,
 }
@@ -52,6 +63,14 @@ impl Caller {
         }
     }
 
+    /// What a machine client may do; nothing for users, whose role decides.
+    pub(super) fn scopes(&self) -> Vec<Scope> {
+        match &self.actor {
+            Actor::Client(scopes) => scopes.clone(),
+            Actor::User(_) => Vec::new(),
+        }
+    }
+
     /// Whether it may do `action` with a meeting it relates to like this.
     pub(super) fn permits(&self, action: Action, relation: Relation, policy: AccessPolicy) -> bool {
         permits(&self.actor, action, relation, policy)
@@ -67,8 +86,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for Visitor {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self { request_id: request_id(&parts.extensions) })
+    }
+}
+
 /// Lets a request reach its route if the route's row says so. Handlers of other than public routes find the
 /// [`Caller`] in the request.
+///
+/// Rate limits: class `failed_auth` (by address) applies where `authenticate` refuses, class `general` (by the caller's id)
+/// where it does not; public routes are limited by address.
 pub(super) async fn authorize(
     State((state, rules)): State<(ApiState, Arc<Rules>)>,
     route: Option<MatchedPath>,
@@ -87,7 +117,7 @@ pub(super) async fn authorize(
     };
     if let Access::Needs(action) = rule.access {
         let caller = match authenticate(&state, request.headers()).await {
-            Ok(caller) => Caller { request_id: request_id(&request), ..caller },
+            Ok(caller) => Caller { request_id: request_id(request.extensions()), ..caller },
             Err(error) => return error.into_response(),
         };
         if !caller.permits(action, Relation::Own, AccessPolicy::Open) {
@@ -99,8 +129,8 @@ pub(super) async fn authorize(
     next.run(request).await
 }
 
-fn request_id(request: &Request) -> Option<String> {
-    let id = request.extensions().get::<RequestId>()?;
+fn request_id(extensions: &Extensions) -> Option<String> {
+    let id = extensions.get::<RequestId>()?;
     id.header_value().to_str().ok().map(str::to_owned)
 }
 
@@ -112,6 +142,7 @@ async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, A
             actor: Actor::User(OrganizationRole::Owner),
             organization: state.0.default_organization,
             identity: Identity::Developer,
+            login: None,
             request_id: None,
         }),
         (None, _) => refuse("This needs an access token: Authorization: Bearer TOKEN"),
@@ -124,15 +155,19 @@ async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, A
             let Some(token) = token else {
                 return refuse("The Authorization header must be: Bearer TOKEN");
             };
-            match state.0.tokens.verify_access(token) {
-                Ok(claims) => Ok(Caller {
-                    actor: Actor::Client(vec![Scope::Admin, Scope::Meetings, Scope::Tokens]),
-                    organization: state.0.default_organization,
-                    identity: Identity::Client(claims.client_id),
-                    request_id: None,
-                }),
-                Err(error) => refuse(&format!("The access token is refused: {error}")),
-            }
+            let claims = match state.0.tokens.verify_access(token) {
+                Ok(claims) => claims,
+                Err(error) => return refuse(&format!("The access token is refused: {error}")),
+            };
+            let Some(actor) = state.0.directory.actor(&claims).await? else {
+                return refuse("The access token is refused: its user or client may not sign in");
+            };
+            let (identity, login) = match claims.subject {
+                Subject::User { id, login } => (Identity::User(id), Some(login)),
+                Subject::Client(id) => (Identity::Client(id), None),
+            };
+            let organization = claims.organization_id;
+            Ok(Caller { actor, organization, identity, login, request_id: None })
         }
         (Some(_), Some(_)) => refuse("There must be one Authorization header"),
     }

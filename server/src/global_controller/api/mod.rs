@@ -4,10 +4,16 @@
 
 #![allow(unused_qualifications, reason = "the attributes of utoipa write paths out")]
 
+mod audit_log;
 mod auth;
+mod clients;
+pub(super) mod docs;
 mod meetings;
 pub(super) mod operations;
+mod organization;
 mod participants;
+mod presets;
+mod users;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -18,15 +24,32 @@ use super::error::ApiError;
 use super::rules::Rule;
 
 /// The rows of every route.
-pub(super) const RULES: &[&[Rule]] = &[auth::RULES, meetings::RULES, operations::RULES, participants::RULES];
+pub(super) const RULES: &[&[Rule]] = &[
+    auth::RULES,
+    organization::RULES,
+    users::RULES,
+    clients::RULES,
+    presets::RULES,
+    meetings::RULES,
+    participants::RULES,
+    audit_log::RULES,
+    operations::RULES,
+    docs::RULES,
+];
 
 /// Every route of the API with its description.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .merge(auth::routes())
+        .merge(organization::routes())
+        .merge(users::routes())
+        .merge(clients::routes())
+        .merge(presets::routes())
         .merge(meetings::routes())
         .merge(participants::routes())
+        .merge(audit_log::routes())
         .merge(operations::api_routes())
+        .merge(docs::routes())
 }
 
 /// A time as the API writes it, for example `2025-01-16T12:00:00.123Z`.
