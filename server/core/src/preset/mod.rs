@@ -1,6 +1,16 @@
 //! Presets: named sets of permissions that a participant gets with its join token.
 //!
 //! The shape is the one of the platform's preset documents, snake_case throughout, every field always present.
+//! [`shipped`] are those an organization starts with, [`resolve`] picks one for who joins, [`Preset::validate`] judges those
+//! that API users send.
+
+mod resolve;
+mod shipped;
+mod validate;
+
+pub use resolve::{PlatformRole, canonical_name, preset_name, resolve};
+pub use shipped::shipped;
+pub use validate::InvalidPreset;
 
 use serde::{Deserialize, Serialize};
 
