@@ -18,7 +18,7 @@ use crate::certificate::{CertificateStore, TlsVersions, rustls_server_config};
 use crate::config::Config;
 use crate::global_controller::{self, ApiState, Urls, http};
 use crate::media_handler::{MediaControl, MediaHandler, MediaSettings};
-use crate::meeting_controller::MeetingController;
+use crate::meeting_controller::{MeetingController, MeetingSettings};
 use crate::shards::ShardThread;
 use crate::storage::{SqliteStore, Store};
 use crate::transport::socket::{self, bind_group};
@@ -111,9 +111,15 @@ impl Server {
             Arc::clone(&store),
             Arc::clone(&tokens),
             Arc::new(Arc::clone(&media)) as Arc<dyn MediaControl>,
-            MeetingLimits { max_participants: limits.max_participants as usize, ..MeetingLimits::default() },
-            NonZeroU32::new(limits.messages_per_minute)
-                .context("limits.messages_per_minute must not be 0")?,
+            MeetingSettings {
+                limits: MeetingLimits {
+                    max_participants: limits.max_participants as usize,
+                    ..MeetingLimits::default()
+                },
+                messages_per_minute: NonZeroU32::new(limits.messages_per_minute)
+                    .context("limits.messages_per_minute must not be 0")?,
+                max_concurrent_meetings: limits.max_concurrent_meetings,
+            },
         );
         let live = Arc::clone(&meetings) as Arc<dyn global_controller::LiveMeetings>;
         let state = ApiState::new(

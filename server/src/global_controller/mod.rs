@@ -27,17 +27,29 @@ use crate::auth::TokenService;
 use crate::certificate::CertificateStore;
 use crate::config::Config;
 use crate::storage::Store;
+use crate::storage::model::Removal;
 use crate::telemetry::metrics::Exposition;
 use meetings::Meetings;
 use rules::Rules;
 
-/// What the meeting controller knows about meetings right now. Both calls must answer without waiting.
+/// What the meeting controller knows about meetings right now, and can do to them. All calls must answer without
+/// waiting.
 pub trait LiveMeetings: Send + Sync + 'static {
     /// How many participants are in the meeting; 0 for a meeting nobody joined.
     fn participant_count(&self, meeting: MeetingId) -> usize;
 
     /// Who is in the meeting, in the order of joining.
     fn roster(&self, meeting: MeetingId) -> Vec<LiveParticipant>;
+
+    /// How many of the participants are guests.
+    fn guest_count(&self, meeting: MeetingId) -> usize;
+
+    /// Whether this participant is in the meeting.
+    fn is_present(&self, meeting: MeetingId, participant: ParticipantId) -> bool;
+
+    /// Throws out whom a removal names that the store has already: it acts on it once, also when the store tells of it
+    /// later. Answers how many that were here.
+    fn remove(&self, removal: &Removal) -> usize;
 }
 
 /// A participant that is in a meeting now.
