@@ -318,7 +318,11 @@ impl Settings {
             region: "local".to_owned(),
             tls: TlsSettings::default(),
             api: ApiSettings::default(),
-            limits: if dev { Limits { max_concurrent_meetings: 0, ..Limits::default() } } else { Limits::default() },
+            limits: if dev {
+                Limits { max_concurrent_meetings: 0, ..Limits::default() }
+            } else {
+                Limits::default()
+            },
             jobs: Jobs::default(),
             media: Media::default(),
             log: LogSettings::default(),

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::TokenService;
 use crate::certificate::{CertificateStore, TlsVersions, rustls_server_config};
 use crate::config::Config;
-use crate::global_controller::{self, ApiState, Urls, http};
+use crate::global_controller::{self, ApiState, Jobs, Urls, http};
 use crate::media_handler::{MediaControl, MediaHandler, MediaSettings};
 use crate::meeting_controller::{MeetingController, MeetingSettings};
 use crate::shards::ShardThread;
@@ -41,6 +41,7 @@ pub struct Server {
     state: ApiState,
     meetings: Arc<MeetingController>,
     media: Arc<MediaHandler>,
+    jobs: Jobs,
 }
 
 /// Binds a server and runs it until `shutdown` is cancelled.
@@ -122,6 +123,7 @@ impl Server {
             },
         );
         let live = Arc::clone(&meetings) as Arc<dyn global_controller::LiveMeetings>;
+        let jobs = Jobs::new(Arc::clone(&store), Arc::clone(&live), &config);
         let state = ApiState::new(
             &config,
             urls.clone(),
@@ -132,7 +134,7 @@ impl Server {
             metrics,
             darktower_protocol::OrganizationId::from_uuid(uuid::Uuid::nil()),
         );
-        Ok(Self { config, urls, https, http, shards, quic, certificates, state, meetings, media })
+        Ok(Self { config, urls, https, http, shards, quic, certificates, state, meetings, media, jobs })
     }
 
     /// Under which addresses clients reach this server.
@@ -227,6 +229,8 @@ impl Server {
             shards.push(thread);
         }
         tokio::spawn(Arc::clone(&self.certificates).keep_fresh(shutdown.clone()));
+        let attending = tokio::spawn(Arc::clone(&self.meetings).attend());
+        let jobs = tokio::spawn(self.jobs.run(shutdown.clone()));
 
         // Without one of its sockets the kernel would lead packets astray: whoever supervises the server starts it again.
         let any_ended =
@@ -243,6 +247,12 @@ impl Server {
         let closing = endpoints.iter().map(|endpoint| endpoint.shut_down(self.config.shutdown_grace));
         futures_util::future::join_all(closing).await;
         drop(shards);
+        // Everybody is out: what is left are the last lines of the records.
+        attending.abort();
+        self.meetings.finish(self.config.shutdown_grace).await;
+        if tokio::time::timeout(self.config.shutdown_grace, jobs).await.is_err() {
+            tracing::warn!("a job does not come to its end");
+        }
         while let Some(ended) = servers.join_next().await {
             ended??;
         }

@@ -1,11 +1,12 @@
 //! Who calls the API, and whether it may.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
-use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use darktower_core::access::guests::AccessPolicy;
@@ -27,6 +28,13 @@ pub(super) struct Caller {
     pub(super) organization: OrganizationId,
     /// Which one it is.
     pub(super) identity: Identity,
+    /// The request it makes, for the audit log.
+    pub(super) request_id: Option<String>,
+}
+
+/// Somebody who calls a public route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Visitor {
     /// The request it makes, for the audit log.
     pub(super) request_id: Option<String>,
 }
@@ -67,6 +75,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for Visitor {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self { request_id: request_id(&parts.extensions) })
+    }
+}
+
 /// Lets a request reach its route if the route's row says so. Handlers of other than public routes find the
 /// [`Caller`] in the request.
 pub(super) async fn authorize(
@@ -87,7 +103,7 @@ pub(super) async fn authorize(
     };
     if let Access::Needs(action) = rule.access {
         let caller = match authenticate(&state, request.headers()).await {
-            Ok(caller) => Caller { request_id: request_id(&request), ..caller },
+            Ok(caller) => Caller { request_id: request_id(request.extensions()), ..caller },
             Err(error) => return error.into_response(),
         };
         if !caller.permits(action, Relation::Own, AccessPolicy::Open) {
@@ -99,8 +115,8 @@ pub(super) async fn authorize(
     next.run(request).await
 }
 
-fn request_id(request: &Request) -> Option<String> {
-    let id = request.extensions().get::<RequestId>()?;
+fn request_id(extensions: &Extensions) -> Option<String> {
+    let id = extensions.get::<RequestId>()?;
     id.header_value().to_str().ok().map(str::to_owned)
 }
 

@@ -1,6 +1,7 @@
 //! The global controller: the HTTP API, the tokens it hands out, and the pages for people.
 //!
-//! `api` and `pages` parse, authorize, call `meetings` and render. What is live (who is in a meeting now) comes
+//! `api` and `pages` parse, call the logic (`meetings` and the modules around it) and render; `jobs` is what happens by
+//! the clock. What is live (who is in a meeting now) comes
 //! through [`LiveMeetings`] from the meeting controller; what lasts comes from [`Store`].
 
 mod api;
@@ -9,10 +10,16 @@ mod caller;
 mod error;
 mod extract;
 pub mod http;
+mod invitations;
+mod jobs;
+mod known_organizations;
 mod layers;
 mod meetings;
 mod pages;
+mod participants;
+mod path;
 mod rules;
+mod sessions;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -31,6 +38,8 @@ use crate::storage::model::Removal;
 use crate::telemetry::metrics::Exposition;
 use meetings::Meetings;
 use rules::Rules;
+
+pub use jobs::Jobs;
 
 /// What the meeting controller knows about meetings right now, and can do to them. All calls must answer without
 /// waiting.
@@ -179,8 +188,7 @@ impl ApiState {
         metrics: Exposition,
         default_organization: OrganizationId,
     ) -> Self {
-        let meetings =
-            Meetings::new(Arc::clone(&store), Arc::clone(&tokens), live, config.limits.max_participants);
+        let meetings = Meetings::new(Arc::clone(&store), Arc::clone(&tokens), live, config.limits);
         Self(Arc::new(Shared {
             meetings,
             store,

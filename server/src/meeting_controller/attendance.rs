@@ -9,8 +9,8 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use darktower_protocol::signaling::pb;
@@ -277,11 +277,14 @@ impl Writer {
 
     async fn came(&mut self, participant: ParticipantId, name: String, at: OffsetDateTime) {
         let new_session_id = MeetingSessionId::generate();
-        let arrival = Arrival { meeting_id: self.meeting, new_session_id, participant_id: participant, name, at };
+        let arrival =
+            Arrival { meeting_id: self.meeting, new_session_id, participant_id: participant, name, at };
         self.present.insert(participant);
         let written = persist(self.meeting, "a join", || self.controller.store.arrive(&arrival)).await;
         match written {
-            Some(Some(session)) if self.session != Some(session.id) => self.begin(&session, new_session_id).await,
+            Some(Some(session)) if self.session != Some(session.id) => {
+                self.begin(&session, new_session_id).await
+            }
             Some(Some(_)) => {}
             // It was ended or deleted after the newcomer had been checked.
             Some(None) => {
@@ -327,7 +330,10 @@ impl Writer {
         self.ends = None;
         let Some(session) = self.session.take() else { return };
         let store = &self.controller.store;
-        persist(self.meeting, "the end of a session", || store.end_session(session, OffsetDateTime::now_utc())).await;
+        persist(self.meeting, "the end of a session", || {
+            store.end_session(session, OffsetDateTime::now_utc())
+        })
+        .await;
         self.controller.forget_session(session);
         self.shared.running.store(false, Ordering::Release);
         tracing::info!(meeting = %self.meeting, %session, "session ended");
@@ -357,7 +363,11 @@ where
 }
 
 /// Says every so often which sessions run here, so that nobody takes them for those of a dead server.
-pub(super) async fn keep_alive(store: Arc<dyn Store>, running: impl Fn() -> Vec<MeetingSessionId>, every: Duration) {
+pub(super) async fn keep_alive(
+    store: Arc<dyn Store>,
+    running: impl Fn() -> Vec<MeetingSessionId>,
+    every: Duration,
+) {
     loop {
         tokio::time::sleep(every).await;
         let ids = running();

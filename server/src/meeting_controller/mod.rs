@@ -222,8 +222,12 @@ impl MeetingController {
         let unknown = |error| End::unavailable("the sessions of an organization", &error);
         let is_new = !attendance.is_running()
             && self.store.active_session(meeting.id).await.map_err(unknown)?.is_none();
-        if is_new && self.store.count_active_sessions(meeting.organization_id).await.map_err(unknown)? >= max.into() {
-            return Err(End::full(format!("the organization has {max} meetings going on, as many as it may")));
+        if is_new
+            && self.store.count_active_sessions(meeting.organization_id).await.map_err(unknown)? >= max.into()
+        {
+            return Err(End::full(format!(
+                "the organization has {max} meetings going on, as many as it may"
+            )));
         }
         Ok(is_new.then_some(guard))
     }

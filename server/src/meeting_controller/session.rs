@@ -314,7 +314,12 @@ impl MeetingController {
             Some(Message::LeaveRequest(_)) => {
                 channel.answer(ack()).await?;
                 let reason = pb::LeaveReason::Voluntary;
-                return Err(End { reason, code: Code::NO_ERROR, message: "left".to_owned(), tell: Tell::Nothing });
+                return Err(End {
+                    reason,
+                    code: Code::NO_ERROR,
+                    message: "left".to_owned(),
+                    tell: Tell::Nothing,
+                });
             }
             Some(Message::JoinRequest(_)) => {
                 Err(refusal(ErrorCode::Conflict, "this session has joined already"))

@@ -235,8 +235,7 @@ impl Meeting {
         self.stream_owners.clear();
         self.wire_streams.clear();
         let gone = std::mem::take(&mut self.participants).into_keys();
-        self.outputs
-            .extend(gone.map(|participant| Output::Media(MediaCommand::Unregister { participant })));
+        self.outputs.extend(gone.map(|participant| Output::Media(MediaCommand::Unregister { participant })));
     }
 
     /// A participant wants to publish.
