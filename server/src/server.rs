@@ -17,9 +17,9 @@ use crate::auth::TokenService;
 use crate::auth::secret::OneTimeSecret;
 use crate::certificate::{CertificateStore, TlsVersions, rustls_server_config};
 use crate::config::Config;
-use crate::global_controller::{self, ApiState, Bootstrapped, Urls, bootstrap, http};
+use crate::global_controller::{self, ApiState, Bootstrapped, Jobs, Urls, bootstrap, http};
 use crate::media_handler::{MediaControl, MediaHandler, MediaSettings};
-use crate::meeting_controller::MeetingController;
+use crate::meeting_controller::{MeetingController, MeetingSettings};
 use crate::shards::ShardThread;
 use crate::storage::{SqliteStore, Store};
 use crate::transport::socket::{self, bind_group};
@@ -44,6 +44,7 @@ pub struct Server {
     media: Arc<MediaHandler>,
     /// With this somebody becomes the owner of the default organization.
     setup_secret: Option<OneTimeSecret>,
+    jobs: Jobs,
 }
 
 /// Binds a server and runs it until `shutdown` is cancelled.
@@ -118,11 +119,18 @@ impl Server {
             Arc::clone(&store),
             Arc::clone(&tokens),
             Arc::new(Arc::clone(&media)) as Arc<dyn MediaControl>,
-            MeetingLimits { max_participants: limits.max_participants as usize, ..MeetingLimits::default() },
-            NonZeroU32::new(limits.messages_per_minute)
-                .context("limits.messages_per_minute must not be 0")?,
+            MeetingSettings {
+                limits: MeetingLimits {
+                    max_participants: limits.max_participants as usize,
+                    ..MeetingLimits::default()
+                },
+                messages_per_minute: NonZeroU32::new(limits.messages_per_minute)
+                    .context("limits.messages_per_minute must not be 0")?,
+                max_concurrent_meetings: limits.max_concurrent_meetings,
+            },
         );
         let live = Arc::clone(&meetings) as Arc<dyn global_controller::LiveMeetings>;
+        let jobs = Jobs::new(Arc::clone(&store), Arc::clone(&live), &config);
         let state = ApiState::new(
             &config,
             urls.clone(),
@@ -145,6 +153,7 @@ impl Server {
             meetings,
             media,
             setup_secret,
+            jobs,
         })
     }
 
@@ -260,6 +269,8 @@ impl Server {
         }
         tokio::spawn(Arc::clone(&self.certificates).keep_fresh(shutdown.clone()));
         tokio::spawn(self.state.clone().keep_keys_fresh(shutdown.clone()));
+        let attending = tokio::spawn(Arc::clone(&self.meetings).attend());
+        let jobs = tokio::spawn(self.jobs.run(shutdown.clone()));
 
         // Without one of its sockets the kernel would lead packets astray: whoever supervises the server starts it again.
         let any_ended =
@@ -276,6 +287,12 @@ impl Server {
         let closing = endpoints.iter().map(|endpoint| endpoint.shut_down(self.config.shutdown_grace));
         futures_util::future::join_all(closing).await;
         drop(shards);
+        // Everybody is out: what is left are the last lines of the records.
+        attending.abort();
+        self.meetings.finish(self.config.shutdown_grace).await;
+        if tokio::time::timeout(self.config.shutdown_grace, jobs).await.is_err() {
+            tracing::warn!("a job does not come to its end");
+        }
         while let Some(ended) = servers.join_next().await {
             ended??;
         }

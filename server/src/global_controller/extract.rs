@@ -2,17 +2,12 @@
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequest, FromRequestParts, Json, Path, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Json, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use darktower_protocol::{MeetingId, UserId};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::error::{ApiError, ErrorCode};
-use crate::storage::model::Page;
 
 /// A JSON body.
 pub(super) struct JsonBody<T>(pub(super) T);
@@ -33,6 +28,25 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
             Ok(Json(value)) => Ok(Self(value)),
             Err(rejection) => Err(json_error(&rejection)),
         }
+    }
+}
+
+/// A JSON body that may be left out.
+pub(super) struct OptionalBody<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let body = Bytes::from_request(Request::from_parts(parts.clone(), body), state).await;
+        let body = body.map_err(|rejection| json_error(&rejection.into()))?;
+        if body.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        let JsonBody(value) =
+            JsonBody::from_request(Request::from_parts(parts, Body::from(body)), state).await?;
+        Ok(Self(value))
     }
 }
 
@@ -71,77 +85,4 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
             Err(rejection) => Err(ApiError::new(ErrorCode::InvalidRequest, rejection.body_text())),
         }
     }
-}
-
-/// The meeting id in the path.
-pub(super) struct MeetingPath(pub(super) MeetingId);
-
-impl<S: Send + Sync> FromRequestParts<S> for MeetingPath {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let text = Path::<String>::from_request_parts(parts, state).await;
-        match text.ok().and_then(|Path(text)| text.parse().ok()) {
-            Some(id) => Ok(Self(id)),
-            None => Err(ApiError::field("meeting_id", "meeting_id must be a UUID")),
-        }
-    }
-}
-
-/// The user id in the path.
-pub(super) struct UserPath(pub(super) UserId);
-
-impl<S: Send + Sync> FromRequestParts<S> for UserPath {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let text = Path::<String>::from_request_parts(parts, state).await;
-        match text.ok().and_then(|Path(text)| text.parse().ok()) {
-            Some(id) => Ok(Self(id)),
-            None => Err(ApiError::field("user_id", "user_id must be a UUID")),
-        }
-    }
-}
-
-/// The one name in the path, of a client or a preset. What names nothing is not found.
-pub(super) struct NamePath(pub(super) String);
-
-impl<S: Send + Sync> FromRequestParts<S> for NamePath {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        match Path::<String>::from_request_parts(parts, state).await {
-            Ok(Path(name)) => Ok(Self(name)),
-            Err(_) => Err(ApiError::new(ErrorCode::InvalidRequest, "The path is not valid UTF-8")),
-        }
-    }
-}
-
-/// Longest page of a list.
-pub(super) const MAX_PAGE: u32 = 200;
-const DEFAULT_PAGE: u32 = 50;
-
-/// The part of a list that a query asks for.
-pub(super) fn page(limit: Option<u32>, offset: Option<u32>) -> Result<Page, ApiError> {
-    let limit = limit.unwrap_or(DEFAULT_PAGE);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(ApiError::field("limit", format!("limit must be 1 to {MAX_PAGE}")));
-    }
-    Ok(Page { limit, offset: offset.unwrap_or(0) })
-}
-
-/// A time in a query.
-pub(super) fn time(field: &'static str, text: Option<&str>) -> Result<Option<OffsetDateTime>, ApiError> {
-    let parse = |text| {
-        let message = format!("{field} must be a time such as 2026-01-16T12:00:00Z");
-        OffsetDateTime::parse(text, &Rfc3339).map_err(|_| ApiError::field(field, message))
-    };
-    text.map(parse).transpose()
-}
-
-/// For fields of a change that may be absent (nothing changes) or null (the value is taken away): `Some(None)` is null.
-pub(super) fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
 }

@@ -1,6 +1,7 @@
 //! The global controller: the HTTP API, the tokens it hands out, and the pages for people.
 //!
-//! `api` and `pages` parse, authorize, call `meetings` and render. What is live (who is in a meeting now) comes
+//! `api` and `pages` parse, call the logic (`meetings` and the modules around it) and render; `jobs` is what happens by
+//! the clock. What is live (who is in a meeting now) comes
 //! through [`LiveMeetings`] from the meeting controller; what lasts comes from [`Store`].
 
 mod accounts;
@@ -12,14 +13,20 @@ mod directory;
 mod error;
 mod extract;
 pub mod http;
+mod invitations;
+mod jobs;
+mod known_organizations;
 mod layers;
 mod meetings;
 mod openapi;
 mod organizations;
 mod pages;
+mod participants;
+mod path;
 mod presets;
 mod reference;
 mod rules;
+mod sessions;
 mod text;
 mod users;
 
@@ -38,6 +45,7 @@ use crate::auth::keys::READ_EVERY;
 use crate::certificate::CertificateStore;
 use crate::config::Config;
 use crate::storage::Store;
+use crate::storage::model::Removal;
 use crate::telemetry::metrics::Exposition;
 use accounts::Accounts;
 use audit::{Audit, Who};
@@ -50,13 +58,26 @@ use presets::Presets;
 use rules::Rules;
 use users::Users;
 
-/// What the meeting controller knows about meetings right now. Both calls must answer without waiting.
+pub use jobs::Jobs;
+
+/// What the meeting controller knows about meetings right now, and can do to them. All calls must answer without
+/// waiting.
 pub trait LiveMeetings: Send + Sync + 'static {
     /// How many participants are in the meeting; 0 for a meeting nobody joined.
     fn participant_count(&self, meeting: MeetingId) -> usize;
 
     /// Who is in the meeting, in the order of joining.
     fn roster(&self, meeting: MeetingId) -> Vec<LiveParticipant>;
+
+    /// How many of the participants are guests.
+    fn guest_count(&self, meeting: MeetingId) -> usize;
+
+    /// Whether this participant is in the meeting.
+    fn is_present(&self, meeting: MeetingId, participant: ParticipantId) -> bool;
+
+    /// Throws out whom a removal names that the store has already: it acts on it once, also when the store tells of it
+    /// later. Answers how many that were here.
+    fn remove(&self, removal: &Removal) -> usize;
 }
 
 /// A participant that is in a meeting now.
@@ -193,8 +214,7 @@ impl ApiState {
         metrics: Exposition,
         default_organization: OrganizationId,
     ) -> Self {
-        let meetings =
-            Meetings::new(Arc::clone(&store), Arc::clone(&tokens), live, config.limits.max_participants);
+        let meetings = Meetings::new(Arc::clone(&store), Arc::clone(&tokens), live, config.limits);
         let audit = Arc::new(Audit::new(Arc::clone(&store)));
         let configured = config.api.clone().map(|client| (client, default_organization));
         let known =

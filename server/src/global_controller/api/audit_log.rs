@@ -8,11 +8,11 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::rfc3339;
+use super::{page, rfc3339, time};
 use crate::global_controller::ApiState;
 use crate::global_controller::caller::Caller;
 use crate::global_controller::error::ApiError;
-use crate::global_controller::extract::{QueryOf, page, time};
+use crate::global_controller::extract::QueryOf;
 use crate::global_controller::rules::{Access, Rule};
 use crate::storage::model::{AuditEntry, AuditFilter};
 

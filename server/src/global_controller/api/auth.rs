@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::nullable;
 use super::organization::OrganizationBody;
 use super::users::UserBody;
 use crate::global_controller::ApiState;
@@ -17,7 +18,7 @@ use crate::global_controller::accounts::{NewPerson, ProfileChange, SignedIn};
 use crate::global_controller::caller::{Caller, Identity, Visitor};
 use crate::global_controller::clients::ACCESS_TOKEN_LIFETIME;
 use crate::global_controller::error::{ApiError, ErrorCode};
-use crate::global_controller::extract::{JsonBody, nullable};
+use crate::global_controller::extract::JsonBody;
 use crate::global_controller::rules::{Access, Rule};
 
 pub(in crate::global_controller) const RULES: &[Rule] = &[

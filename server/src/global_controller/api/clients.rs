@@ -10,12 +10,13 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::rfc3339;
+use super::{page, rfc3339};
 use crate::auth::secret::OneTimeSecret;
 use crate::global_controller::ApiState;
 use crate::global_controller::caller::Caller;
 use crate::global_controller::error::{ApiError, ErrorCode};
-use crate::global_controller::extract::{JsonBody, NamePath, QueryOf, page};
+use crate::global_controller::extract::{JsonBody, QueryOf};
+use crate::global_controller::path::NamePath;
 use crate::global_controller::rules::{Access, Rule};
 use crate::storage::model::Client;
 

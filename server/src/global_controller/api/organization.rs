@@ -10,11 +10,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::rfc3339;
+use super::{nullable, rfc3339};
 use crate::global_controller::ApiState;
 use crate::global_controller::caller::Caller;
 use crate::global_controller::error::{ApiError, ErrorCode};
-use crate::global_controller::extract::{JsonBody, nullable};
+use crate::global_controller::extract::JsonBody;
 use crate::global_controller::organizations::OrganizationChange;
 use crate::global_controller::rules::{Access, Rule};
 use crate::storage::model::Organization;

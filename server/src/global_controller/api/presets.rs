@@ -15,7 +15,8 @@ use super::rfc3339;
 use crate::global_controller::ApiState;
 use crate::global_controller::caller::Caller;
 use crate::global_controller::error::{ApiError, ErrorCode};
-use crate::global_controller::extract::{JsonBody, NamePath};
+use crate::global_controller::extract::JsonBody;
+use crate::global_controller::path::NamePath;
 use crate::global_controller::rules::{Access, Rule};
 use crate::storage::model::StoredPreset;
 

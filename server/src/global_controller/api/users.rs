@@ -10,11 +10,12 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::rfc3339;
+use super::{page, rfc3339};
 use crate::global_controller::ApiState;
 use crate::global_controller::caller::Caller;
 use crate::global_controller::error::{ApiError, ErrorCode};
-use crate::global_controller::extract::{JsonBody, QueryOf, UserPath, page};
+use crate::global_controller::extract::{JsonBody, QueryOf};
+use crate::global_controller::path::UserPath;
 use crate::global_controller::rules::{Access, Rule};
 use crate::global_controller::users::{NewUser, SetupToken, UserChange};
 use crate::storage::model::{User, UserFilter};
