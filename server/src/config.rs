@@ -69,8 +69,14 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// The machine client of the API; always present unless `dev`.
     pub api: Option<ApiClient>,
+    /// Where the database is; `None` for the SQLite file in the data folder.
+    pub database_url: Option<Secret>,
+    /// Accounts and their tokens.
+    pub accounts: Accounts,
     /// Bounds on what one client or meeting may use.
     pub limits: Limits,
+    /// What the server does by itself.
+    pub jobs: Jobs,
     /// How media is carried.
     pub media: Media,
     /// What is logged and how.
@@ -124,6 +130,11 @@ pub struct Limits {
     /// Participants one meeting may have at most, and the value of a meeting that asks for none.
     /// Default 100. Each participant costs one QUIC session and its share of every stream's fan-out.
     pub max_participants: u32,
+    /// Sessions of one organization that may run at one time, unless the organization says so itself; 0 is any number.
+    /// Default 25, in development mode 0. Who would begin one more is refused with `CAPACITY_EXCEEDED`.
+    pub max_concurrent_meetings: u32,
+    /// Minutes after which a session is ended, unless its organization says so itself. Default 1440, a day.
+    pub max_meeting_minutes: u32,
     /// Payload of one audio unit, bytes. Default 64 KiB. It bounds what a publisher can make the server hold.
     pub audio_payload_bytes: u32,
     /// Payload of one video unit, bytes. Default 4 MiB, enough for a 4K key frame. Same cost.
@@ -140,10 +151,80 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_participants: 100,
+            max_concurrent_meetings: 25,
+            max_meeting_minutes: 24 * 60,
             audio_payload_bytes: 64 * 1024,
             video_payload_bytes: 4 * 1024 * 1024,
             messages_per_minute: 1000,
             slow_subscriber_seconds: 30,
+        }
+    }
+}
+
+/// Accounts and their tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accounts {
+    /// Whether anybody may register an organization of their own. Default false: accounts are made by those who have one.
+    pub open_registration: bool,
+    /// Minutes that the access token of a login works. Default 15. Longer spares refreshes; a stolen one works as long.
+    pub access_token_minutes: u32,
+    /// Days after which somebody who did not come back has to sign in again. Default 30.
+    pub refresh_token_days: u32,
+    /// Shortest password, characters. Default 10, which is also the least.
+    pub min_password_length: u32,
+    /// Days after which a new key signs tokens. Default 90; 0 never makes one by itself. Costs one file, and nobody notices.
+    pub key_rotation_days: u32,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self {
+            open_registration: false,
+            access_token_minutes: 15,
+            refresh_token_days: 30,
+            min_password_length: 10,
+            key_rotation_days: 90,
+        }
+    }
+}
+
+/// What the server does by itself. Intervals are seconds from the end of one run to the next; 0 turns the job off. The
+/// first run is at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Jobs {
+    /// Activate scheduled meetings whose time has come. Default 10: so late a meeting may begin that nobody joins early.
+    pub activate_due_seconds: u64,
+    /// End sessions that no server takes care of any more. Default 60.
+    pub stale_sessions_seconds: u64,
+    /// Seconds without a sign of its server after which a session counts as such. Default 120; a server gives one every
+    /// 30 seconds, and less than two of them would end sessions that go on.
+    pub stale_after_seconds: u64,
+    /// End sessions that have gone on for longer than their organization allows, `limits.max_meeting_minutes` if it says
+    /// nothing. Default 60.
+    pub overlong_sessions_seconds: u64,
+    /// End instant meetings that nobody has ever joined. Default 600.
+    pub unjoined_meetings_seconds: u64,
+    /// Hours after its creation when an instant meeting that nobody joined ends. Default 24, the life of a join token.
+    pub unjoined_after_hours: u32,
+    /// Delete what is over for longer than it is kept, and tokens that have ended. Default 3600.
+    pub clean_seconds: u64,
+    /// Days for which ended meetings, ended sessions and the audit log are kept. Default 90.
+    pub retention_days: u32,
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Self {
+            activate_due_seconds: 10,
+            stale_sessions_seconds: 60,
+            stale_after_seconds: 120,
+            overlong_sessions_seconds: 60,
+            unjoined_meetings_seconds: 600,
+            unjoined_after_hours: 24,
+            clean_seconds: 3600,
+            retention_days: 90,
         }
     }
 }
@@ -209,8 +290,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// Every knob as it is written in file and environment; the key is the field's name.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Every knob as it is written in file and environment; the key is the field's name. Not for debug output: there are
+/// secrets among them.
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
     /// Development mode. Default false. Makes a short-lived certificate, lets anyone on this machine use the API
@@ -237,14 +319,20 @@ struct Settings {
     region: String,
     /// Certificate and key. Both or none; needed outside development mode.
     tls: TlsSettings,
-    /// The machine client for `POST /api/v1/auth/token`. Both or none; needed outside development mode.
+    /// The machine client for `POST /api/v1/auth/token`, with every scope in the default organization. Both or none; needed
+    /// outside development mode.
     api: ApiSettings,
     cors: CorsSettings,
     rate_limits: RateLimits,
     /// `IP` or `IP/PREFIX` list of reverse proxies. Default none. What they say of a client's address (`Forwarded`,
     /// `X-Forwarded-For`) is believed, and from nobody else: it decides whose rate limit a request counts against.
     trusted_proxies: Vec<String>,
+    /// `postgres://USER:PASSWORD@HOST/NAME` or `sqlite:PATH`. Default: the SQLite file `darktower.db` in `data_dir`. Only from
+    /// file or environment, because it may hold a password.
+    database_url: Option<String>,
+    accounts: Accounts,
     limits: Limits,
+    jobs: Jobs,
     media: Media,
     log: LogSettings,
     /// A file that is written when every port is bound. Default none.
@@ -293,7 +381,14 @@ impl Settings {
             cors: CorsSettings::default(),
             rate_limits: RateLimits::defaults(dev),
             trusted_proxies: Vec::new(),
-            limits: Limits::default(),
+            database_url: None,
+            accounts: Accounts::default(),
+            limits: if dev {
+                Limits { max_concurrent_meetings: 0, ..Limits::default() }
+            } else {
+                Limits::default()
+            },
+            jobs: Jobs::default(),
             media: Media::default(),
             log: LogSettings::default(),
             ready_file: None,
@@ -586,7 +681,7 @@ impl Config {
     }
 
     fn check(settings: Settings) -> Result<Self, ConfigError> {
-        let Settings { dev, listen, http_listen, rate_limits, limits, media, .. } = settings;
+        let Settings { dev, listen, http_listen, rate_limits, limits, jobs, media, accounts, .. } = settings;
         let http3_listen = settings.http3_listen.unwrap_or_else(|| listen.iter().map(next_port).collect());
 
         let Some(first) = listen.first().copied() else { return Err(ConfigError::NothingToListenOn) };
@@ -648,6 +743,24 @@ impl Config {
         range("limits.video_payload_bytes", limits.video_payload_bytes.into(), 1, 64 * 1024 * 1024)?;
         range("limits.messages_per_minute", limits.messages_per_minute.into(), 1, 1_000_000)?;
         range("limits.slow_subscriber_seconds", limits.slow_subscriber_seconds.into(), 1, 3600)?;
+        range("accounts.access_token_minutes", accounts.access_token_minutes.into(), 1, 24 * 60)?;
+        range("accounts.refresh_token_days", accounts.refresh_token_days.into(), 1, 365)?;
+        range("accounts.min_password_length", accounts.min_password_length.into(), 10, 64)?;
+        range("accounts.key_rotation_days", accounts.key_rotation_days.into(), 0, 3650)?;
+        range("limits.max_concurrent_meetings", limits.max_concurrent_meetings.into(), 0, 1_000_000)?;
+        range("limits.max_meeting_minutes", limits.max_meeting_minutes.into(), 1, 60 * 24 * 366)?;
+        for (key, seconds) in [
+            ("jobs.activate_due_seconds", jobs.activate_due_seconds),
+            ("jobs.stale_sessions_seconds", jobs.stale_sessions_seconds),
+            ("jobs.overlong_sessions_seconds", jobs.overlong_sessions_seconds),
+            ("jobs.unjoined_meetings_seconds", jobs.unjoined_meetings_seconds),
+            ("jobs.clean_seconds", jobs.clean_seconds),
+        ] {
+            range(key, seconds, 0, 60 * 60 * 24 * 7)?;
+        }
+        range("jobs.stale_after_seconds", jobs.stale_after_seconds, 60, 60 * 60 * 24)?;
+        range("jobs.unjoined_after_hours", jobs.unjoined_after_hours.into(), 1, 24 * 366)?;
+        range("jobs.retention_days", jobs.retention_days.into(), 1, 36_500)?;
         range("media.shards", media.shards.into(), 0, MAX_SHARDS as u64)?;
         range("media.company_milliseconds", media.company_milliseconds.into(), 0, 100)?;
         range("media.max_load_percent", media.max_load_percent.into(), 1, 100)?;
@@ -667,7 +780,10 @@ impl Config {
             region: settings.region,
             tls,
             api,
+            database_url: settings.database_url.map(Secret),
+            accounts,
             limits,
+            jobs,
             media,
             log: settings.log,
             ready_file: settings.ready_file,

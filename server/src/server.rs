@@ -14,11 +14,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::TokenService;
+use crate::auth::secret::OneTimeSecret;
 use crate::certificate::{CertificateStore, TlsVersions, rustls_server_config};
 use crate::config::Config;
-use crate::global_controller::{self, ApiState, Urls, http};
+use crate::global_controller::{self, ApiState, Bootstrapped, Jobs, Urls, bootstrap, http};
 use crate::media_handler::{MediaControl, MediaHandler, MediaSettings};
-use crate::meeting_controller::MeetingController;
+use crate::meeting_controller::{MeetingController, MeetingSettings};
 use crate::shards::ShardThread;
 use crate::storage::{SqliteStore, Store};
 use crate::transport::socket::{self, bind_group};
@@ -44,6 +45,9 @@ pub struct Server {
     state: ApiState,
     meetings: Arc<MeetingController>,
     media: Arc<MediaHandler>,
+    /// With this somebody becomes the owner of the default organization.
+    setup_secret: Option<OneTimeSecret>,
+    jobs: Jobs,
 }
 
 /// Binds a server and runs it until `shutdown` is cancelled.
@@ -71,6 +75,10 @@ impl Server {
         let tokens = Arc::new(TokenService::open(&config.data_dir)?);
         let database = config.data_dir.join("darktower.db");
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&database).await.context("the database")?);
+
+        // In development mode everybody on this machine is the owner.
+        let Bootstrapped { organization, setup_secret } =
+            bootstrap(store.as_ref(), !config.dev).await.context("the default organization")?;
 
         let fanout = FanoutSettings {
             slow_subscriber: Duration::from_secs(config.limits.slow_subscriber_seconds.into()),
@@ -122,11 +130,18 @@ impl Server {
             Arc::clone(&store),
             Arc::clone(&tokens),
             Arc::new(Arc::clone(&media)) as Arc<dyn MediaControl>,
-            MeetingLimits { max_participants: limits.max_participants as usize, ..MeetingLimits::default() },
-            NonZeroU32::new(limits.messages_per_minute)
-                .context("limits.messages_per_minute must not be 0")?,
+            MeetingSettings {
+                limits: MeetingLimits {
+                    max_participants: limits.max_participants as usize,
+                    ..MeetingLimits::default()
+                },
+                messages_per_minute: NonZeroU32::new(limits.messages_per_minute)
+                    .context("limits.messages_per_minute must not be 0")?,
+                max_concurrent_meetings: limits.max_concurrent_meetings,
+            },
         );
         let live = Arc::clone(&meetings) as Arc<dyn global_controller::LiveMeetings>;
+        let jobs = Jobs::new(Arc::clone(&store), Arc::clone(&live), &config);
         let state = ApiState::new(
             &config,
             urls.clone(),
@@ -135,7 +150,7 @@ impl Server {
             live,
             Arc::clone(&certificates),
             metrics,
-            darktower_protocol::OrganizationId::from_uuid(uuid::Uuid::nil()),
+            organization,
         );
         Ok(Self {
             config,
@@ -150,6 +165,8 @@ impl Server {
             state,
             meetings,
             media,
+            setup_secret,
+            jobs,
         })
     }
 
@@ -187,6 +204,11 @@ impl Server {
         &self.certificates
     }
 
+    /// The secret with which somebody becomes the owner of the default organization, while it has none.
+    pub fn setup_secret(&self) -> Option<&OneTimeSecret> {
+        self.setup_secret.as_ref()
+    }
+
     /// Says on standard output and, if asked for, in the ready file that the server is there.
     ///
     /// # Errors
@@ -216,6 +238,20 @@ impl Server {
         println!("  data          {}", self.config.data_dir.display());
         if self.config.dev {
             println!("Development mode: loopback only, API without a token.");
+        }
+        if let Some(secret) = &self.setup_secret {
+            // To whoever started the server, and never to the log.
+            println!(
+                "There is no owner yet. Become it with this secret, which works once and until the next start:"
+            );
+            println!(
+                "  curl {}/api/v1/auth/register -H 'content-type: application/json' \\",
+                self.urls.api()
+            );
+            println!(
+                "    -d '{{\"setup_secret\":\"{}\",\"email\":\"YOU@EXAMPLE.ORG\",\"name\":\"YOUR NAME\",\"password\":\"...\"}}'",
+                secret.expose()
+            );
         }
         println!("Stop with Ctrl-C.");
 
@@ -279,6 +315,9 @@ impl Server {
         }
         tokio::spawn(Arc::clone(&self.certificates).keep_fresh(shutdown.clone()));
         tokio::spawn(self.state.clone().keep_small(shutdown.clone()));
+        tokio::spawn(self.state.clone().keep_keys_fresh(shutdown.clone()));
+        let attending = tokio::spawn(Arc::clone(&self.meetings).attend());
+        let jobs = tokio::spawn(self.jobs.run(shutdown.clone()));
 
         // Without one of its sockets the kernel would lead packets astray: whoever supervises the server starts it again.
         let any_ended =
@@ -295,6 +334,12 @@ impl Server {
         let closing = endpoints.iter().map(|endpoint| endpoint.shut_down(self.config.shutdown_grace));
         futures_util::future::join_all(closing).await;
         drop(shards);
+        // Everybody is out: what is left are the last lines of the records.
+        attending.abort();
+        self.meetings.finish(self.config.shutdown_grace).await;
+        if tokio::time::timeout(self.config.shutdown_grace, jobs).await.is_err() {
+            tracing::warn!("a job does not come to its end");
+        }
         while let Some(ended) = servers.join_next().await {
             ended??;
         }

@@ -1,21 +1,24 @@
 //! Who calls the API, and whether it may.
 
+use std::convert::Infallible;
+
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
-use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use darktower_core::access::guests::AccessPolicy;
 use darktower_core::access::{Action, Actor, OrganizationRole, Relation, Scope, permits};
 use darktower_protocol::{OrganizationId, UserId};
-
 use tower_http::request_id::RequestId;
+use uuid::Uuid;
 
 use super::ApiState;
 use super::error::{ApiError, ErrorCode};
 use super::rate_limit::ClientAddress;
 use super::rules::Access;
+use crate::auth::Subject;
 
 /// Who calls the API: authenticated, and allowed to use the route in some case.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +29,15 @@ pub(super) struct Caller {
     pub(super) organization: OrganizationId,
     /// Which one it is.
     pub(super) identity: Identity,
+    /// The login its token comes from; only of users.
+    pub(super) login: Option<Uuid>,
+    /// The request it makes, for the audit log.
+    pub(super) request_id: Option<String>,
+}
+
+/// Somebody who calls a public route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Visitor {
     /// The request it makes, for the audit log.
     pub(super) request_id: Option<String>,
 }
@@ -51,6 +63,14 @@ impl Caller {
         }
     }
 
+    /// What a machine client may do; nothing for users, whose role decides.
+    pub(super) fn scopes(&self) -> Vec<Scope> {
+        match &self.actor {
+            Actor::Client(scopes) => scopes.clone(),
+            Actor::User(_) => Vec::new(),
+        }
+    }
+
     /// Whether it may do `action` with a meeting it relates to like this.
     pub(super) fn permits(&self, action: Action, relation: Relation, policy: AccessPolicy) -> bool {
         permits(&self.actor, action, relation, policy)
@@ -66,8 +86,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for Visitor {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self { request_id: request_id(&parts.extensions) })
+    }
+}
+
 /// Lets a request reach its route if the route's row says so. Handlers of other than public routes find the
 /// [`Caller`] in the request.
+/// The general limit is counted here: of the caller, or on public routes and of strangers of the address.
 pub(super) async fn authorize(
     State(state): State<ApiState>,
     route: Option<MatchedPath>,
@@ -110,11 +139,11 @@ async fn admit(state: &ApiState, parts: &Parts, action: Action) -> Result<Caller
         let message = format!("This needs the right to {}", action.to_string().replace('_', " "));
         return Err(ApiError::new(ErrorCode::Forbidden, message));
     }
-    Ok(Caller { request_id: request_id(parts), ..caller })
+    Ok(Caller { request_id: request_id(&parts.extensions), ..caller })
 }
 
-fn request_id(parts: &Parts) -> Option<String> {
-    let id = parts.extensions.get::<RequestId>()?;
+fn request_id(extensions: &Extensions) -> Option<String> {
+    let id = extensions.get::<RequestId>()?;
     id.header_value().to_str().ok().map(str::to_owned)
 }
 
@@ -126,6 +155,7 @@ async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, A
             actor: Actor::User(OrganizationRole::Owner),
             organization: state.0.default_organization,
             identity: Identity::Developer,
+            login: None,
             request_id: None,
         }),
         (None, _) => refuse("This needs an access token: Authorization: Bearer TOKEN"),
@@ -138,15 +168,19 @@ async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, A
             let Some(token) = token else {
                 return refuse("The Authorization header must be: Bearer TOKEN");
             };
-            match state.0.tokens.verify_access(token) {
-                Ok(claims) => Ok(Caller {
-                    actor: Actor::Client(vec![Scope::Admin, Scope::Meetings, Scope::Tokens]),
-                    organization: state.0.default_organization,
-                    identity: Identity::Client(claims.client_id),
-                    request_id: None,
-                }),
-                Err(error) => refuse(&format!("The access token is refused: {error}")),
-            }
+            let claims = match state.0.tokens.verify_access(token) {
+                Ok(claims) => claims,
+                Err(error) => return refuse(&format!("The access token is refused: {error}")),
+            };
+            let Some(actor) = state.0.directory.actor(&claims).await? else {
+                return refuse("The access token is refused: its user or client may not sign in");
+            };
+            let (identity, login) = match claims.subject {
+                Subject::User { id, login } => (Identity::User(id), Some(login)),
+                Subject::Client(id) => (Identity::Client(id), None),
+            };
+            let organization = claims.organization_id;
+            Ok(Caller { actor, organization, identity, login, request_id: None })
         }
         (Some(_), Some(_)) => refuse("There must be one Authorization header"),
     }

@@ -2,10 +2,9 @@
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequest, FromRequestParts, Json, Path, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Json, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use darktower_protocol::MeetingId;
 use serde::de::DeserializeOwned;
 
 use super::error::{ApiError, ErrorCode};
@@ -29,6 +28,25 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
             Ok(Json(value)) => Ok(Self(value)),
             Err(rejection) => Err(json_error(&rejection)),
         }
+    }
+}
+
+/// A JSON body that may be left out.
+pub(super) struct OptionalBody<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let body = Bytes::from_request(Request::from_parts(parts.clone(), body), state).await;
+        let body = body.map_err(|rejection| json_error(&rejection.into()))?;
+        if body.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        let JsonBody(value) =
+            JsonBody::from_request(Request::from_parts(parts, Body::from(body)), state).await?;
+        Ok(Self(value))
     }
 }
 
@@ -65,21 +83,6 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
         match Query::from_request_parts(parts, state).await {
             Ok(Query(value)) => Ok(Self(value)),
             Err(rejection) => Err(ApiError::new(ErrorCode::InvalidRequest, rejection.body_text())),
-        }
-    }
-}
-
-/// The meeting id in the path.
-pub(super) struct MeetingPath(pub(super) MeetingId);
-
-impl<S: Send + Sync> FromRequestParts<S> for MeetingPath {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let text = Path::<String>::from_request_parts(parts, state).await;
-        match text.ok().and_then(|Path(text)| text.parse().ok()) {
-            Some(id) => Ok(Self(id)),
-            None => Err(ApiError::field("meeting_id", "meeting_id must be a UUID")),
         }
     }
 }

@@ -1,19 +1,35 @@
 //! The global controller: the HTTP API, the tokens it hands out, and the pages for people.
 //!
-//! `api` and `pages` parse, authorize, call `meetings` and render. What is live (who is in a meeting now) comes
+//! `api` and `pages` parse, call the logic (`meetings` and the modules around it) and render; `jobs` is what happens by
+//! the clock. What is live (who is in a meeting now) comes
 //! through [`LiveMeetings`] from the meeting controller; what lasts comes from [`Store`].
 
+mod accounts;
 mod api;
 mod audit;
 mod caller;
+mod clients;
+mod directory;
 mod error;
 mod extract;
 pub mod http;
+mod invitations;
+mod jobs;
+mod known_organizations;
 mod layers;
 mod meetings;
+mod openapi;
+mod organizations;
 mod pages;
+mod participants;
+mod path;
+mod presets;
 mod rate_limit;
+mod reference;
 mod rules;
+mod sessions;
+mod text;
+mod users;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -26,25 +42,48 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::TokenService;
+use crate::auth::keys::READ_EVERY;
 use crate::certificate::CertificateStore;
 use crate::config::Config;
 use crate::storage::Store;
+use crate::storage::model::Removal;
 use crate::telemetry::metrics::Exposition;
+use accounts::Accounts;
+use audit::{Audit, Who};
+use clients::Clients;
+use directory::Directory;
 use layers::Exposure;
 use meetings::Meetings;
+use organizations::Organizations;
+pub(crate) use organizations::{Bootstrapped, bootstrap};
+use presets::Presets;
 use rate_limit::RateLimits;
 use rules::Rules;
+use users::Users;
+
+pub use jobs::Jobs;
 
 /// How often clients that were not there lately are forgotten by the rate limits.
 const FORGET_INTERVAL: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// What the meeting controller knows about meetings right now. Both calls must answer without waiting.
+/// What the meeting controller knows about meetings right now, and can do to them. All calls must answer without
+/// waiting.
 pub trait LiveMeetings: Send + Sync + 'static {
     /// How many participants are in the meeting; 0 for a meeting nobody joined.
     fn participant_count(&self, meeting: MeetingId) -> usize;
 
     /// Who is in the meeting, in the order of joining.
     fn roster(&self, meeting: MeetingId) -> Vec<LiveParticipant>;
+
+    /// How many of the participants are guests.
+    fn guest_count(&self, meeting: MeetingId) -> usize;
+
+    /// Whether this participant is in the meeting.
+    fn is_present(&self, meeting: MeetingId, participant: ParticipantId) -> bool;
+
+    /// Throws out whom a removal names that the store has already: it acts on it once, also when the store tells of it
+    /// later. Answers how many that were here.
+    fn remove(&self, removal: &Removal) -> usize;
 }
 
 /// A participant that is in a meeting now.
@@ -150,6 +189,13 @@ pub struct ApiState(Arc<Shared>);
 
 struct Shared {
     meetings: Meetings,
+    accounts: Arc<Accounts>,
+    users: Users,
+    organizations: Organizations,
+    clients: Clients,
+    presets: Presets,
+    directory: Arc<Directory>,
+    audit: Arc<Audit>,
     store: Arc<dyn Store>,
     tokens: Arc<TokenService>,
     certificates: Arc<CertificateStore>,
@@ -176,10 +222,45 @@ impl ApiState {
         metrics: Exposition,
         default_organization: OrganizationId,
     ) -> Self {
-        let meetings =
-            Meetings::new(Arc::clone(&store), Arc::clone(&tokens), live, config.limits.max_participants);
+        let meetings = Meetings::new(Arc::clone(&store), Arc::clone(&tokens), live, config.limits);
+        let audit = Arc::new(Audit::new(Arc::clone(&store)));
+        let configured = config.api.clone().map(|client| (client, default_organization));
+        let known =
+            configured.as_ref().map(|(client, organization)| (client.client_id.clone(), *organization));
+        let directory = Arc::new(Directory::new(Arc::clone(&store), known));
+        let accounts = Arc::new(Accounts::new(
+            Arc::clone(&store),
+            Arc::clone(&tokens),
+            Arc::clone(&audit),
+            Arc::clone(&directory),
+            config.accounts,
+            default_organization,
+        ));
         Self(Arc::new(Shared {
             meetings,
+            users: Users::new(
+                Arc::clone(&store),
+                Arc::clone(&accounts),
+                Arc::clone(&audit),
+                Arc::clone(&directory),
+            ),
+            organizations: Organizations::new(
+                Arc::clone(&store),
+                Arc::clone(&audit),
+                default_organization,
+                config.limits.max_participants,
+            ),
+            clients: Clients::new(
+                Arc::clone(&store),
+                Arc::clone(&tokens),
+                Arc::clone(&audit),
+                Arc::clone(&directory),
+                configured,
+            ),
+            presets: Presets::new(Arc::clone(&store), Arc::clone(&audit)),
+            accounts,
+            directory,
+            audit,
             store,
             tokens,
             certificates,
@@ -205,6 +286,42 @@ impl ApiState {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => self.0.limits.forget_idle(),
+            }
+        }
+    }
+
+    /// Keeps the signing keys up to date until `shutdown`: follows those of other servers, makes the next one, retires old ones.
+    pub async fn keep_keys_fresh(self, shutdown: CancellationToken) {
+        let days = self.0.config.accounts.key_rotation_days;
+        let max_age = (days > 0).then(|| time::Duration::days(days.into()));
+        let mut interval = tokio::time::interval(READ_EVERY);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = interval.tick() => {}
+            }
+            let tokens = Arc::clone(&self.0.tokens);
+            // It waits for the disk.
+            match tokio::task::spawn_blocking(move || tokens.keys().keep_up(max_age)).await {
+                Ok(Ok(None)) => {}
+                Ok(Ok(Some(id))) => {
+                    let who = Who::system(self.0.default_organization);
+                    let entry =
+                        self.0.audit.record(who, "key.rotate", Some(("key", id)), serde_json::json!({}));
+                    if let Err(error) = entry.await {
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "no entry for the new token key"
+                        );
+                    }
+                }
+                Ok(Err(error)) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the token keys could not be kept up"
+                    );
+                }
+                Err(error) => tracing::error!(%error, "the round over the token keys failed"),
             }
         }
     }
