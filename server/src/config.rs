@@ -5,6 +5,8 @@
 //! exist is an error in every source, never a silent no-op; only the variables of other programs (`ENV_OF_OTHERS`)
 //! are passed over. `Settings` documents each knob.
 
+mod requests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,14 +20,16 @@ use figment::{Figment, Metadata, Profile, Provider};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-mod requests;
-
+use crate::storage::DatabaseLocation;
 use crate::transport::socket::MAX_SHARDS;
 use requests::CorsSettings;
 pub use requests::{AllowedOrigins, RateLimits};
 
 /// The file that is read when it exists in the working directory and `--config` names no other.
 pub const DEFAULT_FILE: &str = "darktower.toml";
+
+/// The database of a server that names none, in its data folder.
+const DATABASE_FILE: &str = "darktower.db";
 
 const ENV_PREFIX: &str = "DARKTOWER_";
 /// Names the configuration file itself, so it is not a setting.
@@ -69,8 +73,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// The machine client of the API; always present unless `dev`.
     pub api: Option<ApiClient>,
-    /// Where the database is; `None` for the SQLite file in the data folder.
-    pub database_url: Option<Secret>,
+    /// Where the facts are kept.
+    pub database: DatabaseLocation,
     /// Accounts and their tokens.
     pub accounts: Accounts,
     /// Bounds on what one client or meeting may use.
@@ -454,7 +458,29 @@ pub struct Flags {
     pub ready_file: Option<PathBuf>,
 }
 
+/// Which data a command works on, from the same sources as [`Flags`].
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct DatabaseFlags {
+    /// Read this TOML file [default: darktower.toml, if it exists]
+    #[arg(long, global = true, value_name = "FILE", env = ENV_CONFIG_FILE)]
+    pub config: Option<PathBuf>,
+    /// Folder of database and keys [default: darktower-data]
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+}
+
 impl Flags {
+    /// The configuration file: the one that is named, or the one that is there.
+    fn file(&self) -> Result<Option<PathBuf>, ConfigError> {
+        match &self.config {
+            Some(path) => {
+                std::fs::metadata(path).map_err(|source| ConfigError::File { path: path.clone(), source })?;
+                Ok(Some(path.clone()))
+            }
+            None => Ok(Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists())),
+        }
+    }
+
     fn layer(&self) -> Result<Dict, ConfigError> {
         let mut dict = Dict::new();
         let mut set = |key: &str, value: Value| insert(&mut dict, key, value);
@@ -546,6 +572,9 @@ pub enum ConfigError {
     /// Client id without secret or the reverse.
     #[error("api.client_id and api.client_secret belong together: {0} is missing")]
     ApiIncomplete(&'static str),
+    /// Not a place for a database. The message does not repeat it: there may be a password in it.
+    #[error("database_url must be postgres://USER:PASSWORD@HOST/NAME or sqlite:PATH")]
+    Database,
     /// A secret that could be guessed.
     #[error(
         "api.client_secret has {len} bytes; it needs at least 32 (for example `openssl rand -base64 32`)"
@@ -628,14 +657,21 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] for the first thing wrong.
     pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
-        let file = match &flags.config {
-            Some(path) => {
-                std::fs::metadata(path).map_err(|source| ConfigError::File { path: path.clone(), source })?;
-                Some(path.clone())
-            }
-            None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
-        };
+        let file = flags.file()?;
         Self::from_layers(file.as_deref(), std::env::vars(), flags)
+    }
+
+    /// The data folder and the database of a server with this configuration. What else such a server needs, a certificate
+    /// for example, may be missing.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first thing wrong.
+    pub fn load_database(flags: &DatabaseFlags) -> Result<(PathBuf, DatabaseLocation), ConfigError> {
+        let DatabaseFlags { config, data_dir } = flags.clone();
+        let flags = Flags { config, data_dir, ..Flags::default() };
+        let settings = Self::read(flags.file()?.as_deref(), std::env::vars(), &flags)?;
+        let database = database(settings.database_url, &settings.data_dir)?;
+        Ok((settings.data_dir, database))
     }
 
     /// Development mode on free ports of 127.0.0.1, everything else as by default.
@@ -659,6 +695,15 @@ impl Config {
         environment: impl Iterator<Item = (String, String)>,
         flags: &Flags,
     ) -> Result<Self, ConfigError> {
+        Self::check(Self::read(file, environment, flags)?)
+    }
+
+    /// The settings of every source together, each of the right kind, otherwise unchecked.
+    fn read(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+        flags: &Flags,
+    ) -> Result<Settings, ConfigError> {
         let shape = Settings::shape();
         let mut given = Figment::new();
         if let Some(path) = file {
@@ -677,7 +722,7 @@ impl Config {
         let dev =
             if given.contains("dev") { given.extract_inner("dev").map_err(value_error)? } else { false };
         let all = given.join(Serialized::defaults(Settings::defaults(dev)));
-        Self::check(all.extract().map_err(value_error)?)
+        all.extract().map_err(value_error)
     }
 
     fn check(settings: Settings) -> Result<Self, ConfigError> {
@@ -729,6 +774,7 @@ impl Config {
             (None, None) if dev => None,
             (None, None) => return Err(ConfigError::ApiMissing),
         };
+        let database = database(settings.database_url, &settings.data_dir)?;
         if !dev && public_url.is_none() && first.ip().is_unspecified() {
             return Err(ConfigError::PublicUrlMissing(first));
         }
@@ -780,7 +826,7 @@ impl Config {
             region: settings.region,
             tls,
             api,
-            database_url: settings.database_url.map(Secret),
+            database,
             accounts,
             limits,
             jobs,
@@ -933,6 +979,17 @@ fn value_error(error: figment::Error) -> ConfigError {
     });
     let place = place.map(|place| format!(" (in {place})")).unwrap_or_default();
     ConfigError::Value(format!("{setting}{}{place}", error.kind))
+}
+
+fn database(url: Option<String>, data_dir: &Path) -> Result<DatabaseLocation, ConfigError> {
+    let Some(url) = url else { return Ok(DatabaseLocation::Sqlite(data_dir.join(DATABASE_FILE))) };
+    match url.split_once(':') {
+        Some(("sqlite", path)) if !path.is_empty() => {
+            Ok(DatabaseLocation::Sqlite(PathBuf::from(path.strip_prefix("//").unwrap_or(path))))
+        }
+        Some(("postgres" | "postgresql", _)) => Ok(DatabaseLocation::Postgres(url)),
+        _ => Err(ConfigError::Database),
+    }
 }
 
 fn origin(key: &'static str, value: String, plain_allowed: bool) -> Result<String, ConfigError> {
