@@ -26,6 +26,27 @@ pub enum StoreError {
     /// What was read cannot be a stored fact.
     #[error("stored data is damaged: {0}")]
     Damaged(&'static str),
+    /// The database cannot be opened.
+    #[error("cannot open {database}")]
+    Unavailable {
+        /// Which one, without what is secret in its location.
+        database: String,
+        /// Why.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A newer program has changed the tables of the database.
+    #[error(
+        "{database} was last used by a newer version of this program (tables of version {found}, known: {known})"
+    )]
+    Newer {
+        /// Which one, without what is secret in its location.
+        database: String,
+        /// The version of its tables.
+        found: i64,
+        /// The last version that this program knows.
+        known: i64,
+    },
     /// The database failed or was busy for too long.
     #[error("the database failed")]
     Backend(#[source] Box<dyn Error + Send + Sync>),
@@ -319,7 +340,11 @@ pub trait ParticipantStore: Send + Sync + 'static {
 #[async_trait]
 pub trait SessionStore: Send + Sync + 'static {
     /// Records a join: begins the session if none runs, activates a scheduled meeting and notes its first start. A stay
-    /// of the same participant that has not ended ends now. `None` if the meeting is not there any more.
+    /// of the same participant that has not ended ends now. `None` if there is nothing to join any more: the meeting is
+    /// gone or over, or the participant was thrown out.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchReference`] for the participant.
     async fn arrive(&self, arrival: &Arrival) -> Stored<Option<MeetingSession>>;
 
     /// Records a leave; `false` if the participant is not there.

@@ -1,5 +1,0 @@
-//! `sqlx::migrate!` embeds a folder, and the compiler does not notice a file that is new in it.
-
-fn main() {
-    println!("cargo:rerun-if-changed=src/storage/migrations");
-}

@@ -1,0 +1,301 @@
+//! Users, refresh tokens, one-time secrets.
+
+use darktower_core::access::OrganizationRole::{self, Admin, Host, Member, Owner};
+use darktower_protocol::{OrganizationId, UserId};
+use uuid::Uuid;
+
+use super::examples::{
+    ALL, at, next_token, refresh_token, secret, setup_secret, stored_meeting, stored_organization,
+    stored_user, user,
+};
+use crate::storage::model::{Page, RefreshToken, Rotation, SecretHash, UserFilter};
+use crate::storage::store::{Store, StoreError, Unique};
+
+pub(super) async fn run(store: &dyn Store) {
+    reads_back_what_was_written(store).await;
+    refuses_what_exists(store).await;
+    lists_by_email_role_and_text(store).await;
+    has_one_owner(store).await;
+    passwords_end_other_logins(store).await;
+    rotates_refresh_tokens(store).await;
+    a_spent_token_revokes_all(store).await;
+    setup_secrets_work_once(store).await;
+    deleted_users_leave_their_meetings(store).await;
+}
+
+async fn reads_back_what_was_written(store: &dyn Store) {
+    let organization = stored_organization(store).await.id;
+    let mut written = user(organization, "Zoë", Host);
+    written.password_hash = Some("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".to_owned());
+    written.avatar_url = Some("https://example.org/ü.png".to_owned());
+    written.last_login_at = Some(at(3));
+    assert_eq!(store.user(written.id).await.expect("read"), None);
+    store.create_user(&written, None).await.expect("stored");
+    assert_eq!(store.user(written.id).await.expect("read").as_ref(), Some(&written));
+    let by_email = store.user_by_email(organization, &written.email).await.expect("read");
+    assert_eq!(by_email.as_ref(), Some(&written));
+    let elsewhere = OrganizationId::generate();
+    assert_eq!(store.user_by_email(elsewhere, &written.email).await.expect("read"), None);
+    assert_eq!(store.user_by_email(organization, "%").await.expect("read"), None);
+
+    let kept = written.clone();
+    written.email = "other@example.org".to_owned();
+    written.name = "Other".to_owned();
+    written.avatar_url = None;
+    written.is_active = false;
+    written.last_login_at = None;
+    written.updated_at = at(9);
+    written.role = Admin;
+    written.password_hash = None;
+    written.organization_id = elsewhere;
+    assert!(store.update_user(&written).await.expect("written"));
+    (written.role, written.password_hash, written.organization_id) =
+        (kept.role, kept.password_hash, kept.organization_id);
+    assert_eq!(store.user(written.id).await.expect("read").as_ref(), Some(&written));
+    written.id = UserId::generate();
+    assert!(!store.update_user(&written).await.expect("nothing there"));
+}
+
+async fn refuses_what_exists(store: &dyn Store) {
+    let organization = stored_organization(store).await.id;
+    let first = stored_user(store, organization, "First", Member).await;
+    let second = stored_user(store, organization, "Second", Member).await;
+    let refused = store.create_user(&user(organization, "First", Member), None).await;
+    assert!(matches!(refused, Err(StoreError::Taken(Unique::Email))), "{refused:?}");
+    let mut same_id = user(organization, "Third", Member);
+    same_id.id = first.id;
+    let refused = store.create_user(&same_id, None).await;
+    assert!(matches!(refused, Err(StoreError::Taken(Unique::Id))), "{refused:?}");
+    let refused = store.create_user(&user(OrganizationId::generate(), "Fourth", Member), None).await;
+    assert!(matches!(refused, Err(StoreError::NoSuchReference)), "{refused:?}");
+    let mut taken = second.clone();
+    taken.email.clone_from(&first.email);
+    let refused = store.update_user(&taken).await;
+    assert!(matches!(refused, Err(StoreError::Taken(Unique::Email))), "{refused:?}");
+
+    // Both or nothing.
+    let invited = user(organization, "Invited", Member);
+    let setup = setup_secret(organization, Some(invited.id));
+    store.create_user(&invited, Some(&setup)).await.expect("stored");
+    let mut another = user(organization, "Another", Member);
+    let refused = store.create_user(&another, Some(&setup)).await;
+    assert!(matches!(refused, Err(StoreError::Taken(Unique::Id))), "{refused:?}");
+    assert_eq!(store.user(another.id).await.expect("read"), None);
+    // The same address in another organization is another user.
+    another.organization_id = stored_organization(store).await.id;
+    another.email.clone_from(&first.email);
+    store.create_user(&another, None).await.expect("stored");
+}
+
+async fn lists_by_email_role_and_text(store: &dyn Store) {
+    let organization = stored_organization(store).await.id;
+    let mut users = Vec::new();
+    // Bytes decide, not a language: a hyphen counts, ä is after z.
+    for (name, role) in [("ab", Host), ("a-c", Member), ("Zoë", Member), ("äb", Owner), ("a_b", Member)] {
+        users.push(stored_user(store, organization, name, role).await);
+    }
+    users.sort_by(|one, other| one.email.as_bytes().cmp(other.email.as_bytes()));
+    stored_user(store, stored_organization(store).await.id, "ab", Host).await;
+    let list = async |role, search: Option<&str>, page| {
+        let search = search.map(str::to_owned);
+        let listed = store.users(&UserFilter { organization_id: organization, role, search, page }).await;
+        let listed = listed.expect("listed");
+        (listed.items, listed.total)
+    };
+    assert_eq!(list(None, None, ALL).await, (users.clone(), 5));
+    assert_eq!(list(None, None, Page { limit: 2, offset: 1 }).await, (users[1..3].to_vec(), 5));
+    assert_eq!(list(None, None, Page { limit: 2, offset: 9 }).await, (vec![], 5), "past the end");
+    assert_eq!(list(None, None, Page { limit: 0, offset: 0 }).await, (vec![], 5), "only the total");
+    assert_eq!(list(Some(Admin), None, ALL).await, (vec![], 0));
+    let names = async |role: Option<OrganizationRole>, search| -> Vec<String> {
+        list(role, Some(search), ALL).await.0.into_iter().map(|user| user.name).collect()
+    };
+    assert_eq!(names(None, "ZOË").await, ["Zoë"]);
+    assert_eq!(names(None, "Ä").await, ["äb"]);
+    assert_eq!(names(None, "_").await, ["a_b"]);
+    assert_eq!(names(None, "%").await, [""; 0]);
+    assert_eq!(names(None, "B@EXAMPLE").await, ["a_b", "ab", "äb"]);
+    assert_eq!(names(Some(Host), "b@example").await, ["ab"]);
+}
+
+async fn has_one_owner(store: &dyn Store) {
+    let organization = stored_organization(store).await.id;
+    assert!(!store.has_owner(organization).await.expect("read"));
+    let first = stored_user(store, organization, "First", Owner).await;
+    assert!(store.has_owner(organization).await.expect("read"));
+    let refused = store.create_user(&user(organization, "Second", Owner), None).await;
+    assert!(matches!(refused, Err(StoreError::Taken(Unique::Owner))), "{refused:?}");
+    let second = stored_user(store, organization, "Second", Member).await;
+    let role = async |id| store.user(id).await.expect("read").expect("is there").role;
+
+    assert!(store.change_role(second.id, Owner, at(5)).await.expect("changed"));
+    assert_eq!((role(first.id).await, role(second.id).await), (Admin, Owner));
+    let changed = store.user(first.id).await.expect("read").expect("is there");
+    assert_eq!(changed.updated_at, at(5));
+    assert!(store.change_role(second.id, Owner, at(6)).await.expect("again"));
+    assert_eq!((role(first.id).await, role(second.id).await), (Admin, Owner));
+    assert!(store.change_role(first.id, Host, at(7)).await.expect("changed"));
+    assert_eq!((role(first.id).await, role(second.id).await), (Host, Owner));
+    // Somebody unknown takes nothing from the owner.
+    assert!(!store.change_role(UserId::generate(), Owner, at(8)).await.expect("nobody"));
+    assert_eq!(role(second.id).await, Owner);
+}
+
+async fn passwords_end_other_logins(store: &dyn Store) {
+    let organization = stored_organization(store).await.id;
+    let user = stored_user(store, organization, "Zoë", Member).await;
+    let (here, there) = (refresh_token(user.id), refresh_token(user.id));
+    for login in [&here, &there] {
+        store.begin_login(login).await.expect("stored");
+    }
+    let is_valid = async |hash| store.refresh_token(hash, at(1)).await.expect("read").is_some();
+    assert!(store.set_password(user.id, "one", Some(here.family), at(2)).await.expect("set"));
+    assert!(is_valid(&here.hash).await);
+    assert!(!is_valid(&there.hash).await);
+    assert!(store.set_password(user.id, "two", None, at(3)).await.expect("set"));
+    assert!(!is_valid(&here.hash).await);
+    let read = store.user(user.id).await.expect("read").expect("is there");
+    assert_eq!((read.password_hash.as_deref(), read.updated_at), (Some("two"), at(3)));
+    assert!(!store.set_password(UserId::generate(), "x", None, at(4)).await.expect("nobody"));
+}
+
+async fn rotates_refresh_tokens(store: &dyn Store) {
+    let organization = stored_organization(store).await.id;
+    let user = stored_user(store, organization, "Zoë", Member).await;
+    let mut first = refresh_token(user.id);
+    first.created_at = at(4);
+    store.begin_login(&first).await.expect("stored");
+    let read = store.user(user.id).await.expect("read").expect("is there");
+    assert_eq!(read.last_login_at, Some(at(4)));
+    let refused = store.begin_login(&first).await;
+    assert!(matches!(refused, Err(StoreError::Taken(Unique::Id))), "{refused:?}");
+    let refused = store.begin_login(&refresh_token(UserId::generate())).await;
+    assert!(matches!(refused, Err(StoreError::NoSuchReference)), "{refused:?}");
+
+    assert_eq!(store.refresh_token(&first.hash, at(3599)).await.expect("read").as_ref(), Some(&first));
+    assert_eq!(store.refresh_token(&first.hash, at(3600)).await.expect("read"), None, "ended");
+    let second = next_token(&first);
+    let rotate = async |old: &SecretHash, new: &RefreshToken, now| {
+        store.rotate_refresh_token(old, new, at(now)).await.expect("tried")
+    };
+    assert_eq!(rotate(&first.hash, &second, 3600).await, Rotation::Unknown, "ended");
+    assert_eq!(rotate(&secret(), &second, 5).await, Rotation::Unknown);
+    assert_eq!(rotate(&first.hash, &second, 5).await, Rotation::Rotated);
+    assert_eq!(store.refresh_token(&first.hash, at(6)).await.expect("read"), None, "spent");
+    assert_eq!(store.refresh_token(&second.hash, at(6)).await.expect("read").as_ref(), Some(&second));
+
+    // The end of a login ends its family, whichever of its tokens is shown, and no other.
+    let elsewhere = refresh_token(user.id);
+    store.begin_login(&elsewhere).await.expect("stored");
+    assert!(!store.end_login(&secret()).await.expect("unknown"));
+    assert!(store.end_login(&first.hash).await.expect("ended"));
+    assert_eq!(rotate(&second.hash, &next_token(&second), 7).await, Rotation::Unknown);
+    assert_eq!(store.refresh_token(&elsewhere.hash, at(8)).await.expect("read").as_ref(), Some(&elsewhere));
+    assert_eq!(store.end_logins(user.id).await.expect("ended"), 1);
+    assert_eq!(store.end_logins(user.id).await.expect("none left"), 0);
+    assert_eq!(store.refresh_token(&elsewhere.hash, at(8)).await.expect("read"), None);
+}
+
+async fn a_spent_token_revokes_all(store: &dyn Store) {
+    let organization = stored_organization(store).await.id;
+    let user = stored_user(store, organization, "Zoë", Member).await;
+    let bystander = stored_user(store, organization, "Yan", Member).await;
+    let (first, elsewhere, other) =
+        (refresh_token(user.id), refresh_token(user.id), refresh_token(bystander.id));
+    for login in [&first, &elsewhere, &other] {
+        store.begin_login(login).await.expect("stored");
+    }
+    let second = next_token(&first);
+    let rotate = async |old: &SecretHash, new: &RefreshToken, now| {
+        store.rotate_refresh_token(old, new, at(now)).await.expect("tried")
+    };
+    assert_eq!(rotate(&first.hash, &second, 1).await, Rotation::Rotated);
+    assert_eq!(rotate(&first.hash, &next_token(&first), 2).await, Rotation::Reused(user.id));
+    for token in [&second, &elsewhere] {
+        assert_eq!(store.refresh_token(&token.hash, at(3)).await.expect("read"), None);
+        assert_eq!(rotate(&token.hash, &next_token(token), 3).await, Rotation::Unknown);
+    }
+    assert!(store.refresh_token(&other.hash, at(3)).await.expect("read").is_some(), "another user's");
+}
+
+async fn setup_secrets_work_once(store: &dyn Store) {
+    let organization = stored_organization(store).await.id;
+    // The owner's: a new one replaces the one before.
+    let (old, owners) = (setup_secret(organization, None), setup_secret(organization, None));
+    store.put_setup_secret(&old).await.expect("stored");
+    store.put_setup_secret(&owners).await.expect("stored");
+    assert_eq!(store.setup_secret(&old.hash, at(1)).await.expect("read"), None);
+    assert_eq!(store.setup_secret(&owners.hash, at(3599)).await.expect("read").as_ref(), Some(&owners));
+    assert_eq!(store.setup_secret(&owners.hash, at(3600)).await.expect("read"), None, "ended");
+    let member = user(organization, "Member", Member);
+    let members = setup_secret(organization, Some(member.id));
+    store.create_user(&member, Some(&members)).await.expect("stored");
+    assert_eq!(store.setup_secret(&members.hash, at(1)).await.expect("read").as_ref(), Some(&members));
+
+    let owner = user(organization, "Owner", Owner);
+    assert!(!store.create_owner(&old.hash, &owner).await.expect("replaced"));
+    assert!(!store.create_owner(&members.hash, &owner).await.expect("not an owner's"));
+    let mut late = owner.clone();
+    late.created_at = at(3600);
+    assert!(!store.create_owner(&owners.hash, &late).await.expect("ended"));
+    let mut same_email = owner.clone();
+    same_email.email.clone_from(&member.email);
+    let refused = store.create_owner(&owners.hash, &same_email).await;
+    assert!(matches!(refused, Err(StoreError::Taken(Unique::Email))), "{refused:?}");
+    assert!(store.create_owner(&owners.hash, &owner).await.expect("not used up by what failed"));
+    assert_eq!(store.user(owner.id).await.expect("read").as_ref(), Some(&owner));
+    assert!(!store.create_owner(&owners.hash, &user(organization, "Next", Owner)).await.expect("used"));
+    let without_end = {
+        let mut secret = setup_secret(organization, None);
+        secret.expires_at = None;
+        secret
+    };
+    store.put_setup_secret(&without_end).await.expect("stored");
+    let refused = store.create_owner(&without_end.hash, &user(organization, "Next", Owner)).await;
+    assert!(matches!(refused, Err(StoreError::Taken(Unique::Owner))), "{refused:?}");
+
+    let activate =
+        async |hash, name, seconds| store.activate_user(hash, "phc", name, at(seconds)).await.expect("tried");
+    let login = refresh_token(member.id);
+    store.begin_login(&login).await.expect("stored");
+    assert!(!activate(&without_end.hash, None, 1).await, "an owner's");
+    assert!(!activate(&members.hash, None, 3600).await, "ended");
+    assert!(activate(&members.hash, Some("Renamed Ä"), 10).await);
+    assert!(!activate(&members.hash, None, 11).await, "used");
+    let read = store.user(member.id).await.expect("read").expect("is there");
+    assert_eq!((read.name.as_str(), read.password_hash.as_deref()), ("Renamed Ä", Some("phc")));
+    assert_eq!(store.refresh_token(&login.hash, at(11)).await.expect("read"), None, "ended with it");
+    let search = Some("renamed ä".to_owned());
+    let filter = UserFilter { organization_id: organization, role: None, search, page: ALL };
+    assert_eq!(store.users(&filter).await.expect("listed").total, 1, "found by the new name");
+
+    let again = setup_secret(organization, Some(member.id));
+    store.put_setup_secret(&again).await.expect("stored");
+    assert!(activate(&again.hash, None, 12).await);
+    let read = store.user(member.id).await.expect("read").expect("is there");
+    assert_eq!((read.name.as_str(), read.updated_at), ("Renamed Ä", at(12)));
+    let refused = store.put_setup_secret(&setup_secret(organization, Some(UserId::generate()))).await;
+    assert!(matches!(refused, Err(StoreError::NoSuchReference)), "{refused:?}");
+    assert!(store.setup_secret(&without_end.hash, at(1_000_000)).await.expect("read").is_some());
+}
+
+async fn deleted_users_leave_their_meetings(store: &dyn Store) {
+    let organization = stored_organization(store).await.id;
+    let user = stored_user(store, organization, "Zoë", Host).await;
+    let login = refresh_token(user.id);
+    store.begin_login(&login).await.expect("stored");
+    let setup = setup_secret(organization, Some(user.id));
+    store.put_setup_secret(&setup).await.expect("stored");
+    let (meeting, _) =
+        stored_meeting(store, organization, |meeting| meeting.created_by = Some(user.id.to_string())).await;
+    store.invite(meeting.id, user.id, at(1)).await.expect("stored");
+    assert!(store.delete_user(user.id).await.expect("deleted"));
+    assert!(!store.delete_user(user.id).await.expect("no second time"));
+    assert_eq!(store.refresh_token(&login.hash, at(1)).await.expect("read"), None);
+    assert_eq!(store.setup_secret(&setup.hash, at(1)).await.expect("read"), None);
+    assert!(!store.is_invited(meeting.id, user.id).await.expect("read"));
+    assert_eq!(store.meeting(meeting.id).await.expect("read"), Some(meeting));
+    let refused = store.begin_login(&next_token(&login)).await;
+    assert!(matches!(refused, Err(StoreError::NoSuchReference)), "{refused:?}");
+    assert!(store.set_password(user.id, "x", Some(Uuid::nil()), at(1)).await.is_ok_and(|set| !set));
+}

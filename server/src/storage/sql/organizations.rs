@@ -1,0 +1,88 @@
+use async_trait::async_trait;
+use darktower_protocol::OrganizationId;
+
+use super::dialect::{Backend, Query, Row};
+use super::presets::insert_preset;
+use super::row::{changed, count, get, id, json, time, to_json};
+use crate::storage::model::{Organization, StoredPreset};
+use crate::storage::representation::{micros, text};
+use crate::storage::store::{OrganizationStore, Stored};
+
+#[async_trait]
+impl OrganizationStore for Backend {
+    async fn create_organization(&self, organization: &Organization, presets: &[StoredPreset]) -> Stored<()> {
+        let mut queries = vec![insert_organization(organization)?];
+        for preset in presets {
+            queries.push(insert_preset(organization.id, preset)?);
+        }
+        self.execute_all(queries).await.map(drop)
+    }
+
+    async fn organization(&self, id: OrganizationId) -> Stored<Option<Organization>> {
+        sqlx::query("SELECT * FROM organizations WHERE id = $1")
+            .bind(id.as_uuid())
+            .fetch_optional(self.reader())
+            .await?
+            .map(|row| read_organization(&row))
+            .transpose()
+    }
+
+    async fn organization_by_slug(&self, slug: &str) -> Stored<Option<Organization>> {
+        sqlx::query("SELECT * FROM organizations WHERE slug = $1")
+            .bind(text(slug))
+            .fetch_optional(self.reader())
+            .await?
+            .map(|row| read_organization(&row))
+            .transpose()
+    }
+
+    async fn count_organizations(&self) -> Stored<u64> {
+        count(sqlx::query_scalar("SELECT count(*) FROM organizations").fetch_one(self.reader()).await?)
+    }
+
+    async fn update_organization(&self, organization: &Organization) -> Stored<bool> {
+        self.execute(sqlx::query(
+                    "UPDATE organizations SET name = $1, settings = $2, max_meeting_minutes = $3, updated_at = $4 \
+                     WHERE id = $5",
+                )
+                .bind(text(&organization.name))
+                .bind(to_json(&organization.settings)?)
+                .bind(organization.settings.max_meeting_minutes.map(i64::from))
+                .bind(micros(organization.updated_at))
+                .bind(organization.id.as_uuid())).await.map(changed)
+    }
+
+    async fn delete_organization(&self, id: OrganizationId) -> Stored<bool> {
+        self.execute_all(vec![
+            sqlx::query("DELETE FROM audit_entries WHERE organization_id = $1").bind(id.as_uuid()),
+            sqlx::query("DELETE FROM organizations WHERE id = $1").bind(id.as_uuid()),
+        ])
+        .await
+        .map(changed)
+    }
+}
+
+fn insert_organization(organization: &Organization) -> Stored<Query> {
+    Ok(sqlx::query(
+        "INSERT INTO organizations (id, slug, name, settings, max_meeting_minutes, created_at, updated_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(organization.id.as_uuid())
+    .bind(text(&organization.slug))
+    .bind(text(&organization.name))
+    .bind(to_json(&organization.settings)?)
+    .bind(organization.settings.max_meeting_minutes.map(i64::from))
+    .bind(micros(organization.created_at))
+    .bind(micros(organization.updated_at)))
+}
+
+fn read_organization(row: &Row) -> Stored<Organization> {
+    Ok(Organization {
+        id: id(row, "id", OrganizationId::from_uuid)?,
+        name: get(row, "name")?,
+        slug: get(row, "slug")?,
+        settings: json(row, "settings")?,
+        created_at: time(row, "created_at")?,
+        updated_at: time(row, "updated_at")?,
+    })
+}

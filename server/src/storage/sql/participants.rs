@@ -1,0 +1,128 @@
+use async_trait::async_trait;
+use darktower_core::named::Named as _;
+use darktower_protocol::{MeetingId, ParticipantId};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::dialect::{Backend, Query, Row};
+use super::row::{changed, get, id, named, optional_time, time};
+use crate::storage::model::{IssuedParticipant, Removal};
+use crate::storage::representation::{micros, optional_text, text};
+use crate::storage::store::{ParticipantStore, Stored};
+
+#[async_trait]
+impl ParticipantStore for Backend {
+    async fn issue_participant(&self, participant: &IssuedParticipant) -> Stored<()> {
+        self.execute(insert_participant(participant)).await.map(drop)
+    }
+
+    async fn participant(&self, id: ParticipantId) -> Stored<Option<IssuedParticipant>> {
+        sqlx::query("SELECT * FROM participants WHERE id = $1")
+            .bind(id.as_uuid())
+            .fetch_optional(self.reader())
+            .await?
+            .map(|row| read_participant(&row))
+            .transpose()
+    }
+
+    async fn renew_participant(&self, id: ParticipantId, expires_at: OffsetDateTime) -> Stored<bool> {
+        // Renewals may overtake each other: the last end is the latest one.
+        let renew = sqlx::query(
+            "UPDATE participants SET expires_at = CASE WHEN expires_at < $1 THEN $1 ELSE expires_at END \
+             WHERE id = $2 AND revoked_at IS NULL",
+        )
+        .bind(micros(expires_at))
+        .bind(id.as_uuid());
+        self.execute(renew).await.map(changed)
+    }
+
+    async fn revoke_participant(&self, removal: &Removal) -> Stored<bool> {
+        let revoke = sqlx::query(
+            "UPDATE participants SET revoked_at = $1 WHERE id = $2 AND meeting_id = $3 AND revoked_at IS NULL",
+        )
+        .bind(micros(removal.at))
+        .bind(removal.participant_id.map(|id| *id.as_uuid()))
+        .bind(removal.meeting_id.as_uuid());
+        let removal = insert_removal(removal);
+        self.write(move |connection| {
+            Box::pin(async move {
+                let done = revoke.execute(&mut *connection).await?.rows_affected() > 0;
+                if done {
+                    removal.execute(connection).await?;
+                }
+                Ok(done)
+            })
+        })
+        .await
+    }
+
+    async fn remove_all(&self, removal: &Removal) -> Stored<()> {
+        self.execute(insert_removal(removal)).await.map(drop)
+    }
+
+    async fn removals(&self, since: OffsetDateTime) -> Stored<Vec<Removal>> {
+        sqlx::query("SELECT * FROM removals WHERE at >= $1 ORDER BY at, id")
+            .bind(micros(since))
+            .fetch_all(self.reader())
+            .await?
+            .iter()
+            .map(read_removal)
+            .collect()
+    }
+}
+
+pub(super) fn insert_participant(participant: &IssuedParticipant) -> Query {
+    sqlx::query(
+        "INSERT INTO participants (id, meeting_id, name, role, preset, user_id, is_guest, issued_by, created_at, \
+         expires_at, revoked_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    )
+    .bind(participant.id.as_uuid())
+    .bind(participant.meeting_id.as_uuid())
+    .bind(text(&participant.name))
+    .bind(participant.role.as_str())
+    .bind(text(&participant.preset))
+    .bind(optional_text(participant.user_id.as_deref()))
+    .bind(participant.is_guest)
+    .bind(optional_text(participant.issued_by.as_deref()))
+    .bind(micros(participant.created_at))
+    .bind(micros(participant.expires_at))
+    .bind(participant.revoked_at.map(micros))
+}
+
+pub(super) fn insert_removal(removal: &Removal) -> Query {
+    sqlx::query(
+        "INSERT INTO removals (id, meeting_id, participant_id, meeting_over, at) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(removal.id)
+    .bind(removal.meeting_id.as_uuid())
+    .bind(removal.participant_id.map(|id| *id.as_uuid()))
+    .bind(removal.meeting_over)
+    .bind(micros(removal.at))
+}
+
+fn read_participant(row: &Row) -> Stored<IssuedParticipant> {
+    Ok(IssuedParticipant {
+        id: id(row, "id", ParticipantId::from_uuid)?,
+        meeting_id: id(row, "meeting_id", MeetingId::from_uuid)?,
+        name: get(row, "name")?,
+        role: named(row, "role")?,
+        preset: get(row, "preset")?,
+        user_id: get(row, "user_id")?,
+        is_guest: get(row, "is_guest")?,
+        issued_by: get(row, "issued_by")?,
+        created_at: time(row, "created_at")?,
+        expires_at: time(row, "expires_at")?,
+        revoked_at: optional_time(row, "revoked_at")?,
+    })
+}
+
+fn read_removal(row: &Row) -> Stored<Removal> {
+    let participant_id: Option<Uuid> = get(row, "participant_id")?;
+    Ok(Removal {
+        id: get(row, "id")?,
+        meeting_id: id(row, "meeting_id", MeetingId::from_uuid)?,
+        participant_id: participant_id.map(ParticipantId::from_uuid),
+        meeting_over: get(row, "meeting_over")?,
+        at: time(row, "at")?,
+    })
+}
