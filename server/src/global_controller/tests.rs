@@ -24,7 +24,9 @@ use crate::auth::AccessClaims;
 use crate::certificate::{TlsVersions, rustls_server_config};
 use crate::config::Flags;
 use crate::storage::SqliteStore;
-use crate::storage::model::{Arrival, Organization, OrganizationSettings, Page, StoredPreset};
+use crate::storage::model::{
+    Arrival, IssuedParticipant, Organization, OrganizationSettings, Page, StoredPreset,
+};
 use crate::storage::store::*;
 
 /// Says what a test put in, and keeps what it was told to remove.
@@ -334,8 +336,20 @@ async fn outside_development_every_route_needs_a_token_except_the_named_ones() {
         (Method::GET, format!("/api/v1/meetings/{id}/participants")),
         (Method::GET, "/api/v1/slugs/abcdefghjk".to_owned()),
     ];
-    let join =
-        crate::auth::JoinClaims::new(ParticipantId::generate(), id, "Zoë".to_owned(), Role::Host, None);
+    let host = IssuedParticipant {
+        id: ParticipantId::generate(),
+        meeting_id: id,
+        name: "Zoë".to_owned(),
+        role: ParticipantRole::Host,
+        preset: "video_host".to_owned(),
+        user_id: None,
+        is_guest: false,
+        issued_by: None,
+        created_at: OffsetDateTime::now_utc(),
+        expires_at: OffsetDateTime::now_utc() + time::Duration::hours(1),
+        revoked_at: None,
+    };
+    let join = crate::auth::JoinClaims::of(&host, server.organization.id);
     let join = format!("Bearer {}", server.tokens.issue_join(&join));
     for (method, path) in guarded {
         for authorization in

@@ -6,6 +6,7 @@ use darktower_protocol::UserId;
 
 use super::*;
 use crate::global_controller::caller::{Caller, Identity};
+use crate::global_controller::error::ApiError;
 use crate::global_controller::meetings::{MeetingChange, MeetingsError, NewMeeting};
 use crate::global_controller::participants::NewParticipant;
 use crate::storage::model::{MeetingFilter, Organization, Page, User};
