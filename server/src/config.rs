@@ -56,6 +56,10 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// The machine client of the API; always present unless `dev`.
     pub api: Option<ApiClient>,
+    /// Where the database is; `None` for the SQLite file in the data folder.
+    pub database_url: Option<Secret>,
+    /// Accounts and their tokens.
+    pub accounts: Accounts,
     /// Bounds on what one client or meeting may use.
     pub limits: Limits,
     /// What the server does by itself.
@@ -140,6 +144,34 @@ impl Default for Limits {
             video_payload_bytes: 4 * 1024 * 1024,
             messages_per_minute: 1000,
             slow_subscriber_seconds: 30,
+        }
+    }
+}
+
+/// Accounts and their tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accounts {
+    /// Whether anybody may register an organization of their own. Default false: accounts are made by those who have one.
+    pub open_registration: bool,
+    /// Minutes that the access token of a login works. Default 15. Longer spares refreshes; a stolen one works as long.
+    pub access_token_minutes: u32,
+    /// Days after which somebody who did not come back has to sign in again. Default 30.
+    pub refresh_token_days: u32,
+    /// Shortest password, characters. Default 10, which is also the least.
+    pub min_password_length: u32,
+    /// Days after which a new key signs tokens. Default 90; 0 never makes one by itself. Costs one file, and nobody notices.
+    pub key_rotation_days: u32,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self {
+            open_registration: false,
+            access_token_minutes: 15,
+            refresh_token_days: 30,
+            min_password_length: 10,
+            key_rotation_days: 90,
         }
     }
 }
@@ -245,8 +277,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// Every knob as it is written in file and environment; the key is the field's name.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Every knob as it is written in file and environment; the key is the field's name. Not for debug output: there are
+/// secrets among them.
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
     /// Development mode. Default false. Makes a short-lived certificate, lets anyone on this machine use the API
@@ -270,8 +303,13 @@ struct Settings {
     region: String,
     /// Certificate and key. Both or none; needed outside development mode.
     tls: TlsSettings,
-    /// The machine client for `POST /api/v1/auth/token`. Both or none; needed outside development mode.
+    /// The machine client for `POST /api/v1/auth/token`, with every scope in the default organization. Both or none; needed
+    /// outside development mode.
     api: ApiSettings,
+    /// `postgres://USER:PASSWORD@HOST/NAME` or `sqlite:PATH`. Default: the SQLite file `darktower.db` in `data_dir`. Only from
+    /// file or environment, because it may hold a password.
+    database_url: Option<String>,
+    accounts: Accounts,
     limits: Limits,
     jobs: Jobs,
     media: Media,
@@ -318,6 +356,8 @@ impl Settings {
             region: "local".to_owned(),
             tls: TlsSettings::default(),
             api: ApiSettings::default(),
+            database_url: None,
+            accounts: Accounts::default(),
             limits: if dev {
                 Limits { max_concurrent_meetings: 0, ..Limits::default() }
             } else {
@@ -591,7 +631,7 @@ impl Config {
     }
 
     fn check(settings: Settings) -> Result<Self, ConfigError> {
-        let Settings { dev, listen, http_listen, limits, jobs, media, .. } = settings;
+        let Settings { dev, listen, http_listen, limits, jobs, media, accounts, .. } = settings;
 
         let Some(first) = listen.first().copied() else { return Err(ConfigError::NothingToListenOn) };
         if dev && let Some(address) = listen.iter().find(|address| !address.ip().is_loopback()) {
@@ -642,6 +682,10 @@ impl Config {
         range("limits.video_payload_bytes", limits.video_payload_bytes.into(), 1, 64 * 1024 * 1024)?;
         range("limits.messages_per_minute", limits.messages_per_minute.into(), 1, 1_000_000)?;
         range("limits.slow_subscriber_seconds", limits.slow_subscriber_seconds.into(), 1, 3600)?;
+        range("accounts.access_token_minutes", accounts.access_token_minutes.into(), 1, 24 * 60)?;
+        range("accounts.refresh_token_days", accounts.refresh_token_days.into(), 1, 365)?;
+        range("accounts.min_password_length", accounts.min_password_length.into(), 10, 64)?;
+        range("accounts.key_rotation_days", accounts.key_rotation_days.into(), 0, 3650)?;
         range("limits.max_concurrent_meetings", limits.max_concurrent_meetings.into(), 0, 1_000_000)?;
         range("limits.max_meeting_minutes", limits.max_meeting_minutes.into(), 1, 60 * 24 * 366)?;
         for (key, seconds) in [
@@ -671,6 +715,8 @@ impl Config {
             region: settings.region,
             tls,
             api,
+            database_url: settings.database_url.map(Secret),
+            accounts,
             limits,
             jobs,
             media,

@@ -14,9 +14,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::TokenService;
+use crate::auth::secret::OneTimeSecret;
 use crate::certificate::{CertificateStore, TlsVersions, rustls_server_config};
 use crate::config::Config;
-use crate::global_controller::{self, ApiState, Jobs, Urls, http};
+use crate::global_controller::{self, ApiState, Bootstrapped, Jobs, Urls, bootstrap, http};
 use crate::media_handler::{MediaControl, MediaHandler, MediaSettings};
 use crate::meeting_controller::{MeetingController, MeetingSettings};
 use crate::shards::ShardThread;
@@ -41,6 +42,8 @@ pub struct Server {
     state: ApiState,
     meetings: Arc<MeetingController>,
     media: Arc<MediaHandler>,
+    /// With this somebody becomes the owner of the default organization.
+    setup_secret: Option<OneTimeSecret>,
     jobs: Jobs,
 }
 
@@ -69,6 +72,10 @@ impl Server {
         let tokens = Arc::new(TokenService::open(&config.data_dir)?);
         let database = config.data_dir.join("darktower.db");
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&database).await.context("the database")?);
+
+        // In development mode everybody on this machine is the owner.
+        let Bootstrapped { organization, setup_secret } =
+            bootstrap(store.as_ref(), !config.dev).await.context("the default organization")?;
 
         let fanout = FanoutSettings {
             slow_subscriber: Duration::from_secs(config.limits.slow_subscriber_seconds.into()),
@@ -132,9 +139,22 @@ impl Server {
             live,
             Arc::clone(&certificates),
             metrics,
-            darktower_protocol::OrganizationId::from_uuid(uuid::Uuid::nil()),
+            organization,
         );
-        Ok(Self { config, urls, https, http, shards, quic, certificates, state, meetings, media, jobs })
+        Ok(Self {
+            config,
+            urls,
+            https,
+            http,
+            shards,
+            quic,
+            certificates,
+            state,
+            meetings,
+            media,
+            setup_secret,
+            jobs,
+        })
     }
 
     /// Under which addresses clients reach this server.
@@ -153,6 +173,11 @@ impl Server {
     /// The certificate that clients will see.
     pub fn certificates(&self) -> &Arc<CertificateStore> {
         &self.certificates
+    }
+
+    /// The secret with which somebody becomes the owner of the default organization, while it has none.
+    pub fn setup_secret(&self) -> Option<&OneTimeSecret> {
+        self.setup_secret.as_ref()
     }
 
     /// Says on standard output and, if asked for, in the ready file that the server is there.
@@ -180,6 +205,20 @@ impl Server {
         println!("  data          {}", self.config.data_dir.display());
         if self.config.dev {
             println!("Development mode: loopback only, API without a token.");
+        }
+        if let Some(secret) = &self.setup_secret {
+            // To whoever started the server, and never to the log.
+            println!(
+                "There is no owner yet. Become it with this secret, which works once and until the next start:"
+            );
+            println!(
+                "  curl {}/api/v1/auth/register -H 'content-type: application/json' \\",
+                self.urls.api()
+            );
+            println!(
+                "    -d '{{\"setup_secret\":\"{}\",\"email\":\"YOU@EXAMPLE.ORG\",\"name\":\"YOUR NAME\",\"password\":\"...\"}}'",
+                secret.expose()
+            );
         }
         println!("Stop with Ctrl-C.");
 
@@ -229,6 +268,7 @@ impl Server {
             shards.push(thread);
         }
         tokio::spawn(Arc::clone(&self.certificates).keep_fresh(shutdown.clone()));
+        tokio::spawn(self.state.clone().keep_keys_fresh(shutdown.clone()));
         let attending = tokio::spawn(Arc::clone(&self.meetings).attend());
         let jobs = tokio::spawn(self.jobs.run(shutdown.clone()));
 

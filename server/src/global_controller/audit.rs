@@ -1,6 +1,10 @@
 //! The audit log: who did what.
 //!
-//! Issued join tokens are not entered a second time: the participant's record says who issued it and when.
+//! An entry is written after the change and before the answer. If it cannot be written, the request fails although the change
+//! stays: nobody is told "done" about something that left no trace. Both are in one database, so that either both work or,
+//! but for a crash in between, none. Issued join tokens are not entered a second time: the participant's record says who
+//! issued it and when. Failed logins keep the address that was tried: the log is the operator's and the administrators', and
+//! who attacks which account is what they look for in it.
 
 use std::sync::Arc;
 
@@ -9,8 +13,8 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::caller::{Caller, Identity};
-use crate::storage::model::AuditEntry;
+use super::caller::{Caller, Identity, Visitor};
+use crate::storage::model::{AuditEntry, AuditFilter, Listed, User};
 use crate::storage::{Store, StoreError};
 
 /// Writes the audit log.
@@ -24,6 +28,28 @@ pub(super) struct Who {
     pub(super) kind: &'static str,
     pub(super) id: Option<String>,
     pub(super) request_id: Option<String>,
+}
+
+impl Who {
+    /// Somebody who is not known (yet).
+    pub(super) fn nobody(organization: Option<OrganizationId>, visitor: Visitor) -> Self {
+        Self { organization, kind: "nobody", id: None, request_id: visitor.request_id }
+    }
+
+    /// Somebody who has just proved to be this user.
+    pub(super) fn user(user: &User, visitor: Visitor) -> Self {
+        Self {
+            organization: Some(user.organization_id),
+            kind: "user",
+            id: Some(user.id.to_string()),
+            request_id: visitor.request_id,
+        }
+    }
+
+    /// The server itself.
+    pub(super) fn system(organization: OrganizationId) -> Self {
+        Self { organization: Some(organization), kind: "system", id: None, request_id: None }
+    }
 }
 
 impl From<&Caller> for Who {
@@ -71,5 +97,10 @@ impl Audit {
             request_id: who.request_id,
         };
         self.store.append_audit(&entry).await
+    }
+
+    /// A part of the log.
+    pub(super) async fn list(&self, filter: &AuditFilter) -> Result<Listed<AuditEntry>, StoreError> {
+        self.store.audit_log(filter).await
     }
 }

@@ -12,12 +12,13 @@ use axum::response::{IntoResponse as _, Response};
 use darktower_core::access::guests::AccessPolicy;
 use darktower_core::access::{Action, Actor, OrganizationRole, Relation, Scope, permits};
 use darktower_protocol::{OrganizationId, UserId};
-
 use tower_http::request_id::RequestId;
+use uuid::Uuid;
 
 use super::ApiState;
 use super::error::{ApiError, ErrorCode};
 use super::rules::{Access, Rules};
+use crate::auth::Subject;
 
 /// Who calls the API: authenticated, and allowed to use the route in some case.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub(super) struct Caller {
     pub(super) organization: OrganizationId,
     /// Which one it is.
     pub(super) identity: Identity,
+    /// The login its token comes from; only of users.
+    pub(super) login: Option<Uuid>,
     /// The request it makes, for the audit log.
     pub(super) request_id: Option<String>,
 }
@@ -60,6 +63,14 @@ impl Caller {
         }
     }
 
+    /// What a machine client may do; nothing for users, whose role decides.
+    pub(super) fn scopes(&self) -> Vec<Scope> {
+        match &self.actor {
+            Actor::Client(scopes) => scopes.clone(),
+            Actor::User(_) => Vec::new(),
+        }
+    }
+
     /// Whether it may do `action` with a meeting it relates to like this.
     pub(super) fn permits(&self, action: Action, relation: Relation, policy: AccessPolicy) -> bool {
         permits(&self.actor, action, relation, policy)
@@ -85,6 +96,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
 
 /// Lets a request reach its route if the route's row says so. Handlers of other than public routes find the
 /// [`Caller`] in the request.
+///
+/// Rate limits: class `failed_auth` (by address) applies where `authenticate` refuses, class `general` (by the caller's id)
+/// where it does not; public routes are limited by address.
 pub(super) async fn authorize(
     State((state, rules)): State<(ApiState, Arc<Rules>)>,
     route: Option<MatchedPath>,
@@ -128,6 +142,7 @@ async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, A
             actor: Actor::User(OrganizationRole::Owner),
             organization: state.0.default_organization,
             identity: Identity::Developer,
+            login: None,
             request_id: None,
         }),
         (None, _) => refuse("This needs an access token: Authorization: Bearer TOKEN"),
@@ -140,15 +155,19 @@ async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, A
             let Some(token) = token else {
                 return refuse("The Authorization header must be: Bearer TOKEN");
             };
-            match state.0.tokens.verify_access(token) {
-                Ok(claims) => Ok(Caller {
-                    actor: Actor::Client(vec![Scope::Admin, Scope::Meetings, Scope::Tokens]),
-                    organization: state.0.default_organization,
-                    identity: Identity::Client(claims.client_id),
-                    request_id: None,
-                }),
-                Err(error) => refuse(&format!("The access token is refused: {error}")),
-            }
+            let claims = match state.0.tokens.verify_access(token) {
+                Ok(claims) => claims,
+                Err(error) => return refuse(&format!("The access token is refused: {error}")),
+            };
+            let Some(actor) = state.0.directory.actor(&claims).await? else {
+                return refuse("The access token is refused: its user or client may not sign in");
+            };
+            let (identity, login) = match claims.subject {
+                Subject::User { id, login } => (Identity::User(id), Some(login)),
+                Subject::Client(id) => (Identity::Client(id), None),
+            };
+            let organization = claims.organization_id;
+            Ok(Caller { actor, organization, identity, login, request_id: None })
         }
         (Some(_), Some(_)) => refuse("There must be one Authorization header"),
     }

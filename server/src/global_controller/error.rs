@@ -92,12 +92,19 @@ pub(super) struct ApiError {
     code: ErrorCode,
     message: String,
     details: BTreeMap<&'static str, String>,
+    retry_after_seconds: Option<u32>,
     internal: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl ApiError {
     pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: BTreeMap::new(), internal: None }
+        Self {
+            code,
+            message: message.into(),
+            details: BTreeMap::new(),
+            retry_after_seconds: None,
+            internal: None,
+        }
     }
 
     pub(super) fn field(field: &'static str, message: impl Into<String>) -> Self {
@@ -110,6 +117,13 @@ impl ApiError {
     pub(super) fn taken(field: &'static str, message: impl Into<String>) -> Self {
         let mut error = Self::new(ErrorCode::AlreadyExists, message);
         error.details.insert("field", field.to_owned());
+        error
+    }
+
+    /// Too many at once; worth another try after some seconds.
+    pub(super) fn busy(message: impl Into<String>, retry_after_seconds: u32) -> Self {
+        let mut error = Self::new(ErrorCode::RateLimited, message);
+        error.retry_after_seconds = Some(retry_after_seconds);
         error
     }
 
@@ -152,6 +166,9 @@ impl IntoResponse for ApiError {
         }
         let inner = Inner { code: self.code.as_str(), message: &self.message, details: &self.details };
         let mut response = (self.code.status(), Json(Body { error: inner })).into_response();
+        if let Some(seconds) = self.retry_after_seconds {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
         if self.code == ErrorCode::Unauthorized {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

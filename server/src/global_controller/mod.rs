@@ -4,9 +4,12 @@
 //! the clock. What is live (who is in a meeting now) comes
 //! through [`LiveMeetings`] from the meeting controller; what lasts comes from [`Store`].
 
+mod accounts;
 mod api;
 mod audit;
 mod caller;
+mod clients;
+mod directory;
 mod error;
 mod extract;
 pub mod http;
@@ -15,11 +18,17 @@ mod jobs;
 mod known_organizations;
 mod layers;
 mod meetings;
+mod openapi;
+mod organizations;
 mod pages;
 mod participants;
 mod path;
+mod presets;
+mod reference;
 mod rules;
 mod sessions;
+mod text;
+mod users;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -29,15 +38,25 @@ use axum::routing::get;
 use axum::{Router, middleware};
 use darktower_protocol::{MeetingId, OrganizationId, ParticipantId, StreamId};
 use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
 
 use crate::auth::TokenService;
+use crate::auth::keys::READ_EVERY;
 use crate::certificate::CertificateStore;
 use crate::config::Config;
 use crate::storage::Store;
 use crate::storage::model::Removal;
 use crate::telemetry::metrics::Exposition;
+use accounts::Accounts;
+use audit::{Audit, Who};
+use clients::Clients;
+use directory::Directory;
 use meetings::Meetings;
+use organizations::Organizations;
+pub(crate) use organizations::{Bootstrapped, bootstrap};
+use presets::Presets;
 use rules::Rules;
+use users::Users;
 
 pub use jobs::Jobs;
 
@@ -164,6 +183,13 @@ pub struct ApiState(Arc<Shared>);
 
 struct Shared {
     meetings: Meetings,
+    accounts: Arc<Accounts>,
+    users: Users,
+    organizations: Organizations,
+    clients: Clients,
+    presets: Presets,
+    directory: Arc<Directory>,
+    audit: Arc<Audit>,
     store: Arc<dyn Store>,
     tokens: Arc<TokenService>,
     certificates: Arc<CertificateStore>,
@@ -189,8 +215,44 @@ impl ApiState {
         default_organization: OrganizationId,
     ) -> Self {
         let meetings = Meetings::new(Arc::clone(&store), Arc::clone(&tokens), live, config.limits);
+        let audit = Arc::new(Audit::new(Arc::clone(&store)));
+        let configured = config.api.clone().map(|client| (client, default_organization));
+        let known =
+            configured.as_ref().map(|(client, organization)| (client.client_id.clone(), *organization));
+        let directory = Arc::new(Directory::new(Arc::clone(&store), known));
+        let accounts = Arc::new(Accounts::new(
+            Arc::clone(&store),
+            Arc::clone(&tokens),
+            Arc::clone(&audit),
+            Arc::clone(&directory),
+            config.accounts,
+            default_organization,
+        ));
         Self(Arc::new(Shared {
             meetings,
+            users: Users::new(
+                Arc::clone(&store),
+                Arc::clone(&accounts),
+                Arc::clone(&audit),
+                Arc::clone(&directory),
+            ),
+            organizations: Organizations::new(
+                Arc::clone(&store),
+                Arc::clone(&audit),
+                default_organization,
+                config.limits.max_participants,
+            ),
+            clients: Clients::new(
+                Arc::clone(&store),
+                Arc::clone(&tokens),
+                Arc::clone(&audit),
+                Arc::clone(&directory),
+                configured,
+            ),
+            presets: Presets::new(Arc::clone(&store), Arc::clone(&audit)),
+            accounts,
+            directory,
+            audit,
             store,
             tokens,
             certificates,
@@ -205,6 +267,42 @@ impl ApiState {
     /// From now on `/health/ready` says no, so that a load balancer sends nobody here any more.
     pub fn start_draining(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Keeps the signing keys up to date until `shutdown`: follows those of other servers, makes the next one, retires old ones.
+    pub async fn keep_keys_fresh(self, shutdown: CancellationToken) {
+        let days = self.0.config.accounts.key_rotation_days;
+        let max_age = (days > 0).then(|| time::Duration::days(days.into()));
+        let mut interval = tokio::time::interval(READ_EVERY);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = interval.tick() => {}
+            }
+            let tokens = Arc::clone(&self.0.tokens);
+            // It waits for the disk.
+            match tokio::task::spawn_blocking(move || tokens.keys().keep_up(max_age)).await {
+                Ok(Ok(None)) => {}
+                Ok(Ok(Some(id))) => {
+                    let who = Who::system(self.0.default_organization);
+                    let entry =
+                        self.0.audit.record(who, "key.rotate", Some(("key", id)), serde_json::json!({}));
+                    if let Err(error) = entry.await {
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "no entry for the new token key"
+                        );
+                    }
+                }
+                Ok(Err(error)) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the token keys could not be kept up"
+                    );
+                }
+                Err(error) => tracing::error!(%error, "the round over the token keys failed"),
+            }
+        }
     }
 
     fn is_draining(&self) -> bool {

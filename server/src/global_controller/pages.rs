@@ -76,7 +76,7 @@ fn asset(content_type: &'static str, text: &'static str) -> Asset {
 }
 
 /// Text as HTML text or quoted attribute value.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -17,6 +17,12 @@ pub(super) struct ParticipantPath(pub(super) MeetingId, pub(super) ParticipantId
 /// `{meeting_id}` and `{user_id}`
 pub(super) struct InviteePath(pub(super) MeetingId, pub(super) UserId);
 
+/// `{user_id}`
+pub(super) struct UserPath(pub(super) UserId);
+
+/// `{client_id}` or `{name}`: any text, which may name nothing.
+pub(super) struct NamePath(pub(super) String);
+
 /// `{session_id}`
 pub(super) struct SessionPath(pub(super) MeetingSessionId);
 
@@ -44,6 +50,24 @@ impl<S: Send + Sync> FromRequestParts<S> for InviteePath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let params = params(parts, state).await?;
         Ok(Self(id(&params, "meeting_id")?, id(&params, "user_id")?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for UserPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let params = params(parts, state).await?;
+        Ok(Self(id(&params, "user_id")?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for NamePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let params = params(parts, state).await?;
+        Ok(Self(params.iter().map(|(_, value)| value.to_owned()).next().unwrap_or_default()))
     }
 }
 

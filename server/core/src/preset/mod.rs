@@ -18,6 +18,7 @@ use crate::named::named;
 
 /// A named set of permissions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Preset {
     /// Unique in its organization: `{meeting type}_{role}` for the shipped ones.
@@ -86,6 +87,7 @@ named! {
 
 /// How the meeting is shown and carried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = PresetConfig))]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Layout.
@@ -100,6 +102,7 @@ pub struct Config {
 
 /// Videos that are shown at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MaxVideoStreams {
     /// On computers.
@@ -110,6 +113,7 @@ pub struct MaxVideoStreams {
 
 /// What publishers should encode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MediaConfig {
     /// Camera.
@@ -120,6 +124,7 @@ pub struct MediaConfig {
 
 /// Quality of one kind of video.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct VideoConfig {
     /// `hd`, `vga` or `qvga`.
@@ -130,6 +135,7 @@ pub struct VideoConfig {
 
 /// What the participant may do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = PresetPermissions))]
 #[serde(deny_unknown_fields)]
 pub struct Permissions {
     /// Sending media.
@@ -180,6 +186,7 @@ pub struct Permissions {
 
 /// Sending media.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MediaPermissions {
     /// Microphone.
@@ -192,6 +199,7 @@ pub struct MediaPermissions {
 
 /// Sending one kind of media.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ProducePermission {
     /// Whether it may be sent.
@@ -200,6 +208,7 @@ pub struct ProducePermission {
 
 /// Chat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ChatPermissions {
     /// With everybody.
@@ -210,6 +219,7 @@ pub struct ChatPermissions {
 
 /// Chat with everybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PublicChat {
     /// At all.
@@ -222,6 +232,7 @@ pub struct PublicChat {
 
 /// Chat with one participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PrivateChat {
     /// Write.
@@ -236,6 +247,7 @@ pub struct PrivateChat {
 
 /// Polls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PollPermissions {
     /// Ask.
@@ -248,6 +260,7 @@ pub struct PollPermissions {
 
 /// Plug-ins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PluginPermissions {
     /// Start one.
@@ -262,6 +275,7 @@ pub struct PluginPermissions {
 
 /// What plug-ins are told about the participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PluginConfig {
     /// What they let it do.
@@ -272,6 +286,7 @@ pub struct PluginConfig {
 
 /// Breakout rooms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConnectedMeetingPermissions {
     /// Make and change them.
@@ -284,6 +299,7 @@ pub struct ConnectedMeetingPermissions {
 
 /// How the meeting looks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = PresetUi))]
 #[serde(deny_unknown_fields)]
 pub struct Ui {
     /// Colours, borders and spacing.
@@ -292,6 +308,7 @@ pub struct Ui {
 
 /// Colours, borders and spacing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DesignTokens {
     /// `dark` or `light`.
@@ -310,6 +327,7 @@ pub struct DesignTokens {
 
 /// Colours as `#RRGGBB`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = PresetColors))]
 #[serde(deny_unknown_fields)]
 pub struct Colors {
     /// Of buttons and links, by weight (`300` to `700`).

@@ -5,12 +5,18 @@
 #![allow(unused_qualifications, reason = "the attributes of utoipa write paths out")]
 
 mod aliases;
+mod audit_log;
 mod auth;
+mod clients;
+pub(super) mod docs;
 mod meetings;
 pub(super) mod operations;
+mod organization;
 mod participants;
+mod presets;
 mod sessions;
 mod slugs;
+mod users;
 
 use darktower_core::access::Action;
 use serde::{Deserialize, Deserializer};
@@ -21,6 +27,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::ApiState;
 use super::error::{ApiError, ErrorCode};
+use super::meetings::MAX_PAGE;
 use super::rules::{Access, Rule};
 use crate::storage::model::Page;
 
@@ -29,13 +36,19 @@ const DEFAULT_PAGE: u32 = 50;
 
 /// The rows of every route.
 pub(super) const RULES: &[&[Rule]] = &[
-    aliases::RULES,
     auth::RULES,
+    organization::RULES,
+    users::RULES,
+    clients::RULES,
+    presets::RULES,
     meetings::RULES,
-    operations::RULES,
     participants::RULES,
     sessions::RULES,
     slugs::RULES,
+    aliases::RULES,
+    audit_log::RULES,
+    operations::RULES,
+    docs::RULES,
 ];
 
 /// Every route of the API with its description.
@@ -43,11 +56,17 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .merge(aliases::routes())
         .merge(auth::routes())
+        .merge(organization::routes())
+        .merge(users::routes())
+        .merge(clients::routes())
+        .merge(presets::routes())
         .merge(meetings::routes())
         .merge(participants::routes())
+        .merge(audit_log::routes())
         .merge(sessions::routes())
         .merge(slugs::routes())
         .merge(operations::api_routes())
+        .merge(docs::routes())
 }
 
 /// A time as the API writes it, for example `2025-01-16T12:00:00.123Z`.
@@ -101,6 +120,15 @@ impl From<PageQuery> for Page {
     fn from(query: PageQuery) -> Self {
         Self { limit: query.limit.unwrap_or(DEFAULT_PAGE), offset: query.offset.unwrap_or(0) }
     }
+}
+
+/// The part of a list that a query asks for.
+fn page(limit: Option<u32>, offset: Option<u32>) -> Result<Page, ApiError> {
+    let limit = limit.unwrap_or(DEFAULT_PAGE);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(ApiError::field("limit", format!("limit must be 1 to {MAX_PAGE}")));
+    }
+    Ok(Page { limit, offset: offset.unwrap_or(0) })
 }
 
 /// The row of a route that needs `action`.

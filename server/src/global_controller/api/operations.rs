@@ -14,17 +14,30 @@ use crate::global_controller::ApiState;
 use crate::global_controller::error::ApiError;
 use crate::global_controller::rules::{Access, Rule};
 
-pub(in crate::global_controller) const RULES: &[Rule] =
-    &[Rule { method: "GET", path: "/api/v1/certificate", access: Access::Public, errors: &[] }];
+pub(in crate::global_controller) const RULES: &[Rule] = &[
+    Rule { method: "GET", path: "/api/v1/certificate", access: Access::Public, errors: &[] },
+    Rule { method: "GET", path: "/.well-known/jwks.json", access: Access::Public, errors: &[] },
+];
 
 pub(super) fn api_routes() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new().routes(routes!(certificate))
+    OpenApiRouter::new().routes(routes!(certificate)).routes(routes!(key_set))
 }
 
+/// The hash of a certificate that a client may accept although no authority signed it.
 #[derive(Serialize, ToSchema)]
+#[schema(as = CertificateHash)]
 pub(super) struct HashBody {
+    /// Always `sha-256`.
+    #[schema(example = "sha-256")]
     algorithm: &'static str,
+    /// In hexadecimal.
+    #[schema(
+        pattern = "^[0-9a-f]{64}$",
+        example = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
+    )]
     value: String,
+    /// When the certificate ends.
+    #[schema(format = DateTime, example = "2026-01-30T12:00:00Z")]
     expires_at: String,
 }
 
@@ -48,9 +61,49 @@ pub(super) struct CertificateBody {
 }
 
 /// See which certificates clients may accept
-#[utoipa::path(get, path = "/api/v1/certificate", tag = "operations", responses((status = OK, body = CertificateBody)))]
+#[utoipa::path(get, path = "/api/v1/certificate", tag = "operations", 
+    responses((status = OK, description = "Their hashes; none if an authority signed the certificate", body = CertificateBody)))]
 pub(super) async fn certificate(State(state): State<ApiState>) -> Result<Json<CertificateBody>, ApiError> {
     Ok(Json(CertificateBody { certificate_hashes: hashes(&state)? }))
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct KeySet {
+    keys: Vec<PublicKey>,
+}
+
+/// A JSON Web Key (RFC 8037).
+#[derive(Serialize, ToSchema)]
+struct PublicKey {
+    /// Always `OKP`.
+    #[schema(example = "OKP")]
+    kty: String,
+    /// Always `Ed25519`.
+    #[schema(example = "Ed25519")]
+    crv: String,
+    /// Always `sig`.
+    #[schema(example = "sig")]
+    r#use: String,
+    /// Always `EdDSA`.
+    #[schema(example = "EdDSA")]
+    alg: String,
+    /// The key id, as in the header of tokens.
+    #[schema(example = "d75a980182b10ab7")]
+    kid: String,
+    /// The public key, base64url.
+    #[schema(example = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")]
+    x: String,
+}
+
+/// See the public keys of tokens
+///
+/// A JSON Web Key Set. A key is here two minutes before it signs, and until the last token it signed has ended. Look again
+/// when a token has a key id that is not here.
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "operations",
+    responses((status = OK, description = "The keys that verify", body = KeySet)))]
+pub(super) async fn key_set(State(state): State<ApiState>) -> impl IntoResponse {
+    // Shorter than the two minutes between publishing and signing.
+    ([(header::CACHE_CONTROL, "public, max-age=60")], Json(state.0.tokens.key_set()))
 }
 
 #[derive(Serialize, ToSchema)]

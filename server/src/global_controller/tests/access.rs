@@ -40,7 +40,7 @@ fn client(organization: &Organization, name: &str, scopes: &[Scope]) -> Caller {
 }
 
 fn caller(organization: &Organization, actor: Actor, identity: Identity) -> Caller {
-    Caller { actor, organization: organization.id, identity, request_id: None }
+    Caller { actor, organization: organization.id, identity, login: None, request_id: None }
 }
 
 async fn meeting(server: &Server, by: &Caller, policy: AccessPolicy) -> MeetingId {

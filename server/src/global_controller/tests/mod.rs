@@ -1,0 +1,290 @@
+//! The API through real sockets, on a real database. Only the meeting controller's part is a stand-in.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::sync::Mutex;
+
+use axum_server::Handle;
+use darktower_core::access::ParticipantRole;
+use darktower_core::access::guests::GuestAccess;
+use reqwest::{Client, Method, RequestBuilder, StatusCode, header};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::*;
+use crate::auth::secret::OneTimeSecret;
+use crate::auth::{AccessClaims, Subject};
+use crate::certificate::{TlsVersions, rustls_server_config};
+use crate::config::Flags;
+use crate::storage::SqliteStore;
+use crate::storage::model::{Arrival, Organization, OrganizationSettings, Page, StoredPreset};
+use crate::storage::store::*;
+
+mod access;
+mod aliases;
+mod jobs;
+mod meetings;
+mod pages;
+mod participants;
+mod requests;
+mod sessions;
+/// Says what a test put in, and keeps what it was told to remove.
+#[derive(Default)]
+struct Live {
+    rosters: Mutex<HashMap<MeetingId, Vec<LiveParticipant>>>,
+    guests: Mutex<HashMap<MeetingId, usize>>,
+    removed: Mutex<Vec<Removal>>,
+}
+
+impl LiveMeetings for Live {
+    fn participant_count(&self, meeting: MeetingId) -> usize {
+        self.roster(meeting).len()
+    }
+
+    fn roster(&self, meeting: MeetingId) -> Vec<LiveParticipant> {
+        self.rosters.lock().expect("not poisoned").get(&meeting).cloned().unwrap_or_default()
+    }
+
+    fn guest_count(&self, meeting: MeetingId) -> usize {
+        self.guests.lock().expect("not poisoned").get(&meeting).copied().unwrap_or_default()
+    }
+
+    fn is_present(&self, meeting: MeetingId, participant: ParticipantId) -> bool {
+        self.roster(meeting).iter().any(|live| live.participant_id == participant)
+    }
+
+    fn remove(&self, removal: &Removal) -> usize {
+        self.removed.lock().expect("not poisoned").push(removal.clone());
+        let mut rosters = self.rosters.lock().expect("not poisoned");
+        let Some(roster) = rosters.get_mut(&removal.meeting_id) else { return 0 };
+        let before = roster.len();
+        roster.retain(|live| removal.participant_id.is_some_and(|id| id != live.participant_id));
+        before - roster.len()
+    }
+}
+
+impl Live {
+    /// Lets somebody in who publishes nothing.
+    fn join(&self, meeting: MeetingId, participant: ParticipantId) {
+        let live = LiveParticipant {
+            participant_id: participant,
+            name: "Somebody".to_owned(),
+            joined_at: OffsetDateTime::UNIX_EPOCH,
+            streams: Vec::new(),
+        };
+        self.rosters.lock().expect("not poisoned").entry(meeting).or_default().push(live);
+    }
+
+    fn removed(&self) -> Vec<Removal> {
+        self.removed.lock().expect("not poisoned").clone()
+    }
+}
+
+struct Server {
+    origin: String,
+    client: Client,
+    state: ApiState,
+    live: Arc<Live>,
+    tokens: Arc<TokenService>,
+    store: Arc<SqliteStore>,
+    /// The default one.
+    organization: Organization,
+    handle: Handle<SocketAddr>,
+    /// What `darktower serve` prints while there is no owner.
+    setup_secret: Option<OneTimeSecret>,
+    folder: TempDir,
+}
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+fn production(data_dir: &Path) -> Config {
+    let folder = data_dir.join("config");
+    std::fs::create_dir_all(&folder).expect("own folder");
+    let file = folder.join("darktower.toml");
+    let toml = format!(
+        "public_url = 'https://meet.example.org'\ntls = {{ certificate = 'c', private_key = 'k' }}\n\
+         api = {{ client_id = 'backend', client_secret = '{SECRET}' }}\nlimits.max_participants = 20\n"
+    );
+    std::fs::write(&file, toml).expect("own folder");
+    let mut config = Config::load(&Flags { config: Some(file), ..Flags::default() }).expect("complete");
+    config.data_dir = data_dir.to_owned();
+    config
+}
+
+impl Server {
+    async fn development() -> Self {
+        Self::start(Config::for_tests, development_router).await
+    }
+
+    /// The public part of a server outside development mode, here without TLS in front.
+    async fn production() -> Self {
+        Self::start(production, router).await
+    }
+
+    async fn start(config: impl FnOnce(&Path) -> Config, router: impl FnOnce(&ApiState) -> Router) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = config(folder.path());
+        let store = Arc::new(SqliteStore::open(&folder.path().join("a.db")).await.expect("a database"));
+        let Bootstrapped { organization, setup_secret } =
+            bootstrap(store.as_ref(), !config.dev).await.expect("prepared");
+        let tokens = Arc::new(TokenService::open(folder.path()).expect("a key"));
+        let certificates = CertificateStore::open(&Config::for_tests(folder.path())).expect("a certificate");
+        let live = Arc::new(Live::default());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let urls = Urls::new(&config, &["127.0.0.1:4433".parse().expect("address")], &[address]);
+        let metrics = crate::telemetry::metrics::install().expect("a recorder");
+        let state = ApiState::new(
+            &config,
+            urls,
+            Arc::clone(&store) as Arc<dyn Store>,
+            Arc::clone(&tokens),
+            Arc::clone(&live) as Arc<dyn LiveMeetings>,
+            certificates,
+            metrics,
+            organization,
+        );
+        let organization = store.organization(organization).await.expect("read").expect("the default one");
+        let handle = Handle::new();
+        tokio::spawn(http::serve_plain(listener, router(&state), handle.clone()));
+        let origin = format!("http://{address}");
+        Self {
+            origin,
+            client: client(),
+            state,
+            live,
+            tokens,
+            store,
+            organization,
+            handle,
+            setup_secret,
+            folder,
+        }
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.origin))
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, Value) {
+        answer(self.request(Method::GET, path)).await
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+        answer(self.request(Method::POST, path).json(body)).await
+    }
+
+    async fn patch(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+        answer(self.request(Method::PATCH, path).json(body)).await
+    }
+
+    /// A request without a body.
+    async fn call(&self, method: Method, path: &str) -> (StatusCode, Value) {
+        answer(self.request(method, path)).await
+    }
+
+    /// What is in the audit log, oldest first: action, kind of actor.
+    async fn audited(&self) -> Vec<(String, String)> {
+        let filter = crate::storage::model::AuditFilter {
+            organization_id: self.organization.id,
+            actor_id: None,
+            action: None,
+            target_id: None,
+            from: None,
+            to: None,
+            page: Page { limit: 200, offset: 0 },
+        };
+        let mut entries = self.store.audit_log(&filter).await.expect("read").items;
+        entries.reverse();
+        entries.into_iter().map(|entry| (entry.action, entry.actor_kind)).collect()
+    }
+
+    /// Another organization of the same deployment.
+    async fn other_organization(&self) -> Organization {
+        let other = organization(&format!("other-{}", uuid::Uuid::new_v4().simple()));
+        self.store.create_organization(&other, &shipped_presets()).await.expect("stored");
+        other
+    }
+
+    /// Records that a participant joins, as the meeting controller does.
+    async fn arrive(&self, meeting: MeetingId, participant: ParticipantId) {
+        self.record_arrival(meeting, participant, OffsetDateTime::now_utc()).await;
+    }
+
+    /// Issues a token and records that its holder joins.
+    async fn arrive_somebody(&self, meeting: MeetingId) -> ParticipantId {
+        self.arrive_at(meeting, OffsetDateTime::now_utc()).await
+    }
+
+    async fn arrive_at(&self, meeting: MeetingId, at: OffsetDateTime) -> ParticipantId {
+        let path = format!("/api/v1/meetings/{meeting}/participants");
+        let (_, issued) = self.post(&path, &json!({"name": "Somebody"})).await;
+        let issued = issued["participant_id"].as_str().unwrap_or_else(|| panic!("{issued}"));
+        let participant = issued.parse().expect("an id");
+        self.record_arrival(meeting, participant, at).await;
+        participant
+    }
+
+    async fn record_arrival(&self, meeting_id: MeetingId, participant_id: ParticipantId, at: OffsetDateTime) {
+        let new_session_id = darktower_protocol::MeetingSessionId::generate();
+        let name = "Somebody".to_owned();
+        let arrival = Arrival { meeting_id, new_session_id, participant_id, name, at };
+        assert!(self.store.arrive(&arrival).await.expect("written").is_some());
+    }
+
+    async fn meeting(&self, name: &str) -> Value {
+        let (status, body) = self.post("/api/v1/meetings", &json!({ "display_name": name })).await;
+        assert_eq!(status, StatusCode::CREATED, "{body}");
+        body
+    }
+}
+
+fn organization(slug: &str) -> Organization {
+    let now = OffsetDateTime::now_utc();
+    Organization {
+        id: OrganizationId::generate(),
+        name: slug.to_owned(),
+        slug: slug.to_owned(),
+        settings: OrganizationSettings::default(),
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+fn shipped_presets() -> Vec<StoredPreset> {
+    let now = OffsetDateTime::now_utc();
+    let stored = |preset| StoredPreset { preset, is_shipped: true, created_at: now, updated_at: now };
+    darktower_core::preset::shipped().into_iter().map(stored).collect()
+}
+
+fn client() -> Client {
+    client_trusting(rustls::RootCertStore::empty(), &[])
+}
+
+fn client_trusting(roots: rustls::RootCertStore, alpn: &[&[u8]]) -> Client {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    Client::builder().tls_backend_preconfigured(tls).no_proxy().build().expect("a client")
+}
+
+async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.expect("answered");
+    let status = response.status();
+    let text = response.text().await.expect("a body");
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+#[track_caller]
+fn assert_error((status, body): &(StatusCode, Value), expected: u16, code: &str) {
+    assert_eq!(status.as_u16(), expected, "{body}");
+    assert_eq!(body["error"]["code"], code, "{body}");
+    assert!(body["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{body}");
+    assert!(body["error"]["details"].is_object(), "{body}");
+    assert_eq!(body.as_object().map(serde_json::Map::len), Some(1), "{body}");
+}
