@@ -260,7 +260,7 @@ impl Trial<'_> {
 
         let mut command = Command::new(&self.schemathesis);
         command.arg("--config-file").arg(&config).args(["run", "--no-color"]);
-        command.args(["--seed", &(self.args.seed + round).to_string(), "--report", "ndjson,json"]);
+        command.args(["--seed", &self.args.seed.wrapping_add(round).to_string(), "--report", "ndjson,json"]);
         command.arg("--report-ndjson-path").arg(&events).arg("--report-json-path").arg(&summary);
         let (phases, examples) = match round {
             0 => ("examples,coverage,fuzzing,stateful", FIRST_EXAMPLES),
