@@ -113,7 +113,7 @@ pub struct LiveStream {
 }
 
 /// What a media stream carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LiveStreamType {
     /// Sound.
