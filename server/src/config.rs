@@ -17,6 +17,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use serde::{Deserialize, Serialize};
 
+use crate::storage::DatabaseLocation;
 use crate::transport::socket::MAX_SHARDS;
 
 /// The file that is read when it exists in the working directory and `--config` names no other.
@@ -56,8 +57,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// The machine client of the API; always present unless `dev`.
     pub api: Option<ApiClient>,
-    /// Where the database is; `None` for the SQLite file in the data folder.
-    pub database_url: Option<Secret>,
+    /// Where the facts are kept.
+    pub database: DatabaseLocation,
     /// Accounts and their tokens.
     pub accounts: Accounts,
     /// Bounds on what one client or meeting may use.
@@ -511,6 +512,9 @@ pub enum ConfigError {
     /// Client id without secret or the reverse.
     #[error("api.client_id and api.client_secret belong together: {0} is missing")]
     ApiIncomplete(&'static str),
+    /// Not a place for a database. The message does not repeat it: there may be a password in it.
+    #[error("database_url must be postgres://USER:PASSWORD@HOST/NAME or sqlite:PATH")]
+    Database,
     /// A secret that could be guessed.
     #[error(
         "api.client_secret has {len} bytes; it needs at least 32 (for example `openssl rand -base64 32`)"
@@ -671,6 +675,10 @@ impl Config {
             (None, None) if dev => None,
             (None, None) => return Err(ConfigError::ApiMissing),
         };
+        let database = match settings.database_url {
+            None => DatabaseLocation::Sqlite(settings.data_dir.join("darktower.db")),
+            Some(url) => database(url)?,
+        };
         if !dev && public_url.is_none() && first.ip().is_unspecified() {
             return Err(ConfigError::PublicUrlMissing(first));
         }
@@ -715,7 +723,7 @@ impl Config {
             region: settings.region,
             tls,
             api,
-            database_url: settings.database_url.map(Secret),
+            database,
             accounts,
             limits,
             jobs,
@@ -859,6 +867,16 @@ fn value_error(error: figment::Error) -> ConfigError {
     });
     let place = place.map(|place| format!(" (in {place})")).unwrap_or_default();
     ConfigError::Value(format!("{setting}{}{place}", error.kind))
+}
+
+fn database(url: String) -> Result<DatabaseLocation, ConfigError> {
+    match url.split_once(':') {
+        Some(("sqlite", path)) if !path.is_empty() => {
+            Ok(DatabaseLocation::Sqlite(PathBuf::from(path.strip_prefix("//").unwrap_or(path))))
+        }
+        Some(("postgres" | "postgresql", _)) => Ok(DatabaseLocation::Postgres(url)),
+        _ => Err(ConfigError::Database),
+    }
 }
 
 fn origin(key: &'static str, value: String, plain_allowed: bool) -> Result<String, ConfigError> {

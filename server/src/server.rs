@@ -21,10 +21,9 @@ use crate::global_controller::{self, ApiState, Bootstrapped, Jobs, Urls, bootstr
 use crate::media_handler::{MediaControl, MediaHandler, MediaSettings};
 use crate::meeting_controller::{MeetingController, MeetingSettings};
 use crate::shards::ShardThread;
-use crate::storage::{SqliteStore, Store};
 use crate::transport::socket::{self, bind_group};
 use crate::transport::{Endpoint, EndpointFactory, Role, Session, TransportSettings};
-use crate::{private_file, telemetry};
+use crate::{private_file, storage, telemetry};
 
 /// How often another port is tried when the system's choice for TCP is taken on UDP.
 const PORT_TRIES: usize = 16;
@@ -70,8 +69,7 @@ impl Server {
         let metrics = telemetry::metrics::install()?;
         let certificates = CertificateStore::open(&config)?;
         let tokens = Arc::new(TokenService::open(&config.data_dir)?);
-        let database = config.data_dir.join("darktower.db");
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&database).await.context("the database")?);
+        let store = storage::open(&config.database).await.context("the database")?;
 
         // In development mode everybody on this machine is the owner.
         let Bootstrapped { organization, setup_secret } =

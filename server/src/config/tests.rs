@@ -148,3 +148,31 @@ fn test_configuration_is_loopback_on_free_ports() {
     assert_eq!(config.listen, ["127.0.0.1:0".parse().expect("address")]);
     assert_eq!(config.http_listen, config.listen);
 }
+
+#[test]
+fn the_database_is_a_file_unless_a_url_says_otherwise() {
+    let config = load("data_dir = \"d\"", &[], &dev()).expect("valid");
+    assert_eq!(config.database, DatabaseLocation::Sqlite("d/darktower.db".into()));
+    let url = "postgres://me:hunter22hunter22@db.example.org/darktower";
+    let config = load("", &[("DARKTOWER_DATABASE_URL", url)], &dev()).expect("valid");
+    assert_eq!(config.database, DatabaseLocation::Postgres(url.to_owned()));
+    assert!(!format!("{config:?}").contains("hunter22"));
+    for path in ["sqlite:/var/lib/a.db", "sqlite:///var/lib/a.db"] {
+        let config = load("", &[("DARKTOWER_DATABASE_URL", path)], &dev()).expect("valid");
+        assert_eq!(config.database, DatabaseLocation::Sqlite("/var/lib/a.db".into()));
+    }
+    for bad in ["", "sqlite:", "mysql://me:hunter22hunter22@h/d", "hunter22hunter22"] {
+        let message = refusal("", &[("DARKTOWER_DATABASE_URL", bad)], &dev());
+        assert!(message.contains("database_url must be") && !message.contains("hunter22"), "{message}");
+    }
+}
+
+#[test]
+fn weaker_accounts_are_refused() {
+    for (key, value) in
+        [("MIN_PASSWORD_LENGTH", "9"), ("ACCESS_TOKEN_MINUTES", "1441"), ("REFRESH_TOKEN_DAYS", "0")]
+    {
+        let message = refusal("", &[(&format!("DARKTOWER_ACCOUNTS__{key}"), value)], &dev());
+        assert!(message.contains(&format!("accounts.{}", key.to_lowercase())), "{message}");
+    }
+}

@@ -14,9 +14,9 @@ pub(super) mod operations;
 mod organization;
 mod participants;
 mod presets;
-mod users;
 mod sessions;
 mod slugs;
+mod users;
 
 use darktower_core::access::Action;
 use serde::{Deserialize, Deserializer};

@@ -21,7 +21,7 @@ async fn a_meeting_is_created_and_found() {
     assert_eq!(created["meeting_controller_url"], "https://127.0.0.1:4433/v1/signal");
     assert_eq!(slug.len(), 10);
     let claims = server.tokens.verify_join(created["join_token"].as_str().expect("text")).expect("valid");
-    assert_eq!((claims.role, claims.meeting_id.to_string()), (Role::Host, id.to_owned()));
+    assert_eq!((claims.role, claims.meeting_id.to_string()), (ParticipantRole::Host, id.to_owned()));
 
     let (status, by_id) = server.get(&location).await;
     assert_eq!(status, StatusCode::OK);
@@ -33,7 +33,10 @@ async fn a_meeting_is_created_and_found() {
     assert_eq!(server.get(&format!("/api/v1/slugs/{slug}")).await, (StatusCode::OK, by_id));
 
     let stored = server.store.meeting(claims.meeting_id).await.expect("read").expect("stored");
-    assert!(stored.settings.enable_e2e_encryption && !stored.settings.require_auth);
+    assert!(
+        stored.settings.enable_e2e_encryption
+            && stored.access_policy == Some(darktower_core::access::guests::AccessPolicy::Link)
+    );
     assert!(server.store.participant(claims.participant_id).await.expect("read").is_some());
 }
 
@@ -91,7 +94,7 @@ async fn participants_get_tokens_and_show_up_when_live() {
     assert_eq!(claims.participant_id.to_string(), issued["participant_id"]);
     assert_eq!(
         (claims.name.as_str(), claims.role, claims.user_id.as_deref()),
-        ("Zoë", Role::Host, Some("u1"))
+        ("Zoë", ParticipantRole::Host, Some("u1"))
     );
     assert_eq!(issued["meeting_id"], id);
     assert_eq!(issued["meeting_controller_url"], "https://127.0.0.1:4433/v1/signal");
@@ -102,7 +105,7 @@ async fn participants_get_tokens_and_show_up_when_live() {
 
     let (_, guest) = server.post(&path, &json!({"name": "Guest"})).await;
     let guest = server.tokens.verify_join(guest["join_token"].as_str().expect("text")).expect("valid");
-    assert_eq!((guest.role, guest.user_id), (Role::Participant, None));
+    assert_eq!((guest.role, guest.user_id), (ParticipantRole::Participant, None));
 
     assert_eq!(server.get(&path).await.1, json!({"participants": [], "total": 0}));
     let stream = LiveStream {
@@ -124,7 +127,8 @@ async fn participants_get_tokens_and_show_up_when_live() {
     assert_eq!(server.get(&path).await.1, expected);
     assert_eq!(server.get(&format!("/api/v1/meetings/{id}")).await.1["participant_count"], 1);
 
-    server.store.end_meeting(claims.meeting_id, OffsetDateTime::now_utc()).await.expect("ended");
+    let (status, _) = server.post(&format!("/api/v1/meetings/{id}/end"), &json!({})).await;
+    assert_eq!(status, StatusCode::OK);
     assert_error(&server.post(&path, &json!({"name": "Late"})).await, 409, "MEETING_ENDED");
 }
 
