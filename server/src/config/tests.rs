@@ -218,7 +218,9 @@ fn the_database_is_a_file_unless_a_url_says_otherwise() {
 
 #[test]
 fn weaker_accounts_are_refused() {
-    for (key, value) in [("MIN_PASSWORD_LENGTH", "9"), ("ACCESS_TOKEN_MINUTES", "1441"), ("REFRESH_TOKEN_DAYS", "0")] {
+    for (key, value) in
+        [("MIN_PASSWORD_LENGTH", "9"), ("ACCESS_TOKEN_MINUTES", "1441"), ("REFRESH_TOKEN_DAYS", "0")]
+    {
         let message = refusal("", &[(&format!("DARKTOWER_ACCOUNTS__{key}"), value)], &dev());
         assert!(message.contains(&format!("accounts.{}", key.to_lowercase())), "{message}");
     }

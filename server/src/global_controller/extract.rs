@@ -85,7 +85,7 @@ fn json_error(rejection: &JsonRejection) -> ApiError {
 
 /// Where in the body a value is of the wrong kind: `settings.require_auth`. Cut, because callers choose names.
 fn field_to_blame(error: &(dyn Error + 'static)) -> Option<String> {
-    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    let mut causes = std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| error.source());
     let path = causes.find_map(|cause| cause.downcast_ref::<PathError<serde_json::Error>>())?.path();
     let path = path.iter().next().is_some().then(|| path.to_string())?;
     Some(path.chars().take(MAX_FIELD_LEN).collect())
