@@ -11,7 +11,7 @@ use time::{Duration, OffsetDateTime};
 use super::Admin;
 use super::table::Table;
 use crate::auth::secret::{OneTimeSecret, SecretKind};
-use crate::global_controller::{normalize_email, new_client_id};
+use crate::global_controller::{new_client_id, normalize_email};
 use crate::storage::model::{Client, Page, SetupSecret, User, UserFilter};
 use crate::storage::{StoreError, Unique};
 
@@ -193,7 +193,8 @@ impl Admin {
             anyhow::bail!("the owner registers with the secret of `darktower admin owner-secret`");
         }
         let organization = self.organization().await?.id;
-        let email = normalize_email(email).with_context(|| format!("{email:?} is not an address such as zoe@example.org"))?;
+        let email = normalize_email(email)
+            .with_context(|| format!("{email:?} is not an address such as zoe@example.org"))?;
         let now = OffsetDateTime::now_utc();
         let user = User {
             id: UserId::generate(),
@@ -211,7 +212,10 @@ impl Admin {
         let (token, setup) = setup_secret(&user)?;
         match self.store.create_user(&user, Some(&setup)).await {
             Err(StoreError::Taken(Unique::Email)) => {
-                anyhow::bail!("{} is a user already; `darktower admin user reset` gives a new token", user.email)
+                anyhow::bail!(
+                    "{} is a user already; `darktower admin user reset` gives a new token",
+                    user.email
+                )
             }
             other => other?,
         }
@@ -246,7 +250,13 @@ impl Admin {
                     );
                 }
                 let login = user.last_login_at.map_or_else(|| "never".to_owned(), |at| at.date().to_string());
-                table.row([user.email.clone(), user.name.clone(), user.role.to_string(), state.to_owned(), login]);
+                table.row([
+                    user.email.clone(),
+                    user.name.clone(),
+                    user.role.to_string(),
+                    state.to_owned(),
+                    login,
+                ]);
             }
             offset += PAGE;
             if u64::from(offset) >= listed.total {
@@ -270,7 +280,11 @@ impl Admin {
         }
         let action = if is_active { "user.enable" } else { "user.disable" };
         self.user_changed(&user, action, json!({})).await?;
-        eprintln!("{} {}.", user.email, if is_active { "may sign in again" } else { "cannot sign in any more" });
+        eprintln!(
+            "{} {}.",
+            user.email,
+            if is_active { "may sign in again" } else { "cannot sign in any more" }
+        );
         Ok(())
     }
 

@@ -12,7 +12,8 @@ use crate::storage::{DatabaseLocation, SqliteStore};
 impl Admin {
     pub(super) async fn rotate_keys(&self) -> anyhow::Result<()> {
         let key_id = KeyRing::open(&self.data_dir)?.rotate()?;
-        self.audit(self.organization().await?.id, "key.rotate", Some(("key", key_id.clone())), json!({})).await?;
+        self.audit(self.organization().await?.id, "key.rotate", Some(("key", key_id.clone())), json!({}))
+            .await?;
         self.show_once("New tokens are signed with a new key in two minutes.", &[("key_id", &key_id)]);
         Ok(())
     }
@@ -26,7 +27,14 @@ impl Admin {
     pub(super) async fn check(&self) -> anyhow::Result<()> {
         self.store.check().await?;
         if let DatabaseLocation::Sqlite(file) = &self.location {
-            SqliteStore::open(file).await?.integrity_check().await?;
+            let problems = SqliteStore::open(file).await?.integrity_check().await?;
+            if !problems.is_empty() {
+                anyhow::bail!(
+                    "{} is damaged; restore it from a backup:\n{}",
+                    file.display(),
+                    problems.join("\n")
+                );
+            }
         }
         eprintln!("{} is sound.", self.shown());
         Ok(())

@@ -94,7 +94,8 @@ impl Admin {
         let tokens = TokenService::open(&self.data_dir)?;
         self.store.issue_participant(&participant).await?;
         let target = Some(("participant", participant.id.to_string()));
-        self.audit(meeting.organization_id, "participant.issue", target, json!({ "role": args.role })).await?;
+        self.audit(meeting.organization_id, "participant.issue", target, json!({ "role": args.role }))
+            .await?;
         let token = tokens.issue_join(&JoinClaims::of(&participant, meeting.organization_id));
         let id = participant.id.to_string();
         self.show_once("Issued:", &[("participant_id", &id), ("join_token", &token)]);

@@ -70,7 +70,8 @@ fn json_error(rejection: &JsonRejection) -> ApiError {
         // The parser's words name the field and what was expected there.
         JsonRejection::JsonDataError(error) => {
             let text = error.body_text();
-            let refusal = ApiError::new(ErrorCode::InvalidRequest, text.strip_prefix(PREFIX).unwrap_or(&text));
+            let refusal =
+                ApiError::new(ErrorCode::InvalidRequest, text.strip_prefix(PREFIX).unwrap_or(&text));
             match field_to_blame(error) {
                 Some(field) => refusal.with_detail("field", field),
                 None => refusal,
@@ -85,10 +86,12 @@ fn json_error(rejection: &JsonRejection) -> ApiError {
 
 /// Where in the body a value is of the wrong kind: `settings.require_auth`. Cut, because callers choose names.
 fn field_to_blame(error: &(dyn Error + 'static)) -> Option<String> {
-    let mut causes = std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| error.source());
-    let path = causes.find_map(|cause| cause.downcast_ref::<PathError<serde_json::Error>>())?.path();
-    let path = path.iter().next().is_some().then(|| path.to_string())?;
-    Some(path.chars().take(MAX_FIELD_LEN).collect())
+    let path = match error.downcast_ref::<PathError<serde_json::Error>>() {
+        Some(found) => found.path(),
+        None => return field_to_blame(error.source()?),
+    };
+    path.iter().next()?;
+    Some(path.to_string().chars().take(MAX_FIELD_LEN).collect())
 }
 
 /// The query part of the URL.

@@ -51,16 +51,16 @@ use crate::telemetry::metrics::Exposition;
 use accounts::Accounts;
 use audit::{Audit, Who};
 use clients::Clients;
+pub(crate) use clients::new_client_id;
 use directory::Directory;
 use layers::Exposure;
 use meetings::Meetings;
 use organizations::Organizations;
-pub(crate) use clients::new_client_id;
 pub(crate) use organizations::{Bootstrapped, DEFAULT_SLUG, bootstrap};
-pub(crate) use text::email as normalize_email;
 use presets::Presets;
 use rate_limit::RateLimits;
 use rules::Rules;
+pub(crate) use text::email as normalize_email;
 use users::Users;
 
 pub use jobs::Jobs;

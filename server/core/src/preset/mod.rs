@@ -330,7 +330,13 @@ pub struct DesignTokens {
     #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 64))]
     pub spacing_base: u32,
     /// URL, or nothing.
-    #[cfg_attr(feature = "schema", schema(max_length = 2048, pattern = r#"^$|^https?://[!#-;=?-\[\]-~]+$|^/([!#-.0-;=?-\[\]-~][!#-;=?-\[\]-~]*)?$"#))]
+    #[cfg_attr(
+        feature = "schema",
+        schema(
+            max_length = 2048,
+            pattern = r#"^$|^https?://[!#-;=?-\[\]-~]+$|^/([!#-.0-;=?-\[\]-~][!#-;=?-\[\]-~]*)?$"#
+        )
+    )]
     pub logo: String,
     /// Colours as `#RRGGBB`.
     pub colors: Colors,

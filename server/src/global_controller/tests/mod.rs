@@ -104,6 +104,11 @@ fn open(data_dir: &Path) -> Config {
     config
 }
 
+/// What is served over TLS, where there is no HTTP/3.
+fn without_http3(state: &ApiState) -> Router {
+    router(state, None)
+}
+
 fn production(data_dir: &Path) -> Config {
     let folder = data_dir.join("config");
     std::fs::create_dir_all(&folder).expect("own folder");
@@ -125,7 +130,7 @@ impl Server {
 
     /// The public part of a server outside development mode, here without TLS in front.
     async fn production() -> Self {
-        Self::start(production, router).await
+        Self::start(production, without_http3).await
     }
 
     async fn start(config: impl FnOnce(&Path) -> Config, router: impl FnOnce(&ApiState) -> Router) -> Self {
@@ -194,7 +199,7 @@ impl Server {
     }
 
     /// A request without a body.
-    async fn call(&self, method: Method, path: &str) -> (StatusCode, Value) {
+    async fn send(&self, method: Method, path: &str) -> (StatusCode, Value) {
         answer(self.request(method, path)).await
     }
 
@@ -339,7 +344,7 @@ impl Server {
 
     /// Another server of the same deployment: same data folder, same database.
     async fn sibling(&self, config: impl FnOnce(&Path) -> Config) -> Self {
-        Self::start_on(Arc::clone(&self.folder), config, router).await
+        Self::start_on(Arc::clone(&self.folder), config, without_http3).await
     }
 }
 
