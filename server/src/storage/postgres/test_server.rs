@@ -60,15 +60,17 @@ impl TestServer {
         server
     }
 
-    /// Starts the server again after [`kill`](Self::kill), on another port.
+    /// Starts the server again after [`kill`](Self::kill), if it can be on the same port.
     ///
     /// # Panics
     /// If it does not start.
     pub(crate) fn resume(&mut self) {
         let mut said = String::new();
         // Between finding a port and using it, another process may take it.
-        for _ in 0..5 {
-            self.port = free_port();
+        for attempt in 0..5 {
+            if self.port == 0 || attempt > 0 {
+                self.port = free_port();
+            }
             match self.try_start() {
                 Ok(running) => {
                     self.running = Some(running);
