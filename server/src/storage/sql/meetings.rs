@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::dialect::{Backend, Query, Row, contains};
 use super::page;
-use super::participants::{insert_participant, insert_removal};
+use super::participants::{insert_removal, participant_inserts};
 use super::row::{
     changed, get, id, json, listed, named, number, optional_named, optional_number, optional_time, time,
     to_json,
@@ -20,7 +20,9 @@ use crate::storage::store::{MeetingStore, StoreError, Stored};
 #[async_trait]
 impl MeetingStore for Backend {
     async fn create_meeting(&self, meeting: &Meeting, host: &IssuedParticipant) -> Stored<()> {
-        self.execute_all(vec![insert_meeting(meeting)?, insert_participant(host)]).await.map(drop)
+        let mut statements = vec![insert_meeting(meeting)?];
+        statements.extend(participant_inserts(std::slice::from_ref(host)));
+        self.execute_all(statements).await.map(drop)
     }
 
     async fn meeting(&self, id: MeetingId) -> Stored<Option<Meeting>> {
