@@ -97,16 +97,16 @@ struct Server {
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
+/// The public part, without HTTP/3 beside it.
+fn public_router(state: &ApiState) -> Router {
+    router(state, None)
+}
+
 /// Outside development mode, where anybody may register an organization.
 fn open(data_dir: &Path) -> Config {
     let mut config = production(data_dir);
     config.accounts.open_registration = true;
     config
-}
-
-/// What is served over TLS, where there is no HTTP/3.
-fn without_http3(state: &ApiState) -> Router {
-    router(state, None)
 }
 
 fn production(data_dir: &Path) -> Config {
@@ -115,7 +115,9 @@ fn production(data_dir: &Path) -> Config {
     let file = folder.join("darktower.toml");
     let toml = format!(
         "public_url = 'https://meet.example.org'\ntls = {{ certificate = 'c', private_key = 'k' }}\n\
-         api = {{ client_id = 'backend', client_secret = '{SECRET}' }}\nlimits.max_participants = 20\n"
+         api = {{ client_id = 'backend', client_secret = '{SECRET}' }}\nlimits.max_participants = 20\n\
+         rate_limits = {{ general = 0, login = 0, register = 0, meeting_create = 0, meeting_join = 0, guest_join = 0, \
+         guest_join_per_address = 0, failed_auth = 0 }}\n"
     );
     std::fs::write(&file, toml).expect("own folder");
     let mut config = Config::load(&Flags { config: Some(file), ..Flags::default() }).expect("complete");
@@ -130,7 +132,7 @@ impl Server {
 
     /// The public part of a server outside development mode, here without TLS in front.
     async fn production() -> Self {
-        Self::start(production, without_http3).await
+        Self::start(production, public_router).await
     }
 
     async fn start(config: impl FnOnce(&Path) -> Config, router: impl FnOnce(&ApiState) -> Router) -> Self {
@@ -344,7 +346,7 @@ impl Server {
 
     /// Another server of the same deployment: same data folder, same database.
     async fn sibling(&self, config: impl FnOnce(&Path) -> Config) -> Self {
-        Self::start_on(Arc::clone(&self.folder), config, without_http3).await
+        Self::start_on(Arc::clone(&self.folder), config, public_router).await
     }
 }
 

@@ -41,7 +41,7 @@ async fn settings_are_merged_and_bounded() {
 
 #[tokio::test]
 async fn an_organization_goes_with_everything_in_it() {
-    let server = Server::start(open, without_http3).await;
+    let server = Server::start(open, public_router).await;
     let keeper = server.owner().await;
     let register = json!({
         "email": "o@example.org", "name": "O", "password": PASSWORD,

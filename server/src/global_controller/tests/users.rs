@@ -82,7 +82,7 @@ async fn the_owner_stays_until_it_gives_its_place_away() {
 
 #[tokio::test]
 async fn other_organizations_look_as_if_they_did_not_exist() {
-    let server = Server::start(open, without_http3).await;
+    let server = Server::start(open, public_router).await;
     let owner = server.owner().await;
     let member = server.user(&owner, "member").await;
     let register = json!({
