@@ -5,6 +5,8 @@
 //! exist is an error in every source, never a silent no-op; only the variables of other programs (`ENV_OF_OTHERS`)
 //! are passed over. `Settings` documents each knob.
 
+mod requests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,12 +17,19 @@ use axum::http::Uri;
 use figment::providers::{Format as _, Serialized, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::storage::DatabaseLocation;
 use crate::transport::socket::MAX_SHARDS;
+use requests::CorsSettings;
+pub use requests::{AllowedOrigins, RateLimits};
 
 /// The file that is read when it exists in the working directory and `--config` names no other.
 pub const DEFAULT_FILE: &str = "darktower.toml";
+
+/// The database of a server that names none, in its data folder.
+const DATABASE_FILE: &str = "darktower.db";
 
 const ENV_PREFIX: &str = "DARKTOWER_";
 /// Names the configuration file itself, so it is not a setting.
@@ -44,8 +53,16 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Addresses of QUIC (UDP) and HTTPS (TCP), both at the same port. Never empty; loopback only if `dev`.
     pub listen: Vec<SocketAddr>,
+    /// Addresses of HTTP/3 (UDP), apart from those of QUIC sessions. Loopback only if `dev`.
+    pub http3_listen: Vec<SocketAddr>,
     /// Loopback addresses of plain HTTP.
     pub http_listen: Vec<SocketAddr>,
+    /// Pages of other sites that may use the API.
+    pub allowed_origins: AllowedOrigins,
+    /// How often things may be asked for.
+    pub rate_limits: RateLimits,
+    /// Proxies whose word about the client's address is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// Origin (`https://HOST[:PORT]`, no slash at the end) of API and pages as clients reach them.
     pub public_url: Option<String>,
     /// Origin of QUIC sessions as clients reach them.
@@ -56,8 +73,14 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// The machine client of the API; always present unless `dev`.
     pub api: Option<ApiClient>,
+    /// Where the facts are kept.
+    pub database: DatabaseLocation,
+    /// Accounts and their tokens.
+    pub accounts: Accounts,
     /// Bounds on what one client or meeting may use.
     pub limits: Limits,
+    /// What the server does by itself.
+    pub jobs: Jobs,
     /// How media is carried.
     pub media: Media,
     /// What is logged and how.
@@ -111,6 +134,11 @@ pub struct Limits {
     /// Participants one meeting may have at most, and the value of a meeting that asks for none.
     /// Default 100. Each participant costs one QUIC session and its share of every stream's fan-out.
     pub max_participants: u32,
+    /// Sessions of one organization that may run at one time, unless the organization says so itself; 0 is any number.
+    /// Default 25, in development mode 0. Who would begin one more is refused with `CAPACITY_EXCEEDED`.
+    pub max_concurrent_meetings: u32,
+    /// Minutes after which a session is ended, unless its organization says so itself. Default 1440, a day.
+    pub max_meeting_minutes: u32,
     /// Payload of one audio unit, bytes. Default 64 KiB. It bounds what a publisher can make the server hold.
     pub audio_payload_bytes: u32,
     /// Payload of one video unit, bytes. Default 4 MiB, enough for a 4K key frame. Same cost.
@@ -127,10 +155,80 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_participants: 100,
+            max_concurrent_meetings: 25,
+            max_meeting_minutes: 24 * 60,
             audio_payload_bytes: 64 * 1024,
             video_payload_bytes: 4 * 1024 * 1024,
             messages_per_minute: 1000,
             slow_subscriber_seconds: 30,
+        }
+    }
+}
+
+/// Accounts and their tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accounts {
+    /// Whether anybody may register an organization of their own. Default false: accounts are made by those who have one.
+    pub open_registration: bool,
+    /// Minutes that the access token of a login works. Default 15. Longer spares refreshes; a stolen one works as long.
+    pub access_token_minutes: u32,
+    /// Days after which somebody who did not come back has to sign in again. Default 30.
+    pub refresh_token_days: u32,
+    /// Shortest password, characters. Default 10, which is also the least.
+    pub min_password_length: u32,
+    /// Days after which a new key signs tokens. Default 90; 0 never makes one by itself. Costs one file, and nobody notices.
+    pub key_rotation_days: u32,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self {
+            open_registration: false,
+            access_token_minutes: 15,
+            refresh_token_days: 30,
+            min_password_length: 10,
+            key_rotation_days: 90,
+        }
+    }
+}
+
+/// What the server does by itself. Intervals are seconds from the end of one run to the next; 0 turns the job off. The
+/// first run is at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Jobs {
+    /// Activate scheduled meetings whose time has come. Default 10: so late a meeting may begin that nobody joins early.
+    pub activate_due_seconds: u64,
+    /// End sessions that no server takes care of any more. Default 60.
+    pub stale_sessions_seconds: u64,
+    /// Seconds without a sign of its server after which a session counts as such. Default 120; a server gives one every
+    /// 30 seconds, and less than two of them would end sessions that go on.
+    pub stale_after_seconds: u64,
+    /// End sessions that have gone on for longer than their organization allows, `limits.max_meeting_minutes` if it says
+    /// nothing. Default 60.
+    pub overlong_sessions_seconds: u64,
+    /// End instant meetings that nobody has ever joined. Default 600.
+    pub unjoined_meetings_seconds: u64,
+    /// Hours after its creation when an instant meeting that nobody joined ends. Default 24, the life of a join token.
+    pub unjoined_after_hours: u32,
+    /// Delete what is over for longer than it is kept, and tokens that have ended. Default 3600.
+    pub clean_seconds: u64,
+    /// Days for which ended meetings, ended sessions and the audit log are kept. Default 90.
+    pub retention_days: u32,
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Self {
+            activate_due_seconds: 10,
+            stale_sessions_seconds: 60,
+            stale_after_seconds: 120,
+            overlong_sessions_seconds: 60,
+            unjoined_meetings_seconds: 600,
+            unjoined_after_hours: 24,
+            clean_seconds: 3600,
+            retention_days: 90,
         }
     }
 }
@@ -196,8 +294,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// Every knob as it is written in file and environment; the key is the field's name.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Every knob as it is written in file and environment; the key is the field's name. Not for debug output: there are
+/// secrets among them.
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
     /// Development mode. Default false. Makes a short-lived certificate, lets anyone on this machine use the API
@@ -209,6 +308,9 @@ struct Settings {
     /// `IP:PORT` list. UDP carries QUIC, TCP the API over TLS, at the same port. Default `[::]:4433`, in
     /// development mode `127.0.0.1:4433` and `[::1]:4433`. Each address costs one UDP and one TCP socket.
     listen: Vec<SocketAddr>,
+    /// `IP:PORT` list of HTTP/3 (UDP), for API and pages; `listen` is for QUIC sessions. Default: each address of
+    /// `listen` with the port after it (`[::]:4434`); empty turns HTTP/3 off. Clients learn of it from `Alt-Svc`.
+    http3_listen: Option<Vec<SocketAddr>>,
     /// `IP:PORT` list of plain HTTP, loopback only: health and metrics, in development mode API and pages too.
     /// Default `127.0.0.1:8080` and `[::1]:8080`; empty turns it off.
     http_listen: Vec<SocketAddr>,
@@ -221,9 +323,20 @@ struct Settings {
     region: String,
     /// Certificate and key. Both or none; needed outside development mode.
     tls: TlsSettings,
-    /// The machine client for `POST /api/v1/auth/token`. Both or none; needed outside development mode.
+    /// The machine client for `POST /api/v1/auth/token`, with every scope in the default organization. Both or none; needed
+    /// outside development mode.
     api: ApiSettings,
+    cors: CorsSettings,
+    rate_limits: RateLimits,
+    /// `IP` or `IP/PREFIX` list of reverse proxies. Default none. What they say of a client's address (`Forwarded`,
+    /// `X-Forwarded-For`) is believed, and from nobody else: it decides whose rate limit a request counts against.
+    trusted_proxies: Vec<String>,
+    /// `postgres://USER:PASSWORD@HOST/NAME` or `sqlite:PATH`. Default: the SQLite file `darktower.db` in `data_dir`. Only from
+    /// file or environment, because it may hold a password.
+    database_url: Option<String>,
+    accounts: Accounts,
     limits: Limits,
+    jobs: Jobs,
     media: Media,
     log: LogSettings,
     /// A file that is written when every port is bound. Default none.
@@ -262,13 +375,24 @@ impl Settings {
             dev,
             data_dir: PathBuf::from("darktower-data"),
             listen: if dev { loopback(4433) } else { vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 4433))] },
+            http3_listen: None,
             http_listen: loopback(8080),
             public_url: None,
             public_quic_url: None,
             region: "local".to_owned(),
             tls: TlsSettings::default(),
             api: ApiSettings::default(),
-            limits: Limits::default(),
+            cors: CorsSettings::default(),
+            rate_limits: RateLimits::defaults(dev),
+            trusted_proxies: Vec::new(),
+            database_url: None,
+            accounts: Accounts::default(),
+            limits: if dev {
+                Limits { max_concurrent_meetings: 0, ..Limits::default() }
+            } else {
+                Limits::default()
+            },
+            jobs: Jobs::default(),
             media: Media::default(),
             log: LogSettings::default(),
             ready_file: None,
@@ -278,7 +402,9 @@ impl Settings {
 
     /// The settings as a tree: which keys exist and of what kind each is.
     fn shape() -> Dict {
-        match Value::serialize(Self::defaults(false)) {
+        // Absent by default, because the default depends on another setting.
+        let settings = Self { http3_listen: Some(Vec::new()), ..Self::defaults(false) };
+        match Value::serialize(settings) {
             Ok(Value::Dict(_, dict)) => dict,
             _ => unreachable!("a struct serializes to a dictionary"),
         }
@@ -300,6 +426,9 @@ pub struct Flags {
     /// Address of QUIC (UDP) and HTTPS (TCP); may be repeated [default: `[::]:4433`, with --dev loopback only]
     #[arg(long, value_name = "IP:PORT", value_delimiter = ',')]
     pub listen: Vec<SocketAddr>,
+    /// Address of HTTP/3 (UDP); may be repeated [default: each address of --listen, next port]
+    #[arg(long, value_name = "IP:PORT", value_delimiter = ',')]
+    pub http3_listen: Vec<SocketAddr>,
     /// Loopback address of plain HTTP; may be repeated [default: `127.0.0.1:8080` and `[::1]:8080`]
     #[arg(long, value_name = "IP:PORT", value_delimiter = ',')]
     pub http_listen: Vec<SocketAddr>,
@@ -329,7 +458,29 @@ pub struct Flags {
     pub ready_file: Option<PathBuf>,
 }
 
+/// Which data a command works on, from the same sources as [`Flags`].
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct DatabaseFlags {
+    /// Read this TOML file [default: darktower.toml, if it exists]
+    #[arg(long, global = true, value_name = "FILE", env = ENV_CONFIG_FILE)]
+    pub config: Option<PathBuf>,
+    /// Folder of database and keys [default: darktower-data]
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+}
+
 impl Flags {
+    /// The configuration file: the one that is named, or the one that is there.
+    fn file(&self) -> Result<Option<PathBuf>, ConfigError> {
+        match &self.config {
+            Some(path) => {
+                std::fs::metadata(path).map_err(|source| ConfigError::File { path: path.clone(), source })?;
+                Ok(Some(path.clone()))
+            }
+            None => Ok(Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists())),
+        }
+    }
+
     fn layer(&self) -> Result<Dict, ConfigError> {
         let mut dict = Dict::new();
         let mut set = |key: &str, value: Value| insert(&mut dict, key, value);
@@ -344,7 +495,12 @@ impl Flags {
                 set(key, Value::serialize(path).map_err(value_error)?);
             }
         }
-        for (key, addresses) in [("listen", &self.listen), ("http_listen", &self.http_listen)] {
+        let lists = [
+            ("listen", &self.listen),
+            ("http3_listen", &self.http3_listen),
+            ("http_listen", &self.http_listen),
+        ];
+        for (key, addresses) in lists {
             if !addresses.is_empty() {
                 set(key, Value::serialize(addresses).map_err(value_error)?);
             }
@@ -416,6 +572,9 @@ pub enum ConfigError {
     /// Client id without secret or the reverse.
     #[error("api.client_id and api.client_secret belong together: {0} is missing")]
     ApiIncomplete(&'static str),
+    /// Not a place for a database. The message does not repeat it: there may be a password in it.
+    #[error("database_url must be postgres://USER:PASSWORD@HOST/NAME or sqlite:PATH")]
+    Database,
     /// A secret that could be guessed.
     #[error(
         "api.client_secret has {len} bytes; it needs at least 32 (for example `openssl rand -base64 32`)"
@@ -441,6 +600,20 @@ pub enum ConfigError {
     /// The same TCP address twice.
     #[error("{0} is given twice in listen and http_listen")]
     AddressTwice(SocketAddr),
+    /// The same UDP address twice.
+    #[error("{0} is given twice in listen and http3_listen; both need a UDP port of their own")]
+    UdpAddressTwice(SocketAddr),
+    /// Every page in a browser of this machine could use the API without a token.
+    #[error("--dev answers without a token, so cors.allowed_origins must not be \"*\": name the origins")]
+    DevAnyOrigin,
+    /// Neither an address nor a network.
+    #[error("{key} = {value:?} is neither an IP address nor a network such as 10.0.0.0/8")]
+    Network {
+        /// Which setting.
+        key: &'static str,
+        /// What was given.
+        value: String,
+    },
     /// A URL that is not an origin.
     #[error("{key} = {value:?} {reason}")]
     Url {
@@ -484,14 +657,21 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] for the first thing wrong.
     pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
-        let file = match &flags.config {
-            Some(path) => {
-                std::fs::metadata(path).map_err(|source| ConfigError::File { path: path.clone(), source })?;
-                Some(path.clone())
-            }
-            None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
-        };
+        let file = flags.file()?;
         Self::from_layers(file.as_deref(), std::env::vars(), flags)
+    }
+
+    /// The data folder and the database of a server with this configuration. What else such a server needs, a certificate
+    /// for example, may be missing.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first thing wrong.
+    pub fn load_database(flags: &DatabaseFlags) -> Result<(PathBuf, DatabaseLocation), ConfigError> {
+        let DatabaseFlags { config, data_dir } = flags.clone();
+        let flags = Flags { config, data_dir, ..Flags::default() };
+        let settings = Self::read(flags.file()?.as_deref(), std::env::vars(), &flags)?;
+        let database = database(settings.database_url, &settings.data_dir)?;
+        Ok((settings.data_dir, database))
     }
 
     /// Development mode on free ports of 127.0.0.1, everything else as by default.
@@ -501,6 +681,7 @@ impl Config {
         let settings = Settings {
             data_dir: data_dir.to_owned(),
             listen: free_port.clone(),
+            http3_listen: Some(free_port.clone()),
             http_listen: free_port,
             // Tests share the machine: no newcomer is refused because it is busy.
             media: Media { max_load_percent: 100, ..Media::default() },
@@ -514,6 +695,15 @@ impl Config {
         environment: impl Iterator<Item = (String, String)>,
         flags: &Flags,
     ) -> Result<Self, ConfigError> {
+        Self::check(Self::read(file, environment, flags)?)
+    }
+
+    /// The settings of every source together, each of the right kind, otherwise unchecked.
+    fn read(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+        flags: &Flags,
+    ) -> Result<Settings, ConfigError> {
         let shape = Settings::shape();
         let mut given = Figment::new();
         if let Some(path) = file {
@@ -532,14 +722,16 @@ impl Config {
         let dev =
             if given.contains("dev") { given.extract_inner("dev").map_err(value_error)? } else { false };
         let all = given.join(Serialized::defaults(Settings::defaults(dev)));
-        Self::check(all.extract().map_err(value_error)?)
+        all.extract().map_err(value_error)
     }
 
     fn check(settings: Settings) -> Result<Self, ConfigError> {
-        let Settings { dev, listen, http_listen, limits, media, .. } = settings;
+        let Settings { dev, listen, http_listen, rate_limits, limits, jobs, media, accounts, .. } = settings;
+        let http3_listen = settings.http3_listen.unwrap_or_else(|| listen.iter().map(next_port).collect());
 
         let Some(first) = listen.first().copied() else { return Err(ConfigError::NothingToListenOn) };
-        if dev && let Some(address) = listen.iter().find(|address| !address.ip().is_loopback()) {
+        let mut public = listen.iter().chain(&http3_listen);
+        if dev && let Some(address) = public.find(|address| !address.ip().is_loopback()) {
             return Err(ConfigError::DevNotLoopback(*address));
         }
         if let Some(address) = http_listen.iter().find(|address| !address.ip().is_loopback()) {
@@ -549,6 +741,12 @@ impl Config {
         for address in listen.iter().chain(&http_listen).filter(|address| address.port() != 0) {
             if !seen.insert(*address) {
                 return Err(ConfigError::AddressTwice(*address));
+            }
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for address in listen.iter().chain(&http3_listen).filter(|address| address.port() != 0) {
+            if !seen.insert(*address) {
+                return Err(ConfigError::UdpAddressTwice(*address));
             }
         }
 
@@ -576,10 +774,14 @@ impl Config {
             (None, None) if dev => None,
             (None, None) => return Err(ConfigError::ApiMissing),
         };
+        let database = database(settings.database_url, &settings.data_dir)?;
         if !dev && public_url.is_none() && first.ip().is_unspecified() {
             return Err(ConfigError::PublicUrlMissing(first));
         }
 
+        let allowed_origins = settings.cors.check(dev)?;
+        let trusted_proxies = requests::trusted_proxies(settings.trusted_proxies)?;
+        rate_limits.check()?;
         text("region", &settings.region, 64)?;
         range("limits.max_participants", limits.max_participants.into(), 1, 100_000)?;
         // The upper bounds keep one unit well below what a session may buffer by flow control.
@@ -587,6 +789,24 @@ impl Config {
         range("limits.video_payload_bytes", limits.video_payload_bytes.into(), 1, 64 * 1024 * 1024)?;
         range("limits.messages_per_minute", limits.messages_per_minute.into(), 1, 1_000_000)?;
         range("limits.slow_subscriber_seconds", limits.slow_subscriber_seconds.into(), 1, 3600)?;
+        range("accounts.access_token_minutes", accounts.access_token_minutes.into(), 1, 24 * 60)?;
+        range("accounts.refresh_token_days", accounts.refresh_token_days.into(), 1, 365)?;
+        range("accounts.min_password_length", accounts.min_password_length.into(), 10, 64)?;
+        range("accounts.key_rotation_days", accounts.key_rotation_days.into(), 0, 3650)?;
+        range("limits.max_concurrent_meetings", limits.max_concurrent_meetings.into(), 0, 1_000_000)?;
+        range("limits.max_meeting_minutes", limits.max_meeting_minutes.into(), 1, 60 * 24 * 366)?;
+        for (key, seconds) in [
+            ("jobs.activate_due_seconds", jobs.activate_due_seconds),
+            ("jobs.stale_sessions_seconds", jobs.stale_sessions_seconds),
+            ("jobs.overlong_sessions_seconds", jobs.overlong_sessions_seconds),
+            ("jobs.unjoined_meetings_seconds", jobs.unjoined_meetings_seconds),
+            ("jobs.clean_seconds", jobs.clean_seconds),
+        ] {
+            range(key, seconds, 0, 60 * 60 * 24 * 7)?;
+        }
+        range("jobs.stale_after_seconds", jobs.stale_after_seconds, 60, 60 * 60 * 24)?;
+        range("jobs.unjoined_after_hours", jobs.unjoined_after_hours.into(), 1, 24 * 366)?;
+        range("jobs.retention_days", jobs.retention_days.into(), 1, 36_500)?;
         range("media.shards", media.shards.into(), 0, MAX_SHARDS as u64)?;
         range("media.company_milliseconds", media.company_milliseconds.into(), 0, 100)?;
         range("media.max_load_percent", media.max_load_percent.into(), 1, 100)?;
@@ -596,19 +816,35 @@ impl Config {
             dev,
             data_dir: settings.data_dir,
             listen,
+            http3_listen,
             http_listen,
+            allowed_origins,
+            rate_limits,
+            trusted_proxies,
             public_url,
             public_quic_url,
             region: settings.region,
             tls,
             api,
+            database,
+            accounts,
             limits,
+            jobs,
             media,
             log: settings.log,
             ready_file: settings.ready_file,
             shutdown_grace: Duration::from_secs(settings.shutdown_grace_seconds),
         })
     }
+}
+
+/// Where HTTP/3 is by default: beside an address of `listen`. A port that the system chooses has no neighbour.
+fn next_port(address: &SocketAddr) -> SocketAddr {
+    let port = match address.port() {
+        0 | u16::MAX => 0,
+        port => port + 1,
+    };
+    SocketAddr::new(address.ip(), port)
 }
 
 /// A ready dictionary as one source of figment's.
@@ -743,6 +979,17 @@ fn value_error(error: figment::Error) -> ConfigError {
     });
     let place = place.map(|place| format!(" (in {place})")).unwrap_or_default();
     ConfigError::Value(format!("{setting}{}{place}", error.kind))
+}
+
+fn database(url: Option<String>, data_dir: &Path) -> Result<DatabaseLocation, ConfigError> {
+    let Some(url) = url else { return Ok(DatabaseLocation::Sqlite(data_dir.join(DATABASE_FILE))) };
+    match url.split_once(':') {
+        Some(("sqlite", path)) if !path.is_empty() => {
+            Ok(DatabaseLocation::Sqlite(PathBuf::from(path.strip_prefix("//").unwrap_or(path))))
+        }
+        Some(("postgres" | "postgresql", _)) => Ok(DatabaseLocation::Postgres(url)),
+        _ => Err(ConfigError::Database),
+    }
 }
 
 fn origin(key: &'static str, value: String, plain_allowed: bool) -> Result<String, ConfigError> {

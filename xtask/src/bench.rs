@@ -10,7 +10,7 @@ use crate::workspace::Workspace;
 
 /// Run the benchmarks: criterion, the load tester against the real server, or the comparison with other servers.
 ///
-/// `cargo xtask bench fanout --subscribers 200` (or meeting, audio-room, joins, sweep, run FILE) builds the server, the load
+/// `cargo xtask bench fanout --subscribers 200` (or meeting, audio-room, joins, api, sweep, run FILE) builds the server, the load
 /// tester and the reference server in release and passes the rest of the line to `darktower-load`; `cargo xtask bench fanout
 /// --help` tells its options. `cargo xtask bench peers` runs moq-relay beside ours. Without such a word, criterion runs; reports
 /// go to target/criterion/. For figures worth keeping, leave the machine otherwise idle and run twice: criterion compares with
@@ -24,7 +24,7 @@ pub(crate) struct Args {
 }
 
 /// The first words that mean the load tester.
-const LOAD_COMMANDS: [&str; 6] = ["fanout", "meeting", "audio-room", "joins", "sweep", "run"];
+const LOAD_COMMANDS: [&str; 7] = ["fanout", "meeting", "audio-room", "joins", "api", "sweep", "run"];
 
 /// The first word that means the comparison.
 const PEERS_COMMAND: &str = "peers";

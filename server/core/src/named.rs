@@ -19,18 +19,34 @@ pub struct UnknownName {
     pub what: &'static str,
 }
 
+/// The names with what they mean, for the OpenAPI document.
+#[cfg(feature = "schema")]
+pub(crate) fn schema(
+    doc: &str,
+    names: &[&str],
+    docs: &[&str],
+) -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+    let meanings = names.iter().zip(docs).map(|(name, doc)| format!("- `{name}`: {}", doc.trim()));
+    let description = format!("{}\n\n{}", doc.trim(), meanings.collect::<Vec<_>>().join("\n"));
+    utoipa::openapi::ObjectBuilder::new()
+        .schema_type(utoipa::openapi::schema::Type::String)
+        .enum_values(Some(names.iter().copied()))
+        .description(Some(description))
+        .into()
+}
+
 /// Declares an enumeration with a name for each variant, and everything that follows from the names.
 macro_rules! named {
     (
-        $(#[$doc:meta])*
+        $(#[doc = $doc:literal])*
         pub enum $name:ident ($what:literal) {
-            $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+
+            $($(#[doc = $variant_doc:literal])* $variant:ident = $text:literal,)+
         }
     ) => {
-        $(#[$doc])*
+        $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         pub enum $name {
-            $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)+
+            $($(#[doc = $variant_doc])* #[serde(rename = $text)] $variant,)+
         }
 
         impl $crate::named::Named for $name {
@@ -41,6 +57,16 @@ macro_rules! named {
                 match self { $(Self::$variant => $text),+ }
             }
         }
+
+        #[cfg(feature = "schema")]
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                $crate::named::schema(concat!($($doc),*), &[$($text),+], &[$(concat!($($variant_doc),*)),+])
+            }
+        }
+
+        #[cfg(feature = "schema")]
+        impl utoipa::ToSchema for $name {}
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,11 +1,15 @@
 //! Issuing and checking tokens.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use darktower_core::access::ParticipantRole;
-use darktower_protocol::{MeetingId, OrganizationId, ParticipantId};
+use darktower_protocol::{MeetingId, OrganizationId, ParticipantId, UserId};
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, Validation};
+#[cfg(test)]
 use rcgen::KeyPair;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -13,15 +17,12 @@ use sha2::{Digest as _, Sha256};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::private_file::{self, PrivateFileError};
+use super::keys::{KeyRing, TokenKeyError};
+use super::recent::Recent;
 use crate::storage::model::IssuedParticipant;
 
 /// How long a participant may (re)join with one token.
 pub const JOIN_TOKEN_LIFETIME: Duration = Duration::hours(24);
-/// How long a machine client may work with one access token.
-pub const ACCESS_TOKEN_LIFETIME: Duration = Duration::seconds(3600);
-
-const KEY_FILE: &str = "token-key.pem";
 const ISSUER: &str = "darktower";
 const JOIN_AUDIENCE: &str = "join";
 const API_AUDIENCE: &str = "api";
@@ -29,6 +30,8 @@ const API_AUDIENCE: &str = "api";
 const LEEWAY_SECONDS: u64 = 5;
 /// Ours are below 1 KiB (a name of 200 characters included). Longer input is refused before anything is decoded.
 const MAX_TOKEN_LEN: usize = 4096;
+/// Access tokens that are not verified a second time: twice as many at most, about 300 bytes each.
+const REMEMBERED_TOKENS: usize = 4096;
 
 /// What a join token says: who may join which meeting as what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,11 +81,28 @@ impl JoinClaims {
     }
 }
 
-/// What an access token says: which machine client calls the API.
+/// Who was authenticated.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// A user, and the login its token comes from.
+    User {
+        /// Which user.
+        id: UserId,
+        /// Family of its refresh tokens.
+        login: Uuid,
+    },
+    /// A machine client, by its id.
+    Client(String),
+}
+
+/// What an access token says: who calls the API. What the caller may do is not in it: that is looked up when it is used, so
+/// that a change counts at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessClaims {
-    /// The client that was authenticated.
-    pub client_id: String,
+    /// Who was authenticated.
+    pub subject: Subject,
+    /// The organization it belonged to.
+    pub organization_id: OrganizationId,
     /// When it was issued; whole seconds.
     pub issued_at: OffsetDateTime,
     /// When it ends; whole seconds.
@@ -92,11 +112,17 @@ pub struct AccessClaims {
 }
 
 impl AccessClaims {
-    /// Claims of a token that begins now and lives [`ACCESS_TOKEN_LIFETIME`].
+    /// Claims of a token that begins now.
     #[must_use]
-    pub fn new(client_id: String) -> Self {
+    pub fn new(subject: Subject, organization_id: OrganizationId, lifetime: Duration) -> Self {
         let issued_at = this_second();
-        Self { client_id, issued_at, expires_at: issued_at + ACCESS_TOKEN_LIFETIME, token_id: Uuid::new_v4() }
+        Self {
+            subject,
+            organization_id,
+            issued_at,
+            expires_at: issued_at + lifetime,
+            token_id: Uuid::new_v4(),
+        }
     }
 }
 
@@ -121,47 +147,31 @@ pub enum TokenError {
     WrongAudience,
 }
 
-/// Why the signing key cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TokenKeyError {
-    /// The key file cannot be read or written.
-    #[error("the token key file")]
-    File(#[from] PrivateFileError),
-    /// The key file holds no Ed25519 key, or a key could not be made.
-    #[error("the token key")]
-    Key(#[from] rcgen::Error),
-}
-
 /// Issues and checks the tokens of this deployment.
 pub struct TokenService {
-    key_id: String,
-    signing: EncodingKey,
-    verifying: DecodingKey,
+    keys: KeyRing,
     join: Validation,
     access: Validation,
+    /// By SHA-256 of the token: an access token comes with every request, and its signature stays right.
+    verified: Recent<[u8; 32], Arc<Verified>>,
+}
+
+/// An access token that was verified.
+struct Verified {
+    claims: AccessClaims,
+    key_id: String,
 }
 
 impl TokenService {
-    /// Opens the signing key in `data_dir`, or makes one (mode 0600) at the first start.
+    /// Opens the signing keys in `data_dir`, or makes one (mode 0600) at the first start.
     ///
     /// # Errors
-    /// [`TokenKeyError`]; also if the file may be read by other users.
+    /// [`TokenKeyError`]; also if a file may be read by other users.
     pub fn open(data_dir: &Path) -> Result<Self, TokenKeyError> {
-        let path = data_dir.join(KEY_FILE);
-        let key = match private_file::read(&path)? {
-            Some(pem) => KeyPair::from_pem_and_sign_algo(&pem, &rcgen::PKCS_ED25519)?,
-            None => {
-                let key = KeyPair::generate_for(&rcgen::PKCS_ED25519)?;
-                private_file::write(&path, &key.serialize_pem())?;
-                key
-            }
-        };
-        Ok(Self::from_key(&key))
+        Ok(Self::with_keys(KeyRing::open(data_dir)?))
     }
 
-    fn from_key(key: &KeyPair) -> Self {
-        let public = key.public_key_raw();
+    fn with_keys(keys: KeyRing) -> Self {
         let validation = |audience| {
             let mut validation = Validation::new(Algorithm::EdDSA);
             validation.leeway = LEEWAY_SECONDS;
@@ -172,12 +182,37 @@ impl TokenService {
             validation
         };
         Self {
-            key_id: Sha256::digest(public).iter().take(8).map(|byte| format!("{byte:02x}")).collect(),
-            signing: EncodingKey::from_ed_der(key.serialized_der()),
-            verifying: DecodingKey::from_ed_der(public),
+            keys,
             join: validation(JOIN_AUDIENCE),
             access: validation(API_AUDIENCE),
+            verified: Recent::new(REMEMBERED_TOKENS),
         }
+    }
+
+    #[cfg(test)]
+    fn from_key(key: &KeyPair) -> Self {
+        Self::with_keys(KeyRing::of(key))
+    }
+
+    /// The keys, to keep them up to date.
+    pub fn keys(&self) -> &KeyRing {
+        &self.keys
+    }
+
+    /// The public keys by key id, for whoever checks tokens elsewhere: a JSON Web Key Set (RFC 7517, RFC 8037).
+    #[must_use]
+    pub fn key_set(&self) -> serde_json::Value {
+        let keys = self.keys.all();
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|key| {
+                serde_json::json!({
+                    "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": key.id,
+                    "x": URL_SAFE_NO_PAD.encode(&key.public),
+                })
+            })
+            .collect();
+        serde_json::json!({ "keys": keys })
     }
 
     /// A token that lets its holder join one meeting.
@@ -206,7 +241,7 @@ impl TokenService {
     /// # Errors
     /// [`TokenError`].
     pub fn verify_join(&self, token: &str) -> Result<JoinClaims, TokenError> {
-        let claims: JoinToken = self.verify(token, &self.join)?;
+        let (claims, _) = self.verify::<JoinToken>(token, &self.join)?;
         Ok(JoinClaims {
             participant_id: claims.sub.parse().map_err(|_| TokenError::Malformed)?,
             meeting_id: claims.meeting_id.parse().map_err(|_| TokenError::Malformed)?,
@@ -222,13 +257,20 @@ impl TokenService {
         })
     }
 
-    /// A token with which a machine client calls the API.
+    /// A token with which a user or a machine client calls the API.
     #[must_use]
     pub fn issue_access(&self, claims: &AccessClaims) -> String {
+        let (kind, sub, sid) = match &claims.subject {
+            Subject::User { id, login } => (SubjectKind::User, id.to_string(), Some(*login)),
+            Subject::Client(id) => (SubjectKind::Client, id.clone(), None),
+        };
         self.sign(&AccessToken {
             iss: ISSUER.to_owned(),
             aud: API_AUDIENCE.to_owned(),
-            sub: claims.client_id.clone(),
+            sub,
+            kind,
+            org: claims.organization_id.to_string(),
+            sid,
             iat: seconds(claims.issued_at),
             nbf: seconds(claims.issued_at),
             exp: seconds(claims.expires_at),
@@ -241,36 +283,62 @@ impl TokenService {
     /// # Errors
     /// [`TokenError`].
     pub fn verify_access(&self, token: &str) -> Result<AccessClaims, TokenError> {
-        let claims: AccessToken = self.verify(token, &self.access)?;
-        Ok(AccessClaims {
-            client_id: claims.sub,
-            issued_at: moment(claims.iat)?,
-            expires_at: moment(claims.exp)?,
-            token_id: claims.jti,
-        })
-    }
-
-    fn sign(&self, claims: &impl Serialize) -> String {
-        let header = Header { kid: Some(self.key_id.clone()), ..Header::new(Algorithm::EdDSA) };
-        jsonwebtoken::encode(&header, claims, &self.signing)
-            .expect("the key was checked when it was opened and the claims are plain data")
-    }
-
-    fn verify<T: DeserializeOwned>(&self, token: &str, validation: &Validation) -> Result<T, TokenError> {
         if token.len() > MAX_TOKEN_LEN {
             return Err(TokenError::Malformed);
         }
-        // The header chooses nothing: the algorithm is fixed in `validation`, the key id is only compared.
+        let digest: [u8; 32] = Sha256::digest(token).into();
+        if let Some(known) = self.verified.get(&digest)
+            && self.keys.has(&known.key_id)
+        {
+            let leeway = Duration::seconds(LEEWAY_SECONDS.cast_signed());
+            return match known.claims.expires_at + leeway < OffsetDateTime::now_utc() {
+                true => Err(TokenError::Expired),
+                false => Ok(known.claims.clone()),
+            };
+        }
+        let (claims, key_id) = self.verify::<AccessToken>(token, &self.access)?;
+        let subject = match (claims.kind, claims.sid) {
+            (SubjectKind::User, Some(login)) => {
+                Subject::User { id: claims.sub.parse().map_err(|_| TokenError::Malformed)?, login }
+            }
+            (SubjectKind::Client, None) => Subject::Client(claims.sub),
+            _ => return Err(TokenError::Malformed),
+        };
+        let claims = AccessClaims {
+            subject,
+            organization_id: claims.org.parse().map_err(|_| TokenError::Malformed)?,
+            issued_at: moment(claims.iat)?,
+            expires_at: moment(claims.exp)?,
+            token_id: claims.jti,
+        };
+        self.verified.insert(digest, Arc::new(Verified { claims: claims.clone(), key_id }));
+        Ok(claims)
+    }
+
+    fn sign(&self, claims: &impl Serialize) -> String {
+        let claims = serde_json::to_vec(claims).expect("claims are plain data");
+        self.keys.signer(OffsetDateTime::now_utc()).sign(&claims)
+    }
+
+    /// The claims, and the id of the key that signed them.
+    fn verify<T: DeserializeOwned>(
+        &self,
+        token: &str,
+        validation: &Validation,
+    ) -> Result<(T, String), TokenError> {
+        if token.len() > MAX_TOKEN_LEN {
+            return Err(TokenError::Malformed);
+        }
+        // The header chooses only among our keys: the algorithm is fixed in `validation`.
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Malformed)?;
         if header.alg != Algorithm::EdDSA {
             return Err(TokenError::Malformed);
         }
-        if header.kid.as_deref() != Some(self.key_id.as_str()) {
-            return Err(TokenError::WrongSignature);
-        }
+        let key_id = header.kid.ok_or(TokenError::WrongSignature)?;
+        let key = self.keys.verifier(&key_id).ok_or(TokenError::WrongSignature)?;
         // In two steps, because the library reads all claims before it checks any: a token for another purpose has
         // other claims, and should be told so instead of "malformed".
-        jsonwebtoken::decode::<AnyClaims>(token, &self.verifying, validation).map_err(|error| match error
+        jsonwebtoken::decode::<AnyClaims>(token, &key.verifying, validation).map_err(|error| match error
             .kind()
         {
             ErrorKind::ExpiredSignature => TokenError::Expired,
@@ -280,13 +348,15 @@ impl TokenService {
             _ => TokenError::Malformed,
         })?;
         // "Insecure" only without the step above.
-        jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| TokenError::Malformed)
+        let claims =
+            jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| TokenError::Malformed)?;
+        Ok((claims, key_id))
     }
 }
 
 impl std::fmt::Debug for TokenService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TokenService").field("key_id", &self.key_id).finish_non_exhaustive()
+        f.debug_struct("TokenService").field("keys", &self.keys).finish_non_exhaustive()
     }
 }
 
@@ -320,10 +390,22 @@ struct AccessToken {
     iss: String,
     aud: String,
     sub: String,
+    kind: SubjectKind,
+    org: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sid: Option<Uuid>,
     iat: i64,
     nbf: i64,
     exp: i64,
     jti: Uuid,
+}
+
+/// What the subject of an access token is.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SubjectKind {
+    User,
+    Client,
 }
 
 fn this_second() -> OffsetDateTime {
@@ -341,8 +423,7 @@ fn moment(seconds: i64) -> Result<OffsetDateTime, TokenError> {
 
 #[cfg(test)]
 mod tests {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use jsonwebtoken::{EncodingKey, Header};
     use serde_json::{Value, json};
 
     use super::*;
@@ -397,28 +478,84 @@ mod tests {
         assert_eq!(service.verify_join(&token), Ok(join));
         assert_eq!(service.verify_access(&token), Err(TokenError::WrongAudience));
 
-        let access = AccessClaims::new("backend".to_owned());
-        let token = service.issue_access(&access);
-        assert_eq!(service.verify_access(&token), Ok(access));
-        assert_eq!(service.verify_join(&token), Err(TokenError::WrongAudience));
+        let user = Subject::User { id: UserId::generate(), login: Uuid::new_v4() };
+        for subject in [user, Subject::Client("backend".to_owned())] {
+            let access = AccessClaims::new(subject, OrganizationId::generate(), Duration::minutes(15));
+            let token = service.issue_access(&access);
+            for time in ["first", "second, from memory"] {
+                assert_eq!(service.verify_access(&token), Ok(access.clone()), "{time}");
+            }
+            assert_eq!(service.verify_join(&token), Err(TokenError::WrongAudience));
+        }
     }
 
     #[test]
-    fn the_key_survives_restarts_and_is_private() {
+    fn access_tokens_that_were_verified_still_end_and_go_with_their_key() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let service = TokenService::open(folder.path()).expect("opened");
+        let issue = |service: &TokenService, lifetime| {
+            let subject = Subject::Client("backend".to_owned());
+            service.issue_access(&AccessClaims::new(subject, OrganizationId::generate(), lifetime))
+        };
+        let token = issue(&service, Duration::hours(1));
+        let claims = service.verify_access(&token).expect("valid");
+        // As if an hour had passed.
+        let digest: [u8; 32] = Sha256::digest(&token).into();
+        let key_id = service.keys.all()[0].id.clone();
+        let ended = AccessClaims { expires_at: this_second() - Duration::seconds(6), ..claims.clone() };
+        service.verified.insert(digest, Arc::new(Verified { claims: ended, key_id: key_id.clone() }));
+        assert_eq!(service.verify_access(&token), Err(TokenError::Expired));
+
+        // A key that was withdrawn takes its tokens with it, also those that were verified before.
+        service.verified.insert(digest, Arc::new(Verified { claims, key_id }));
+        assert!(service.verify_access(&token).is_ok());
+        let other = service.keys.rotate().expect("rotated");
+        let keys = folder.path().join("token-keys");
+        for entry in std::fs::read_dir(&keys).expect("listed") {
+            let path = entry.expect("listed").path();
+            if !path.to_string_lossy().contains(&other) {
+                std::fs::remove_file(path).expect("withdrawn");
+            }
+        }
+        service.keys.keep_up(None).expect("read");
+        assert_eq!(service.verify_access(&token), Err(TokenError::WrongSignature));
+        assert!(service.verify_access(&issue(&service, Duration::hours(1))).is_ok());
+    }
+
+    #[test]
+    fn rotation_keeps_the_tokens_of_the_old_key_valid_and_publishes_both() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let service = TokenService::open(folder.path()).expect("opened");
+        let old = service.issue_join(&claims());
+        let next = service.keys.rotate().expect("rotated");
+        assert!(service.verify_join(&old).is_ok());
+        let set = service.key_set();
+        let published = set["keys"].as_array().expect("a list");
+        assert_eq!(published.len(), 2);
+        assert!(published.iter().any(|key| key["kid"] == next.as_str()));
+        // What the published key says is enough to check a token.
+        for key in published {
+            let key: jsonwebtoken::jwk::Jwk = serde_json::from_value(key.clone()).expect("a JWK");
+            let kid = jsonwebtoken::decode_header(&old).expect("ours").kid;
+            let decoding = jsonwebtoken::DecodingKey::from_jwk(&key).expect("a key");
+            let valid = jsonwebtoken::decode::<AnyClaims>(&old, &decoding, &service.join).is_ok();
+            assert_eq!(valid, key.common.key_id == kid);
+        }
+    }
+
+    #[test]
+    fn the_keys_survive_restarts() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let token = TokenService::open(folder.path()).expect("made").issue_join(&claims());
         assert!(TokenService::open(folder.path()).expect("opened").verify_join(&token).is_ok());
-
-        let path = folder.path().join(KEY_FILE);
-        std::fs::write(&path, "no key").expect("own file");
-        assert!(matches!(TokenService::open(folder.path()), Err(TokenKeyError::Key(_))));
     }
 
     #[test]
     fn hostile_claims_are_refused() {
         let (key, service) = service();
         let sign = |claims: &Value| {
-            let header = Header { kid: Some(service.key_id.clone()), ..Header::new(Algorithm::EdDSA) };
+            let header =
+                Header { kid: Some(service.keys.all()[0].id.clone()), ..Header::new(Algorithm::EdDSA) };
             jsonwebtoken::encode(&header, claims, &EncodingKey::from_ed_der(key.serialized_der()))
                 .expect("signed")
         };
@@ -464,7 +601,7 @@ mod tests {
     fn hostile_headers_and_signatures_are_refused() {
         let (key, service) = service();
         let (foreign_key, _) = self::service();
-        let kid = service.key_id.clone();
+        let kid = service.keys.all()[0].id.clone();
         let payload = encode_part(&valid_json());
         let unsigned = |header: Value| format!("{}.{payload}.", encode_part(&header));
         let resigned = |header: Header, key: &EncodingKey| jsonwebtoken::encode(&header, &valid_json(), key);
@@ -527,7 +664,7 @@ mod tests {
         let (_, service) = service();
         let (foreign_key, _) = self::service();
         let header = json!({
-            "alg": "EdDSA", "kid": service.key_id, "jku": "https://attacker.example/keys",
+            "alg": "EdDSA", "kid": service.keys.all()[0].id, "jku": "https://attacker.example/keys",
             "jwk": {"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(foreign_key.public_key_raw())},
         });
         let message = format!("{}.{}", encode_part(&header), encode_part(&valid_json()));

@@ -1,16 +1,19 @@
 //! Parts of a request, with refusals in the API's error body.
 
+use std::error::Error;
+
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequest, FromRequestParts, Json, Path, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Json, Query, Request};
 use axum::http::StatusCode;
-use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use darktower_protocol::MeetingId;
 use serde::de::DeserializeOwned;
+use serde_path_to_error::Error as PathError;
 
-use super::ApiState;
 use super::error::{ApiError, ErrorCode};
+
+/// Characters of a field's name that are repeated to the caller.
+const MAX_FIELD_LEN: usize = 64;
 
 /// A JSON body.
 pub(super) struct JsonBody<T>(pub(super) T);
@@ -34,6 +37,25 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     }
 }
 
+/// A JSON body that may be left out.
+pub(super) struct OptionalBody<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let body = Bytes::from_request(Request::from_parts(parts.clone(), body), state).await;
+        let body = body.map_err(|rejection| json_error(&rejection.into()))?;
+        if body.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        let JsonBody(value) =
+            JsonBody::from_request(Request::from_parts(parts, Body::from(body)), state).await?;
+        Ok(Self(value))
+    }
+}
+
 /// What axum puts before the parser's words.
 const PREFIX: &str = "Failed to deserialize the JSON body into the target type: ";
 
@@ -48,13 +70,28 @@ fn json_error(rejection: &JsonRejection) -> ApiError {
         // The parser's words name the field and what was expected there.
         JsonRejection::JsonDataError(error) => {
             let text = error.body_text();
-            ApiError::new(ErrorCode::InvalidRequest, text.strip_prefix(PREFIX).unwrap_or(&text))
+            let refusal =
+                ApiError::new(ErrorCode::InvalidRequest, text.strip_prefix(PREFIX).unwrap_or(&text));
+            match field_to_blame(error) {
+                Some(field) => refusal.with_detail("field", field),
+                None => refusal,
+            }
         }
         _ if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
             ApiError::new(ErrorCode::PayloadTooLarge, "The body is larger than 1 MiB")
         }
         _ => ApiError::new(ErrorCode::InvalidRequest, "The body could not be read"),
     }
+}
+
+/// Where in the body a value is of the wrong kind: `settings.require_auth`. Cut, because callers choose names.
+fn field_to_blame(error: &(dyn Error + 'static)) -> Option<String> {
+    let path = match error.downcast_ref::<PathError<serde_json::Error>>() {
+        Some(found) => found.path(),
+        None => return field_to_blame(error.source()?),
+    };
+    path.iter().next()?;
+    Some(path.to_string().chars().take(MAX_FIELD_LEN).collect())
 }
 
 /// The query part of the URL.
@@ -67,66 +104,6 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
         match Query::from_request_parts(parts, state).await {
             Ok(Query(value)) => Ok(Self(value)),
             Err(rejection) => Err(ApiError::new(ErrorCode::InvalidRequest, rejection.body_text())),
-        }
-    }
-}
-
-/// The meeting id in the path.
-pub(super) struct MeetingPath(pub(super) MeetingId);
-
-impl<S: Send + Sync> FromRequestParts<S> for MeetingPath {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let text = Path::<String>::from_request_parts(parts, state).await;
-        match text.ok().and_then(|Path(text)| text.parse().ok()) {
-            Some(id) => Ok(Self(id)),
-            None => Err(ApiError::field("meeting_id", "meeting_id must be a UUID")),
-        }
-    }
-}
-
-/// Who calls the API.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Caller {
-    /// A machine client with an access token.
-    Client(String),
-    /// Somebody on this machine, in development mode.
-    Developer,
-}
-
-impl Caller {
-    pub(super) fn client_id(&self) -> Option<&str> {
-        match self {
-            Self::Client(id) => Some(id),
-            Self::Developer => None,
-        }
-    }
-}
-
-impl FromRequestParts<ApiState> for Caller {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        let refuse = |message: &str| Err(ApiError::new(ErrorCode::Unauthorized, message));
-        let mut values = parts.headers.get_all(AUTHORIZATION).iter();
-        match (values.next(), values.next()) {
-            (None, _) if state.0.config.dev => Ok(Self::Developer),
-            (None, _) => refuse("This needs an access token: Authorization: Bearer TOKEN"),
-            (Some(value), None) => {
-                let token =
-                    value.to_str().ok().and_then(|text| text.split_once(' ')).and_then(|(scheme, token)| {
-                        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-                    });
-                let Some(token) = token else {
-                    return refuse("The Authorization header must be: Bearer TOKEN");
-                };
-                match state.0.tokens.verify_access(token) {
-                    Ok(claims) => Ok(Self::Client(claims.client_id)),
-                    Err(error) => refuse(&format!("The access token is refused: {error}")),
-                }
-            }
-            (Some(_), Some(_)) => refuse("There must be one Authorization header"),
         }
     }
 }

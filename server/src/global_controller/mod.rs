@@ -1,39 +1,91 @@
 //! The global controller: the HTTP API, the tokens it hands out, and the pages for people.
 //!
-//! `api` and `pages` parse, authorize, call `meetings` and render. What is live (who is in a meeting now) comes
+//! `api` and `pages` parse, call the logic (`meetings` and the modules around it) and render; `jobs` is what happens by
+//! the clock. What is live (who is in a meeting now) comes
 //! through [`LiveMeetings`] from the meeting controller; what lasts comes from [`Store`].
 
+mod accounts;
 mod api;
+mod audit;
+mod caller;
+mod clients;
+mod directory;
 mod error;
 mod extract;
 pub mod http;
+mod invitations;
+mod jobs;
+mod known_organizations;
 mod layers;
 mod meetings;
+mod openapi;
+mod organizations;
 mod pages;
+mod participants;
+mod path;
+mod presets;
+mod rate_limit;
+mod reference;
+mod rules;
+mod sessions;
+mod text;
+mod users;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::Router;
-use axum::routing::{get, post};
-use darktower_protocol::{MeetingId, ParticipantId, StreamId};
+use axum::routing::get;
+use axum::{Router, middleware};
+use darktower_protocol::{MeetingId, OrganizationId, ParticipantId, StreamId};
 use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
 
 use crate::auth::TokenService;
+use crate::auth::keys::READ_EVERY;
 use crate::certificate::CertificateStore;
 use crate::config::Config;
 use crate::storage::Store;
+use crate::storage::model::Removal;
 use crate::telemetry::metrics::Exposition;
+use accounts::Accounts;
+use audit::{Audit, Who};
+use clients::Clients;
+pub(crate) use clients::new_client_id;
+use directory::Directory;
+use layers::Exposure;
 use meetings::Meetings;
+use organizations::Organizations;
+pub(crate) use organizations::{Bootstrapped, DEFAULT_SLUG, bootstrap};
+use presets::Presets;
+use rate_limit::RateLimits;
+use rules::Rules;
+pub(crate) use text::email as normalize_email;
+use users::Users;
 
-/// What the meeting controller knows about meetings right now. Both calls must answer without waiting.
+pub use jobs::Jobs;
+
+/// How often clients that were not there lately are forgotten by the rate limits.
+const FORGET_INTERVAL: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// What the meeting controller knows about meetings right now, and can do to them. All calls must answer without
+/// waiting.
 pub trait LiveMeetings: Send + Sync + 'static {
     /// How many participants are in the meeting; 0 for a meeting nobody joined.
     fn participant_count(&self, meeting: MeetingId) -> usize;
 
     /// Who is in the meeting, in the order of joining.
     fn roster(&self, meeting: MeetingId) -> Vec<LiveParticipant>;
+
+    /// How many of the participants are guests.
+    fn guest_count(&self, meeting: MeetingId) -> usize;
+
+    /// Whether this participant is in the meeting.
+    fn is_present(&self, meeting: MeetingId, participant: ParticipantId) -> bool;
+
+    /// Throws out whom a removal names that the store has already: it acts on it once, also when the store tells of it
+    /// later. Answers how many that were here.
+    fn remove(&self, removal: &Removal) -> usize;
 }
 
 /// A participant that is in a meeting now.
@@ -61,7 +113,7 @@ pub struct LiveStream {
 }
 
 /// What a media stream carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LiveStreamType {
     /// Sound.
@@ -139,12 +191,23 @@ pub struct ApiState(Arc<Shared>);
 
 struct Shared {
     meetings: Meetings,
+    accounts: Arc<Accounts>,
+    users: Users,
+    organizations: Organizations,
+    clients: Clients,
+    presets: Presets,
+    directory: Arc<Directory>,
+    audit: Arc<Audit>,
     store: Arc<dyn Store>,
     tokens: Arc<TokenService>,
     certificates: Arc<CertificateStore>,
     urls: Urls,
     config: Config,
     metrics: Exposition,
+    limits: RateLimits,
+    rules: Rules,
+    /// Whoever uses development mode without a token belongs here, and the client of the configuration.
+    default_organization: OrganizationId,
     draining: AtomicBool,
 }
 
@@ -159,17 +222,56 @@ impl ApiState {
         live: Arc<dyn LiveMeetings>,
         certificates: Arc<CertificateStore>,
         metrics: Exposition,
+        default_organization: OrganizationId,
     ) -> Self {
-        let meetings =
-            Meetings::new(Arc::clone(&store), Arc::clone(&tokens), live, config.limits.max_participants);
+        let meetings = Meetings::new(Arc::clone(&store), Arc::clone(&tokens), live, config.limits);
+        let audit = Arc::new(Audit::new(Arc::clone(&store)));
+        let configured = config.api.clone().map(|client| (client, default_organization));
+        let known =
+            configured.as_ref().map(|(client, organization)| (client.client_id.clone(), *organization));
+        let directory = Arc::new(Directory::new(Arc::clone(&store), known));
+        let accounts = Arc::new(Accounts::new(
+            Arc::clone(&store),
+            Arc::clone(&tokens),
+            Arc::clone(&audit),
+            Arc::clone(&directory),
+            config.accounts,
+            default_organization,
+        ));
         Self(Arc::new(Shared {
             meetings,
+            users: Users::new(
+                Arc::clone(&store),
+                Arc::clone(&accounts),
+                Arc::clone(&audit),
+                Arc::clone(&directory),
+            ),
+            organizations: Organizations::new(
+                Arc::clone(&store),
+                Arc::clone(&audit),
+                default_organization,
+                config.limits.max_participants,
+            ),
+            clients: Clients::new(
+                Arc::clone(&store),
+                Arc::clone(&tokens),
+                Arc::clone(&audit),
+                Arc::clone(&directory),
+                configured,
+            ),
+            presets: Presets::new(Arc::clone(&store), Arc::clone(&audit)),
+            accounts,
+            directory,
+            audit,
             store,
             tokens,
             certificates,
             urls,
             config: config.clone(),
             metrics,
+            limits: RateLimits::new(&config.rate_limits),
+            rules: Rules::new(api::RULES),
+            default_organization,
             draining: AtomicBool::new(false),
         }))
     }
@@ -179,50 +281,95 @@ impl ApiState {
         self.0.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Keeps what is remembered of clients small, until `stop`.
+    pub async fn keep_small(self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(FORGET_INTERVAL);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => self.0.limits.forget_idle(),
+            }
+        }
+    }
+
+    /// Keeps the signing keys up to date until `shutdown`: follows those of other servers, makes the next one, retires old ones.
+    pub async fn keep_keys_fresh(self, shutdown: CancellationToken) {
+        let days = self.0.config.accounts.key_rotation_days;
+        let max_age = (days > 0).then(|| time::Duration::days(days.into()));
+        let mut interval = tokio::time::interval(READ_EVERY);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = interval.tick() => {}
+            }
+            let tokens = Arc::clone(&self.0.tokens);
+            // It waits for the disk.
+            match tokio::task::spawn_blocking(move || tokens.keys().keep_up(max_age)).await {
+                Ok(Ok(None)) => {}
+                Ok(Ok(Some(id))) => {
+                    let who = Who::system(self.0.default_organization);
+                    let entry =
+                        self.0.audit.record(who, "key.rotate", Some(("key", id)), serde_json::json!({}));
+                    if let Err(error) = entry.await {
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "no entry for the new token key"
+                        );
+                    }
+                }
+                Ok(Err(error)) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the token keys could not be kept up"
+                    );
+                }
+                Err(error) => tracing::error!(%error, "the round over the token keys failed"),
+            }
+        }
+    }
+
     fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::Relaxed)
     }
 }
 
-/// API and pages: what is served over TLS.
-pub fn router(state: &ApiState) -> Router {
+/// API and pages: what is served over TLS and HTTP/3. `http3_port` is where HTTP/3 is, to tell those who came otherwise.
+pub fn router(state: &ApiState, http3_port: Option<u16>) -> Router {
     // Development mode trusts whoever reaches it, so only loopback names may: a foreign name that resolves to
     // loopback is a web page attacking its visitor.
-    layers::wrap(public_routes(), state, state.0.config.dev)
+    let loopback_only = state.0.config.dev;
+    layers::wrap(public_routes(state), state, Exposure { loopback_only, is_encrypted: true, http3_port })
 }
 
 /// Health and metrics: what is served over plain HTTP on loopback outside development mode.
 pub fn operations_router(state: &ApiState) -> Router {
-    layers::wrap(operations_routes(), state, true)
+    layers::wrap(operations_routes(), state, Exposure::PLAIN)
 }
 
 /// API, pages, health and metrics: what is served over plain HTTP on loopback in development mode.
 pub fn development_router(state: &ApiState) -> Router {
-    layers::wrap(public_routes().merge(operations_routes()), state, true)
+    layers::wrap(public_routes(state).merge(operations_routes()), state, Exposure::PLAIN)
 }
 
-fn public_routes() -> Router<ApiState> {
+fn public_routes(state: &ApiState) -> Router<ApiState> {
     Router::new()
         .route("/", get(pages::index))
         .route("/m/{slug}", get(pages::meeting))
         .route("/assets/style.css", get(pages::style))
         .route("/assets/meeting.js", get(pages::script))
-        .route("/api/v1/meetings", post(api::create_meeting).get(api::list_meetings))
-        .route("/api/v1/meetings/{meeting_id}", get(api::get_meeting))
-        .route(
-            "/api/v1/meetings/{meeting_id}/participants",
-            post(api::add_participant).get(api::list_participants),
-        )
-        .route("/api/v1/slugs/{slug}", get(api::resolve_slug))
-        .route("/api/v1/certificate", get(api::certificate))
-        .route("/api/v1/auth/token", post(api::issue_access_token))
+        .merge(api_routes(state))
+}
+
+fn api_routes(state: &ApiState) -> Router<ApiState> {
+    let (router, _document) = api::routes().split_for_parts();
+    router.route_layer(middleware::from_fn_with_state(state.clone(), caller::authorize))
 }
 
 fn operations_routes() -> Router<ApiState> {
     Router::new()
-        .route("/health/live", get(api::live))
-        .route("/health/ready", get(api::ready))
-        .route("/metrics", get(api::metrics))
+        .route("/health/live", get(api::operations::live))
+        .route("/health/ready", get(api::operations::ready))
+        .route("/metrics", get(api::operations::metrics))
 }
 
 #[cfg(test)]

@@ -45,7 +45,8 @@ pub(super) async fn meeting(
         id = escape(&meeting.id.to_string()),
         url = escape(&state.0.urls.meeting(&meeting.slug)),
         token = client_token(&state),
-        state = if meeting.is_active() { "" } else { "<p class=\"notice\">This meeting has ended.</p>" },
+        state =
+            if meeting.status.is_joinable() { "" } else { "<p class=\"notice\">This meeting has ended.</p>" },
     );
     Ok(Html(page).into_response())
 }
@@ -75,7 +76,7 @@ fn asset(content_type: &'static str, text: &'static str) -> Asset {
 }
 
 /// Text as HTML text or quoted attribute value.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -22,7 +22,7 @@ mod stream;
 
 use darktower_core::meeting::MediaCommand;
 use darktower_protocol::signaling::pb;
-use darktower_protocol::{MeetingId, ParticipantId, StreamId};
+use darktower_protocol::{Code, MeetingId, ParticipantId, StreamId};
 
 pub use router::{MediaHandler, MediaSettings};
 pub use shard::Shard;
@@ -35,6 +35,9 @@ pub trait MediaControl: Send + Sync {
 
     /// Changes who publishes or gets what.
     fn execute(&self, meeting: MeetingId, command: MediaCommand);
+
+    /// Closes the media session of a participant that is thrown out, at once. [`MediaCommand::Unregister`] follows.
+    fn expel(&self, participant: ParticipantId, code: Code);
 
     /// A subscriber cannot decode a stream.
     fn request_key_frame(&self, meeting: MeetingId, wire_stream_id: StreamId);

@@ -238,6 +238,18 @@ impl MediaControl for Arc<MediaHandler> {
         }
     }
 
+    fn expel(&self, participant: ParticipantId, code: Code) {
+        if let Some(participant) = self.participants.get(&participant)
+            && let Some(connected) = &participant.lock().session
+        {
+            let reason = match code {
+                Code::MEETING_ENDED => "the meeting is over",
+                _ => "you were removed from the meeting",
+            };
+            connected.session.close(code, reason);
+        }
+    }
+
     fn request_key_frame(&self, meeting: MeetingId, wire_stream_id: StreamId) {
         if let Some(stream) = self.streams.get(&(meeting, wire_stream_id)) {
             stream.request_key_frame();

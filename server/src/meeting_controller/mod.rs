@@ -1,36 +1,62 @@
 //! The meeting controller: signaling sessions, and the live meetings behind them.
 //!
 //! ```text
-//! mod.rs      MeetingController: live meetings; carries out what the pure core asks for
-//! session.rs  one client's signaling session: join, then requests and events
+//! mod.rs         MeetingController: live meetings; carries out what the pure core asks for
+//! session.rs     one client's signaling session: join, then requests and events
+//! attendance.rs  who came and went, written to the session records in the background
+//! removals.rs    throwing people out, whoever asks for it
 //! ```
 //! Every meeting is a [`darktower_core::meeting::Meeting`] behind a lock that is held for single
 //! calls only; its outputs are carried out in order while it is held.
 
+mod attendance;
+mod removals;
 mod session;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use darktower_core::meeting::{Epoch, Identity, Meeting, MeetingLimits, Output, Refusal};
+use darktower_core::access::guests::guest_cap;
+use darktower_core::meeting::{Epoch, Identity, Meeting, MeetingLimits, Output};
 use darktower_protocol::signaling::pb;
-use darktower_protocol::{Code, MeetingId, ParticipantId};
+use darktower_protocol::{Code, MeetingId, MeetingSessionId, ParticipantId};
 use dashmap::DashMap;
 use pb::envelope::Message;
 use time::OffsetDateTime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use attendance::{Attendance, Behind, Coming, Departure};
+use removals::{Barred, Removals};
+use session::End;
 
 use crate::auth::TokenService;
 use crate::clock::unix_micros;
 use crate::global_controller::{LiveMeetings, LiveParticipant, LiveStream, LiveStreamType};
 use crate::media_handler::MediaControl;
 use crate::storage::Store;
+use crate::storage::model::{Meeting as StoredMeeting, Removal};
 
 /// Events waiting for one client. A client that is this far behind is disconnected: its roster
 /// could no longer be right.
 const EVENT_QUEUE: usize = 512;
+
+/// How often it is noted that sessions run here. A session nobody notes for longer than the job's `stale_after_seconds`
+/// is taken for that of a dead server.
+const TOUCH: Duration = Duration::from_secs(30);
+
+/// What of the meeting controller is configurable.
+#[derive(Debug, Clone, Copy)]
+pub struct MeetingSettings {
+    /// Bounds of every meeting.
+    pub limits: MeetingLimits,
+    /// Messages of one participant.
+    pub messages_per_minute: std::num::NonZeroU32,
+    /// Sessions of one organization that may run at one time, unless it says so itself; 0 for any number.
+    pub max_concurrent_meetings: u32,
+}
 
 /// The meeting controller of this process.
 pub struct MeetingController {
@@ -39,7 +65,17 @@ pub struct MeetingController {
     media: Arc<dyn MediaControl>,
     limits: MeetingLimits,
     messages_per_minute: std::num::NonZeroU32,
+    max_concurrent_meetings: u32,
     meetings: DashMap<MeetingId, Arc<Mutex<LiveMeeting>>>,
+    /// Of live meetings and of those whose session outlasts their participants.
+    attendances: DashMap<MeetingId, Arc<Attendance>>,
+    /// The tasks of `attendances`.
+    writers: TaskTracker,
+    /// Sessions that run here.
+    running: Mutex<BTreeSet<MeetingSessionId>>,
+    /// Held by whoever begins a session while their number is limited, so that two do not take the last place.
+    beginning: tokio::sync::Mutex<()>,
+    removals: Removals,
     stopping: CancellationToken,
 }
 
@@ -53,8 +89,20 @@ struct LiveMeeting {
 /// The way to a participant's signaling session.
 struct Client {
     epoch: Epoch,
+    is_guest: bool,
     events: mpsc::Sender<Message>,
     close: mpsc::Sender<Code>,
+    departure: Departure,
+}
+
+/// Somebody whose token and facts have been checked.
+struct Newcomer<'a> {
+    meeting: &'a StoredMeeting,
+    identity: Identity,
+    is_guest: bool,
+    capabilities: pb::ParticipantCapabilities,
+    /// When reading the facts began.
+    checked_at: Instant,
 }
 
 /// A participant's place in a meeting, held by its session; given up when dropped.
@@ -81,12 +129,32 @@ impl MeetingController {
         store: Arc<dyn Store>,
         tokens: Arc<TokenService>,
         media: Arc<dyn MediaControl>,
-        limits: MeetingLimits,
-        messages_per_minute: std::num::NonZeroU32,
+        settings: MeetingSettings,
     ) -> Arc<Self> {
-        let meetings = DashMap::new();
-        let stopping = CancellationToken::new();
-        Arc::new(Self { store, tokens, media, limits, messages_per_minute, meetings, stopping })
+        let MeetingSettings { limits, messages_per_minute, max_concurrent_meetings } = settings;
+        Arc::new(Self {
+            store,
+            tokens,
+            media,
+            limits,
+            messages_per_minute,
+            max_concurrent_meetings,
+            meetings: DashMap::new(),
+            attendances: DashMap::new(),
+            writers: TaskTracker::new(),
+            running: Mutex::default(),
+            beginning: tokio::sync::Mutex::new(()),
+            removals: Removals::default(),
+            stopping: CancellationToken::new(),
+        })
+    }
+
+    /// Carries out removals that others write to the store, and notes there which sessions run here. Runs until it is
+    /// dropped.
+    pub async fn attend(self: Arc<Self>) {
+        let running = || lock(&self.running).iter().copied().collect();
+        let touch = attendance::keep_alive(Arc::clone(&self.store), running, TOUCH);
+        tokio::join!(removals::watch(Arc::clone(&self)), touch);
     }
 
     /// Tells every client that the server goes away; they leave by themselves or are cut off
@@ -105,40 +173,124 @@ impl MeetingController {
         let _some_stay = tokio::time::timeout(grace, empty).await;
     }
 
-    fn join(
+    /// Waits until every leave has been written, at most for `grace`. Sessions stay open: their participants may come back
+    /// to the next server. Call it when nobody can join any more.
+    pub async fn finish(&self, grace: Duration) {
+        self.attendances.clear();
+        self.writers.close();
+        if tokio::time::timeout(grace, self.writers.wait()).await.is_err() {
+            tracing::error!("not every leave is recorded: the database took too long");
+        }
+    }
+
+    async fn join(self: &Arc<Self>, newcomer: &Newcomer<'_>) -> Result<(Seat, Welcome), End> {
+        let attendance = self.attendance(newcomer.meeting.id);
+        let places = Arc::clone(&attendance).reserve().await.map_err(|Behind| End::busy())?;
+        let beginning = self.begin_session(newcomer.meeting, &attendance).await?;
+        let (written, is_written) = beginning.is_some().then(oneshot::channel).unzip();
+        let admitted = self.admit(newcomer, places, written)?;
+        if let Some(is_written) = is_written {
+            // Until then the number of sessions is not right for others.
+            let _writer_gone = is_written.await;
+        }
+        Ok(admitted)
+    }
+
+    fn attendance(self: &Arc<Self>, meeting: MeetingId) -> Arc<Attendance> {
+        let entry = self.attendances.entry(meeting);
+        Arc::clone(&entry.or_insert_with(|| Attendance::start(Arc::clone(self), meeting)))
+    }
+
+    /// Makes sure that the organization may have one more session, if this meeting has none. Nobody else begins one
+    /// while the guard lives.
+    async fn begin_session(
+        &self,
+        meeting: &StoredMeeting,
+        attendance: &Attendance,
+    ) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>, End> {
+        if attendance.is_running() {
+            return Ok(None);
+        }
+        let unknown = |error| End::unavailable("the organization of a meeting", &error);
+        let organization = self.store.organization(meeting.organization_id).await.map_err(unknown)?;
+        let own = organization.and_then(|organization| organization.settings.max_concurrent_meetings);
+        let max = own.unwrap_or(self.max_concurrent_meetings);
+        if max == 0 {
+            return Ok(None);
+        }
+        let guard = self.beginning.lock().await;
+        let unknown = |error| End::unavailable("the sessions of an organization", &error);
+        let is_new = !attendance.is_running()
+            && self.store.active_session(meeting.id).await.map_err(unknown)?.is_none();
+        if is_new
+            && self.store.count_active_sessions(meeting.organization_id).await.map_err(unknown)? >= max.into()
+        {
+            return Err(End::full(format!(
+                "the organization has {max} meetings going on, as many as it may"
+            )));
+        }
+        Ok(is_new.then_some(guard))
+    }
+
+    fn admit(
         self: &Arc<Self>,
-        meeting_id: MeetingId,
-        max_participants: u32,
-        identity: &Identity,
-        capabilities: &pb::ParticipantCapabilities,
-    ) -> Result<(Seat, Welcome), Refusal> {
+        newcomer: &Newcomer<'_>,
+        places: attendance::Places,
+        written: Option<oneshot::Sender<()>>,
+    ) -> Result<(Seat, Welcome), End> {
+        let Newcomer { meeting: stored, identity, is_guest, capabilities, checked_at } = newcomer;
         let participant = identity.participant_id;
-        let max_participants = self.limits.max_participants.min(max_participants as usize);
+        let max_participants = self.limits.max_participants.min(stored.max_participants as usize);
         let limits = MeetingLimits { max_participants, ..self.limits };
         loop {
             let new = || {
-                let core = Meeting::new(meeting_id, limits);
+                let core = Meeting::new(stored.id, limits);
                 Arc::new(Mutex::new(LiveMeeting { core, sessions: HashMap::new(), retired: false }))
             };
             // The table is not locked any more when the meeting is: leaving locks them the other
             // way round.
-            let meeting = Arc::clone(self.meetings.entry(meeting_id).or_insert_with(new).value());
+            let meeting = Arc::clone(self.meetings.entry(stored.id).or_insert_with(new).value());
             let mut live = lock(&meeting);
             if live.retired {
                 continue;
             }
-            let result = live.core.join(identity.clone(), capabilities, unix_micros());
+            live.core.set_max_participants(max_participants);
+            let result = match self.removals.bar(stored.id, participant, *checked_at) {
+                Some(Barred::Removed) => Err(End::removed()),
+                Some(Barred::Over) => Err(End::over()),
+                None if *is_guest && !live.has_room_for_guest(stored, participant) => {
+                    Err(End::full("the meeting has as many guests as it takes"))
+                }
+                None => live
+                    .core
+                    .join(identity.clone(), capabilities, unix_micros())
+                    .map_err(|refusal| End::fault(Code::CAPACITY_EXCEEDED, refusal.code, refusal.message)),
+            };
             self.carry_out(&mut live);
             let joined = match result {
                 Ok(joined) => joined,
-                Err(refusal) => {
+                Err(end) => {
                     self.retire_if_empty(&mut live);
-                    return Err(refusal);
+                    return Err(end);
                 }
             };
             let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
             let (close_sender, close) = mpsc::channel(1);
-            let client = Client { epoch: joined.epoch, events: event_sender, close: close_sender };
+            // Under the lock, as leaves are: the records have them in the order in which they happened.
+            let departure = places.come(Coming {
+                participant,
+                name: identity.name.clone(),
+                keep_alive: Duration::from_secs(stored.keep_alive_seconds.into()),
+                written,
+            });
+            let client = Client {
+                epoch: joined.epoch,
+                is_guest: *is_guest,
+                events: event_sender,
+                close: close_sender,
+                departure,
+            };
+            // The stay of an older session of the same participant is ended by the new one's record.
             live.sessions.insert(participant, client);
             let media_server = self.media.admit(participant);
             drop(live);
@@ -154,6 +306,71 @@ impl MeetingController {
             };
             return Ok((seat, Welcome { existing: joined.existing, media_server }));
         }
+    }
+
+    /// Throws out whom a removal names, unless that was done before. Answers how many that were.
+    fn carry_out_removal(&self, removal: &Removal) -> usize {
+        if !self.removals.note(removal) {
+            return 0;
+        }
+        let (code, reason) = match removal.meeting_over {
+            true => (Code::MEETING_ENDED, pb::LeaveReason::MeetingEnded),
+            false => (Code::KICKED, pb::LeaveReason::Kicked),
+        };
+        let removed = match removal.participant_id {
+            Some(participant) => self.expel(removal.meeting_id, participant, code, reason),
+            None => self.expel_all(removal.meeting_id, code, reason),
+        };
+        if removal.meeting_over
+            && let Some(attendance) = self.attendances.get(&removal.meeting_id)
+        {
+            attendance.end();
+        }
+        if removed > 0 {
+            tracing::info!(meeting = %removal.meeting_id, removed, %code, "removed");
+        }
+        removed
+    }
+
+    fn expel(
+        &self,
+        meeting: MeetingId,
+        participant: ParticipantId,
+        code: Code,
+        reason: pb::LeaveReason,
+    ) -> usize {
+        let Some(meeting) = self.live(meeting) else { return 0 };
+        let mut live = lock(&meeting);
+        let Some(client) = live.sessions.remove(&participant) else { return 0 };
+        live.core.leave(participant, client.epoch, reason);
+        self.media.expel(participant, code);
+        self.carry_out(&mut live);
+        client.expel(participant, code, reason);
+        self.retire_if_empty(&mut live);
+        1
+    }
+
+    fn expel_all(&self, meeting: MeetingId, code: Code, reason: pb::LeaveReason) -> usize {
+        let Some(meeting) = self.live(meeting) else { return 0 };
+        let mut live = lock(&meeting);
+        let clients = std::mem::take(&mut live.sessions);
+        let count = clients.len();
+        live.core.clear();
+        for (participant, client) in clients {
+            self.media.expel(participant, code);
+            client.expel(participant, code, reason);
+        }
+        self.carry_out(&mut live);
+        self.retire_if_empty(&mut live);
+        count
+    }
+
+    fn remember_session(&self, session: MeetingSessionId) {
+        lock(&self.running).insert(session);
+    }
+
+    fn forget_session(&self, session: MeetingSessionId) {
+        lock(&self.running).remove(&session);
     }
 
     fn carry_out(&self, live: &mut LiveMeeting) {
@@ -186,6 +403,22 @@ impl MeetingController {
     }
 }
 
+impl LiveMeeting {
+    /// Whether one more guest fits in; who is there already keeps its place.
+    fn has_room_for_guest(&self, meeting: &StoredMeeting, participant: ParticipantId) -> bool {
+        let others = self.sessions.iter().filter(|(id, client)| client.is_guest && **id != participant);
+        others.count() < guest_cap(meeting.max_participants, meeting.max_guests) as usize
+    }
+}
+
+impl Client {
+    /// Its session is told and ended.
+    fn expel(self, participant: ParticipantId, code: Code, reason: pb::LeaveReason) {
+        let _closing_already = self.close.try_send(code);
+        self.departure.go(participant, reason);
+    }
+}
+
 impl Seat {
     /// A fresh way to the media handler, unless another session has taken the seat.
     fn refresh_media(&self) -> Option<pb::MediaServerInfo> {
@@ -208,8 +441,11 @@ impl Drop for Seat {
         metrics::gauge!("meeting_participants").decrement(1.0);
         let mut live = lock(&self.meeting);
         live.core.leave(self.participant, self.epoch, self.reason);
-        if live.sessions.get(&self.participant).is_some_and(|client| client.epoch == self.epoch) {
-            live.sessions.remove(&self.participant);
+        // Unless a newer session has taken its place, or it was thrown out.
+        if live.sessions.get(&self.participant).is_some_and(|client| client.epoch == self.epoch)
+            && let Some(client) = live.sessions.remove(&self.participant)
+        {
+            client.departure.go(self.participant, self.reason);
         }
         self.controller.carry_out(&mut live);
         self.controller.retire_if_empty(&mut live);
@@ -227,6 +463,19 @@ impl LiveMeetings for MeetingController {
         roster.sort_by_key(|participant| participant.joined_at);
         roster.iter().filter_map(live_participant).collect()
     }
+
+    fn guest_count(&self, meeting: MeetingId) -> usize {
+        let Some(meeting) = self.live(meeting) else { return 0 };
+        lock(&meeting).sessions.values().filter(|client| client.is_guest).count()
+    }
+
+    fn is_present(&self, meeting: MeetingId, participant: ParticipantId) -> bool {
+        self.live(meeting).is_some_and(|meeting| lock(&meeting).core.contains(participant))
+    }
+
+    fn remove(&self, removal: &Removal) -> usize {
+        self.carry_out_removal(removal)
+    }
 }
 
 impl MeetingController {
@@ -235,8 +484,8 @@ impl MeetingController {
     }
 }
 
-fn lock(meeting: &Mutex<LiveMeeting>) -> MutexGuard<'_, LiveMeeting> {
-    meeting.lock().expect("no code panics while it holds this lock")
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().expect("no code panics while it holds this lock")
 }
 
 fn live_participant(participant: &pb::Participant) -> Option<LiveParticipant> {

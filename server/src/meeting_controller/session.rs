@@ -19,8 +19,9 @@ use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{MeetingController, Seat};
+use super::{MeetingController, Newcomer, Seat};
 use crate::clock::unix_micros;
+use crate::storage::StoreError;
 use crate::transport::{MessageReader, RecvStream, SendStream, Session};
 
 /// A client has this long to open the control stream and ask to join.
@@ -48,24 +49,60 @@ const ROSTER_BYTES: usize = MAX_MESSAGE - 4096;
 const GO_AWAY_DEADLINE_MS: u32 = 1000;
 
 /// How a session ended.
-struct End {
+#[derive(Debug)]
+pub(super) struct End {
     /// What others are told.
     reason: pb::LeaveReason,
     code: Code,
     message: String,
-    /// Whether the client is told in a message first.
-    tell: Option<ErrorCode>,
+    tell: Tell,
+}
+
+/// What the client is told before its session is closed.
+#[derive(Debug, Clone, Copy)]
+enum Tell {
+    Nothing,
+    Error(ErrorCode),
+    MeetingEnded,
 }
 
 impl End {
     fn lost() -> Self {
         let reason = pb::LeaveReason::ConnectionLost;
-        Self { reason, code: Code::NO_ERROR, message: String::new(), tell: None }
+        Self { reason, code: Code::NO_ERROR, message: String::new(), tell: Tell::Nothing }
     }
 
-    fn fault(code: Code, tell: ErrorCode, message: impl Into<String>) -> Self {
+    pub(super) fn fault(code: Code, tell: ErrorCode, message: impl Into<String>) -> Self {
         let reason = pb::LeaveReason::ConnectionLost;
-        Self { reason, code, message: message.into(), tell: Some(tell) }
+        Self { reason, code, message: message.into(), tell: Tell::Error(tell) }
+    }
+
+    /// There is no room.
+    pub(super) fn full(message: impl Into<String>) -> Self {
+        Self::fault(Code::CAPACITY_EXCEEDED, ErrorCode::CapacityExceeded, message)
+    }
+
+    /// The participant was removed and must stay out.
+    pub(super) fn removed() -> Self {
+        Self::fault(Code::KICKED, ErrorCode::Forbidden, "you were removed from the meeting")
+    }
+
+    /// The meeting is over for those who want to join.
+    pub(super) fn over() -> Self {
+        Self::fault(Code::MEETING_ENDED, ErrorCode::NotFound, "the meeting is over")
+    }
+
+    /// The records of the meeting are too far behind.
+    pub(super) fn busy() -> Self {
+        let message = "the server is too busy to let you in; try again";
+        Self::fault(Code::INTERNAL, ErrorCode::InternalError, message)
+    }
+
+    /// Facts cannot be read.
+    pub(super) fn unavailable(what: &str, error: &StoreError) -> Self {
+        tracing::error!(error = error as &dyn std::error::Error, "cannot look up {what}");
+        let message = "the server cannot look up the meeting; try again";
+        Self::fault(Code::INTERNAL, ErrorCode::InternalError, message)
     }
 }
 
@@ -93,9 +130,13 @@ impl MeetingController {
             // Half a message may have been written: there is no telling the client any more.
             end = &mut writer => return session.close(end.code, &end.message),
         };
-        if let Some(code) = end.tell {
-            metrics::counter!("signaling_sessions_refused_total", "code" => end.code.name()).increment(1);
-            channel.tell(code, &end);
+        match end.tell {
+            Tell::Nothing => {}
+            Tell::Error(code) => {
+                metrics::counter!("signaling_sessions_refused_total", "code" => end.code.name()).increment(1);
+                channel.tell(code, &end);
+            }
+            Tell::MeetingEnded => channel.tell_meeting_ended(&end),
         }
         // With its queue closed, the writer ends the stream and waits for the client to have it all.
         drop(channel);
@@ -145,17 +186,18 @@ impl MeetingController {
         if request.meeting_id != claims.meeting_id.to_string() {
             return Err(unauthorized("the token is for another meeting".to_owned()));
         }
-        let meeting = self.store.meeting(claims.meeting_id).await.map_err(|error| {
-            tracing::error!(%error, "cannot look up a meeting");
-            End::fault(
-                Code::INTERNAL,
-                ErrorCode::InternalError,
-                "the server cannot look up the meeting; try again",
-            )
-        })?;
-        let Some(meeting) = meeting.filter(|meeting| meeting.status.is_joinable()) else {
-            return Err(End::fault(Code::MEETING_ENDED, ErrorCode::NotFound, "the meeting is over"));
-        };
+        let checked_at = std::time::Instant::now();
+        let facts = tokio::try_join!(
+            self.store.meeting(claims.meeting_id),
+            self.store.participant(claims.participant_id)
+        );
+        let (meeting, issued) = facts.map_err(|error| End::unavailable("a meeting", &error))?;
+        let meeting = meeting.filter(|meeting| meeting.status.is_joinable()).ok_or_else(End::over)?;
+        let issued = issued.filter(|issued| issued.meeting_id == meeting.id);
+        let issued = issued.ok_or_else(|| unauthorized("this server did not issue the token".to_owned()))?;
+        if issued.revoked_at.is_some() {
+            return Err(End::removed());
+        }
 
         let wanted_name = match request.participant_name.as_str() {
             "" => claims.name.as_str(),
@@ -179,9 +221,9 @@ impl MeetingController {
         let participant = identity.participant_id;
         let role = identity.role;
         let capabilities = request.capabilities.unwrap_or_default();
-        let (seat, welcome) = self
-            .join(meeting.id, meeting.max_participants, &identity, &capabilities)
-            .map_err(|refusal| End::fault(Code::CAPACITY_EXCEEDED, refusal.code, refusal.message))?;
+        let is_guest = issued.is_guest;
+        let newcomer = Newcomer { meeting: &meeting, identity, is_guest, capabilities, checked_at };
+        let (seat, welcome) = self.join(&newcomer).await?;
         tracing::info!(%participant, meeting = %meeting.id, "joined");
 
         let mut existing_participants = welcome.existing;
@@ -214,7 +256,7 @@ impl MeetingController {
             let step = tokio::select! {
                 // Events first: an answer must not overtake what happened before it.
                 biased;
-                Some(code) = seat.close.recv() => Err(replaced(code)),
+                Some(code) = seat.close.recv() => Err(ended_by(code)),
                 _ended = session.closed() => Err(End::lost()),
                 _permit = outgoing.reserve(), if !has_room => Ok(()),
                 Some(event) = seat.events.recv(), if has_room => channel.event(event).await,
@@ -272,7 +314,12 @@ impl MeetingController {
             Some(Message::LeaveRequest(_)) => {
                 channel.answer(ack()).await?;
                 let reason = pb::LeaveReason::Voluntary;
-                return Err(End { reason, code: Code::NO_ERROR, message: "left".to_owned(), tell: None });
+                return Err(End {
+                    reason,
+                    code: Code::NO_ERROR,
+                    message: "left".to_owned(),
+                    tell: Tell::Nothing,
+                });
             }
             Some(Message::JoinRequest(_)) => {
                 Err(refusal(ErrorCode::Conflict, "this session has joined already"))
@@ -322,12 +369,16 @@ fn refusal_message(refusal: Refusal) -> pb::ErrorMessage {
 }
 
 /// Another session of the same participant, or the controller, ends this one.
-fn replaced(code: Code) -> End {
-    let (reason, message) = match code {
-        Code::DUPLICATE => (pb::LeaveReason::Duplicate, "the same participant connected again"),
-        _ => (pb::LeaveReason::ConnectionLost, "the client did not read its events"),
+fn ended_by(code: Code) -> End {
+    use pb::LeaveReason::{ConnectionLost, Duplicate, Kicked, MeetingEnded};
+    let conflict = Tell::Error(ErrorCode::Conflict);
+    let (reason, tell, message) = match code {
+        Code::DUPLICATE => (Duplicate, conflict, "the same participant connected again"),
+        Code::KICKED => (Kicked, Tell::Error(ErrorCode::Forbidden), "you were removed from the meeting"),
+        Code::MEETING_ENDED => (MeetingEnded, Tell::MeetingEnded, "the meeting is over"),
+        _ => (ConnectionLost, conflict, "the client did not read its events"),
     };
-    End { reason, code, message: message.to_owned(), tell: Some(ErrorCode::Conflict) }
+    End { reason, code, message: message.to_owned(), tell }
 }
 
 const TOO_MANY: &str = "too many messages; wait a minute";
@@ -430,6 +481,12 @@ impl Channel {
         let details = [("close_code".to_owned(), end.code.name().to_owned())].into();
         let error = pb::ErrorMessage { code: code.into(), message: end.message.clone(), details };
         let _no_room = self.outgoing.try_send(envelope(self.answering, 0, Message::Error(error)));
+    }
+
+    /// The last event of a meeting that is over, if there is room for it.
+    fn tell_meeting_ended(&mut self, end: &End) {
+        let ended = Message::MeetingEnded(pb::MeetingEnded { reason: end.message.clone() });
+        let _no_room = self.outgoing.try_send(envelope(0, self.last_event + 1, ended));
     }
 }
 

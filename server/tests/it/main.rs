@@ -3,20 +3,30 @@
 //! | file | what it shows |
 //! |---|---|
 //! | `media_delivery.rs` | real clips arrive bit for bit, in every mode and over both transports; late joiners |
+//! | `revocation.rs` | whoever is removed is out everywhere within a second, whoever asked for it |
+//! | `sessions.rs` | session records, keep-alive, caps at the door, what a stopping server leaves |
 //! | `meeting.rs` | join, roster, publish, subscribe, leave, replacement, shutdown |
 //! | `bad_input/` | hostile and broken clients get the documented code, and nobody else notices |
 //! | `under_load.rs` | the same at once during a broadcast, slow subscribers, a server at its limit: the others lose nothing |
 //! | `layers.rs` | simulcast on a path that becomes narrow and wide again |
+//! | `http.rs` | the API over HTTP/1.1, HTTP/2 (curl) and HTTP/3: answers, CORS, compression, bounds |
+//! | `http3.rs` | HTTP/3 by hand: oversized frames, resets, clients that die, draining |
+//! | `rate_limits.rs` | limits as clients see them |
 //! | `metrics.rs` | what `/metrics` says after media has flowed, and that docs/metrics.md has all of it |
 //! | `webtransport.rs` | WebTransport by hand: split headers, stalled streams, refusals |
 //! | `shards.rs` | several shards behind one port: steering, address changes, streams across shards |
 //! | `support/` | a server on free ports, raw clients, a broadcast that is accounted for |
 
 mod bad_input;
+mod http;
+mod http3;
 mod layers;
 mod media_delivery;
 mod meeting;
 mod metrics;
+mod rate_limits;
+mod revocation;
+mod sessions;
 mod shards;
 mod support;
 mod under_load;

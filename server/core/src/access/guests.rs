@@ -1,5 +1,6 @@
-//! Whom a meeting is open to, and what guests may.
+//! Whom a meeting is open to, how many guests it takes, and what they may call themselves.
 
+pub use super::guest_name::{BadName, guest_name};
 use crate::named::named;
 
 named! {
@@ -44,4 +45,54 @@ pub fn effective_policy(meeting: Option<AccessPolicy>, organization: GuestAccess
         GuestAccess::LinkOnly => AccessPolicy::Link,
         GuestAccess::Open => AccessPolicy::Open,
     })
+}
+
+/// How many guests a meeting takes that does not say so itself, as a part of its participants: one in two.
+const GUEST_SHARE: u32 = 2;
+
+/// How many guests a meeting takes: what was configured, or half of its participants, rounded down; never more than it
+/// takes participants. Section 6.8 of the platform's design, "capacity caps".
+#[must_use]
+pub fn guest_cap(max_participants: u32, configured: Option<u32>) -> u32 {
+    configured.unwrap_or(max_participants / GUEST_SHARE).min(max_participants)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::named::Named as _;
+
+    #[test]
+    fn a_meeting_overrides_its_organization() {
+        use AccessPolicy::{Link, Members, Open};
+        for (organization, policy) in
+            [(GuestAccess::Disabled, Members), (GuestAccess::LinkOnly, Link), (GuestAccess::Open, Open)]
+        {
+            assert_eq!(effective_policy(None, organization), policy);
+            assert_eq!(policy.admits_guests(), organization != GuestAccess::Disabled);
+            for &own in AccessPolicy::ALL {
+                assert_eq!(effective_policy(Some(own), organization), own);
+            }
+        }
+        assert!(!AccessPolicy::Invited.admits_guests());
+    }
+
+    #[test]
+    fn guests_are_half_unless_configured() {
+        for (max_participants, configured, cap) in [
+            (100, None, 50),
+            (101, None, 50),
+            (2, None, 1),
+            (1, None, 0),
+            (0, None, 0),
+            (u32::MAX, None, u32::MAX / 2),
+            (100, Some(0), 0),
+            (100, Some(80), 80),
+            (100, Some(100), 100),
+            (100, Some(101), 100),
+            (10, Some(u32::MAX), 10),
+        ] {
+            assert_eq!(guest_cap(max_participants, configured), cap, "{max_participants} {configured:?}");
+        }
+    }
 }

@@ -3,7 +3,10 @@
 //! The rule book is [`permits`]. Whose organization a thing belongs to is decided before: nobody reaches into another
 //! organization, and what is there looks as if it did not exist.
 
+mod guest_name;
 pub mod guests;
+#[cfg(test)]
+mod tests;
 
 use crate::named::named;
 use guests::AccessPolicy;

@@ -167,6 +167,16 @@ impl Meeting {
         self.participants.len()
     }
 
+    /// Whether this participant is here.
+    pub fn contains(&self, id: ParticipantId) -> bool {
+        self.participants.contains_key(&id)
+    }
+
+    /// From now on this many may be here at one time. Nobody who is here has to go.
+    pub fn set_max_participants(&mut self, max_participants: usize) {
+        self.limits.max_participants = max_participants;
+    }
+
     /// Everybody who is here, as others see them.
     pub fn roster(&self) -> Vec<pb::Participant> {
         self.participants.iter().map(|(id, participant)| participant.to_message(*id)).collect()
@@ -218,6 +228,14 @@ impl Meeting {
         if self.participants.get(&id).is_some_and(|participant| participant.epoch == epoch) {
             self.remove(id, reason);
         }
+    }
+
+    /// Everybody goes at once: nobody is left to be told.
+    pub fn clear(&mut self) {
+        self.stream_owners.clear();
+        self.wire_streams.clear();
+        let gone = std::mem::take(&mut self.participants).into_keys();
+        self.outputs.extend(gone.map(|participant| Output::Media(MediaCommand::Unregister { participant })));
     }
 
     /// A participant wants to publish.

@@ -1,6 +1,16 @@
 //! Presets: named sets of permissions that a participant gets with its join token.
 //!
 //! The shape is the one of the platform's preset documents, snake_case throughout, every field always present.
+//! [`shipped`] are those an organization starts with, [`resolve`] picks one for who joins, [`Preset::validate`] judges those
+//! that API users send.
+
+mod resolve;
+mod shipped;
+mod validate;
+
+pub use resolve::{PlatformRole, canonical_name, preset_name, resolve};
+pub use shipped::shipped;
+pub use validate::InvalidPreset;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,9 +18,11 @@ use crate::named::named;
 
 /// A named set of permissions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Preset {
     /// Unique in its organization: `{meeting type}_{role}` for the shipped ones.
+    #[cfg_attr(feature = "schema", schema(pattern = "^[a-z0-9_]{1,64}$"))]
     pub name: String,
     /// How the meeting is shown and carried.
     pub config: Config,
@@ -76,6 +88,7 @@ named! {
 
 /// How the meeting is shown and carried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = PresetConfig))]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Layout.
@@ -83,6 +96,7 @@ pub struct Config {
     /// Videos that are shown at one time.
     pub max_video_streams: MaxVideoStreams,
     /// Screens that may be shared at one time.
+    #[cfg_attr(feature = "schema", schema(maximum = 10))]
     pub max_screenshare_count: u32,
     /// What publishers should encode.
     pub media: MediaConfig,
@@ -90,16 +104,20 @@ pub struct Config {
 
 /// Videos that are shown at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MaxVideoStreams {
     /// On computers.
+    #[cfg_attr(feature = "schema", schema(maximum = 100))]
     pub desktop: u32,
     /// On phones.
+    #[cfg_attr(feature = "schema", schema(maximum = 100))]
     pub mobile: u32,
 }
 
 /// What publishers should encode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MediaConfig {
     /// Camera.
@@ -110,16 +128,20 @@ pub struct MediaConfig {
 
 /// Quality of one kind of video.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct VideoConfig {
     /// `hd`, `vga` or `qvga`.
+    #[cfg_attr(feature = "schema", schema(pattern = "^(hd|vga|qvga)$"))]
     pub quality: String,
     /// Frames per second.
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 120))]
     pub frame_rate: u32,
 }
 
 /// What the participant may do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = PresetPermissions))]
 #[serde(deny_unknown_fields)]
 pub struct Permissions {
     /// Sending media.
@@ -170,6 +192,7 @@ pub struct Permissions {
 
 /// Sending media.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MediaPermissions {
     /// Microphone.
@@ -182,6 +205,7 @@ pub struct MediaPermissions {
 
 /// Sending one kind of media.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ProducePermission {
     /// Whether it may be sent.
@@ -190,6 +214,7 @@ pub struct ProducePermission {
 
 /// Chat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ChatPermissions {
     /// With everybody.
@@ -200,6 +225,7 @@ pub struct ChatPermissions {
 
 /// Chat with everybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PublicChat {
     /// At all.
@@ -212,6 +238,7 @@ pub struct PublicChat {
 
 /// Chat with one participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PrivateChat {
     /// Write.
@@ -226,6 +253,7 @@ pub struct PrivateChat {
 
 /// Polls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PollPermissions {
     /// Ask.
@@ -238,6 +266,7 @@ pub struct PollPermissions {
 
 /// Plug-ins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PluginPermissions {
     /// Start one.
@@ -252,6 +281,7 @@ pub struct PluginPermissions {
 
 /// What plug-ins are told about the participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PluginConfig {
     /// What they let it do.
@@ -262,6 +292,7 @@ pub struct PluginConfig {
 
 /// Breakout rooms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConnectedMeetingPermissions {
     /// Make and change them.
@@ -274,6 +305,7 @@ pub struct ConnectedMeetingPermissions {
 
 /// How the meeting looks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = PresetUi))]
 #[serde(deny_unknown_fields)]
 pub struct Ui {
     /// Colours, borders and spacing.
@@ -282,17 +314,29 @@ pub struct Ui {
 
 /// Colours, borders and spacing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DesignTokens {
     /// `dark` or `light`.
+    #[cfg_attr(feature = "schema", schema(pattern = "^[a-z0-9_-]{1,32}$"))]
     pub theme: String,
     /// `rounded`, `sharp` …
+    #[cfg_attr(feature = "schema", schema(pattern = "^[a-z0-9_-]{1,32}$"))]
     pub border_radius: String,
     /// `thin`, `none` …
+    #[cfg_attr(feature = "schema", schema(pattern = "^[a-z0-9_-]{1,32}$"))]
     pub border_width: String,
     /// Pixels.
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 64))]
     pub spacing_base: u32,
     /// URL, or nothing.
+    #[cfg_attr(
+        feature = "schema",
+        schema(
+            max_length = 2048,
+            pattern = r#"^$|^https?://[!#-;=?-\[\]-~]+$|^/([!#-.0-;=?-\[\]-~][!#-;=?-\[\]-~]*)?$"#
+        )
+    )]
     pub logo: String,
     /// Colours as `#RRGGBB`.
     pub colors: Colors,
@@ -300,22 +344,45 @@ pub struct DesignTokens {
 
 /// Colours as `#RRGGBB`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = PresetColors))]
 #[serde(deny_unknown_fields)]
 pub struct Colors {
     /// Of buttons and links, by weight (`300` to `700`).
+    #[cfg_attr(feature = "schema", schema(schema_with = shades))]
     pub brand: std::collections::BTreeMap<String, String>,
     /// Of surfaces, by weight (`600` to `1000`).
+    #[cfg_attr(feature = "schema", schema(schema_with = shades))]
     pub background: std::collections::BTreeMap<String, String>,
     /// Text on background.
+    #[cfg_attr(feature = "schema", schema(pattern = "^#[0-9A-Fa-f]{6}$"))]
     pub text: String,
     /// Text on brand.
+    #[cfg_attr(feature = "schema", schema(pattern = "^#[0-9A-Fa-f]{6}$"))]
     pub text_on_brand: String,
     /// Warnings of loss.
+    #[cfg_attr(feature = "schema", schema(pattern = "^#[0-9A-Fa-f]{6}$"))]
     pub danger: String,
     /// Good news.
+    #[cfg_attr(feature = "schema", schema(pattern = "^#[0-9A-Fa-f]{6}$"))]
     pub success: String,
     /// Cautions.
+    #[cfg_attr(feature = "schema", schema(pattern = "^#[0-9A-Fa-f]{6}$"))]
     pub warning: String,
     /// Behind videos.
+    #[cfg_attr(feature = "schema", schema(pattern = "^#[0-9A-Fa-f]{6}$"))]
     pub video_bg: String,
+}
+
+/// Colours by weight, as the API describes them.
+#[cfg(feature = "schema")]
+fn shades() -> utoipa::openapi::schema::Object {
+    use utoipa::openapi::schema::{ObjectBuilder, Type};
+
+    let weight = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9]{1,4}$"));
+    let color = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^#[0-9A-Fa-f]{6}$"));
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property_names(Some(weight.build()))
+        .additional_properties(Some(color))
+        .build()
 }

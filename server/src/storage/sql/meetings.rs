@@ -130,6 +130,25 @@ impl MeetingStore for Backend {
         .await
     }
 
+    async fn end_unjoined(&self, now: OffsetDateTime, before: OffsetDateTime) -> Stored<Vec<MeetingId>> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                sqlx::query_scalar(
+                    "UPDATE meetings SET status = 'ended', ended_at = $1, updated_at = $1, version = version + 1 \
+                     WHERE status = 'active' AND scheduling = 'instant' AND started_at IS NULL AND created_at < $2 \
+                     RETURNING id",
+                )
+                .bind(micros(now))
+                .bind(micros(before))
+                .fetch_all(connection)
+                .await
+                .map(|ids| ids.into_iter().map(MeetingId::from_uuid).collect())
+                .map_err(StoreError::from)
+            })
+        })
+        .await
+    }
+
     async fn invite(&self, meeting: MeetingId, user: UserId, at: OffsetDateTime) -> Stored<()> {
         let invite = sqlx::query(
             "INSERT INTO invitations (meeting_id, user_id, invited_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
