@@ -29,9 +29,9 @@ pub(crate) struct TestServer {
 }
 
 impl TestServer {
-    /// Starts a server that does not wait for the disk.
+    /// Starts a server that does not wait for the disk: it survives [`kill`](Self::kill), and no crash of the machine.
     pub(crate) fn start() -> Self {
-        Self::start_with(&["fsync=off", "synchronous_commit=off", "full_page_writes=off"])
+        Self::start_with(&["fsync=off", "full_page_writes=off"])
     }
 
     /// Starts a server with these settings on top of the usual ones.
