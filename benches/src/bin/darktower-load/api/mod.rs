@@ -21,7 +21,7 @@ use client::{Connection, Protocol};
 use report::{Measured, Report};
 use work::{Case, Subject};
 
-/// Before the first window of each case: connections, code and caches are warm then.
+/// Before the first window of each case, at most: connections, code and caches are warm then.
 const WARM_UP: Duration = Duration::from_millis(500);
 
 /// One case over one protocol.
@@ -108,7 +108,7 @@ impl Lane {
         is_first: bool,
     ) -> Result<()> {
         if is_first {
-            work::window(self.case, &self.connections, in_flight, subject, WARM_UP).await?;
+            work::window(self.case, &self.connections, in_flight, subject, WARM_UP.min(length)).await?;
         }
         let own_before = ProcessReading::take(std::process::id())?;
         let before = ProcessReading::take(self.pid)?;
