@@ -21,14 +21,14 @@ use client::{Connection, Protocol};
 use report::{Measured, Report};
 use work::{Case, Subject};
 
-/// Before the first window of each case: connections, code and caches are warm then.
+/// Before each window, at most: connections, code and caches are warm then.
 const WARM_UP: Duration = Duration::from_millis(500);
 
 /// One case over one protocol.
 struct Lane {
     case: Case,
     protocol: Protocol,
-    connections: Vec<Connection>,
+    to: Addresses,
     pid: u32,
     measured: Vec<Measured>,
 }
@@ -58,12 +58,7 @@ pub(crate) async fn run(args: &ApiArgs) -> Result<()> {
                 Case::Hello => (bare.pid(), bare.addresses()?),
                 _ => (ours.pid(), ours.addresses()?),
             };
-            let mut connections = Vec::new();
-            for _ in 0..args.connections {
-                let opened = Connection::open(protocol, to, &certificate).await;
-                connections.push(opened.with_context(|| format!("cannot connect over {}", protocol.name()))?);
-            }
-            lanes.push(Lane { case, protocol, connections, pid, measured: Vec::new() });
+            lanes.push(Lane { case, protocol, to, pid, measured: Vec::new() });
         }
     }
 
@@ -83,7 +78,7 @@ pub(crate) async fn run(args: &ApiArgs) -> Result<()> {
         for index in order {
             let Some(lane) = lanes.get_mut(index) else { continue };
             live.renew(&format!("round {}: {} over {}", round + 1, lane.case.name(), lane.protocol.name()));
-            lane.measure(args.in_flight, &subject, length, round == 0).await?;
+            lane.measure(args, &certificate, &subject, length).await?;
             ours.check()?;
             bare.check()?;
         }
@@ -100,19 +95,24 @@ pub(crate) async fn run(args: &ApiArgs) -> Result<()> {
 }
 
 impl Lane {
+    /// One window on connections of its own: those of another turn would have been closed as idle meanwhile.
     async fn measure(
         &mut self,
-        in_flight: usize,
+        args: &ApiArgs,
+        certificate: &Path,
         subject: &Arc<Subject>,
         length: Duration,
-        is_first: bool,
     ) -> Result<()> {
-        if is_first {
-            work::window(self.case, &self.connections, in_flight, subject, WARM_UP).await?;
+        let mut connections = Vec::new();
+        for _ in 0..args.connections {
+            let opened = Connection::open(self.protocol, self.to, certificate).await;
+            connections
+                .push(opened.with_context(|| format!("cannot connect over {}", self.protocol.name()))?);
         }
+        work::window(self.case, &connections, args.in_flight, subject, WARM_UP.min(length)).await?;
         let own_before = ProcessReading::take(std::process::id())?;
         let before = ProcessReading::take(self.pid)?;
-        let window = work::window(self.case, &self.connections, in_flight, subject, length).await?;
+        let window = work::window(self.case, &connections, args.in_flight, subject, length).await?;
         let server = ProcessReading::take(self.pid)?.since(&before);
         let tester = ProcessReading::take(std::process::id())?.since(&own_before);
         self.measured.push(Measured { window, server, tester });
