@@ -97,19 +97,23 @@ impl CreatedMeeting {
     }
 }
 
-/// What anybody who knows the id of a meeting may know.
+/// A meeting as the server shows it to the caller: who has only its link, and no token, is told less.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MeetingInfo {
     /// The meeting.
     pub meeting_id: MeetingId,
     /// For people.
     pub display_name: String,
-    /// Participants now.
-    pub participant_count: u32,
-    /// Most participants at one time.
-    pub max_participants: u32,
-    /// RFC 3339.
-    pub created_at: String,
+    /// Whether it can be joined now.
+    pub active: bool,
+    /// Whether one may join without an account, if the server said so.
+    pub guests_allowed: Option<bool>,
+    /// Participants now; not told to who has only the link.
+    pub participant_count: Option<u32>,
+    /// Most participants at one time; likewise.
+    pub max_participants: Option<u32>,
+    /// RFC 3339; likewise.
+    pub created_at: Option<String>,
     /// Where sessions of this meeting are held.
     pub meeting_controller_url: String,
 }
@@ -198,7 +202,7 @@ impl Api {
         self.call::<CreatedMeetingBody>(Method::POST, &["meetings"], Some(meeting)).await?.try_into()
     }
 
-    /// Looks a meeting up by its id, its slug, or a link to it (`…/m/SLUG`).
+    /// Looks a meeting up by its id, its slug, or a link to it (`…/m/SLUG`). Slug and link need no token.
     ///
     /// # Errors
     /// [`Error::Api`] with status 404 if there is none.
@@ -217,6 +221,8 @@ impl Api {
         Ok(MeetingInfo {
             meeting_id: MeetingId::from_uuid(answer.meeting_id),
             display_name: answer.display_name,
+            active: answer.active,
+            guests_allowed: answer.guests_allowed.or(answer.require_auth.map(|required| !required)),
             participant_count: answer.participant_count,
             max_participants: answer.max_participants,
             created_at: answer.created_at,
@@ -229,10 +235,21 @@ impl Api {
     /// # Errors
     /// [`Error::Api`] if the server refuses.
     pub async fn join_grant(&self, meeting_id: MeetingId, name: &str) -> Result<JoinGrant, Error> {
+        self.grant(meeting_id, "participants", name).await
+    }
+
+    /// Asks for the right to join a meeting as a guest: without a token, if the meeting lets guests in.
+    ///
+    /// # Errors
+    /// [`Error::Api`] if the server refuses.
+    pub async fn guest_grant(&self, meeting_id: MeetingId, name: &str) -> Result<JoinGrant, Error> {
+        self.grant(meeting_id, "guest-join", name).await
+    }
+
+    async fn grant(&self, meeting_id: MeetingId, route: &str, name: &str) -> Result<JoinGrant, Error> {
         let id = meeting_id.to_string();
         let body = NewParticipant { name };
-        let answer: GrantBody =
-            self.call(Method::POST, &["meetings", &id, "participants"], Some(&body)).await?;
+        let answer: GrantBody = self.call(Method::POST, &["meetings", &id, route], Some(&body)).await?;
         Ok(JoinGrant {
             participant_id: Some(ParticipantId::from_uuid(answer.participant_id)),
             meeting_id: MeetingId::from_uuid(answer.meeting_id),
@@ -362,10 +379,12 @@ struct MeetingBody {
     meeting_id: Uuid,
     display_name: String,
     #[serde(default)]
-    participant_count: u32,
-    #[serde(default)]
-    max_participants: u32,
-    created_at: String,
+    active: bool,
+    guests_allowed: Option<bool>,
+    require_auth: Option<bool>,
+    participant_count: Option<u32>,
+    max_participants: Option<u32>,
+    created_at: Option<String>,
     #[serde(default)]
     meeting_controller_url: String,
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use darktower_protocol::signaling::pb;
-use darktower_protocol::{MeetingId, MeetingSessionId, ParticipantId};
+use darktower_protocol::{Code, MeetingId, MeetingSessionId, ParticipantId};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -286,13 +286,23 @@ impl Writer {
                 self.begin(&session, new_session_id).await
             }
             Some(Some(_)) => {}
-            // It was ended or deleted after the newcomer had been checked.
-            Some(None) => {
-                self.controller.dismiss(self.meeting);
-                self.keep_alive = Duration::ZERO;
-            }
+            Some(None) => self.refused(participant).await,
             // The log knows. Its leave will find no stay.
             None => {}
+        }
+    }
+
+    /// The facts have changed since the newcomer was checked: it was removed, or the meeting ended or deleted.
+    async fn refused(&mut self, participant: ParticipantId) {
+        let meeting =
+            persist(self.meeting, "a join", || self.controller.store.meeting(self.meeting)).await.flatten();
+        if meeting.is_some_and(|meeting| meeting.status.is_joinable()) {
+            let (code, reason) = (Code::KICKED, pb::LeaveReason::Kicked);
+            self.controller.expel(self.meeting, participant, code, reason);
+        } else {
+            let (code, reason) = (Code::MEETING_ENDED, pb::LeaveReason::MeetingEnded);
+            self.controller.expel_all(self.meeting, code, reason);
+            self.keep_alive = Duration::ZERO;
         }
     }
 

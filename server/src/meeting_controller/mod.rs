@@ -365,11 +365,6 @@ impl MeetingController {
         count
     }
 
-    /// The meeting turned out to be over.
-    fn dismiss(&self, meeting: MeetingId) {
-        self.expel_all(meeting, Code::MEETING_ENDED, pb::LeaveReason::MeetingEnded);
-    }
-
     fn remember_session(&self, session: MeetingSessionId) {
         lock(&self.running).insert(session);
     }

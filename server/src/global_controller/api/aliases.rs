@@ -71,7 +71,7 @@ pub(super) struct CreatedSession {
 }
 
 /// Create a meeting (alias of the platform)
-#[utoipa::path(post, path = "/api/video-call/session", tag = "video-call", request_body = CreateSession,
+#[utoipa::path(post, path = "/api/video-call/session", tag = "aliases", request_body = CreateSession,
     responses((status = CREATED, description = "Created", body = CreatedSession)))]
 pub(super) async fn create_session(
     State(state): State<ApiState>,
@@ -112,7 +112,7 @@ pub(super) struct OpenSessions {
 }
 
 /// List the meetings that go on (alias of the platform)
-#[utoipa::path(get, path = "/api/video-call/sessions", tag = "video-call",
+#[utoipa::path(get, path = "/api/video-call/sessions", tag = "aliases",
     responses((status = OK, description = "Newest first", body = OpenSessions)))]
 pub(super) async fn list_open_sessions(
     State(state): State<ApiState>,
@@ -176,7 +176,7 @@ struct Paging {
 }
 
 /// List all meetings (alias of the platform)
-#[utoipa::path(get, path = "/api/video-call/meetings", tag = "video-call", params(ListAllMeetings),
+#[utoipa::path(get, path = "/api/video-call/meetings", tag = "aliases", params(ListAllMeetings),
     responses((status = OK, description = "Newest first", body = AllMeetings)))]
 pub(super) async fn list_all_meetings(
     State(state): State<ApiState>,
@@ -244,7 +244,7 @@ pub(super) struct GeneratedToken {
 }
 
 /// Issue a join token (alias of the platform)
-#[utoipa::path(post, path = "/api/video-call/token", tag = "video-call", request_body = GenerateToken,
+#[utoipa::path(post, path = "/api/video-call/token", tag = "aliases", request_body = GenerateToken,
     responses((status = OK, description = "Issued", body = GeneratedToken)))]
 pub(super) async fn generate_token(
     State(state): State<ApiState>,

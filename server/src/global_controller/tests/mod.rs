@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use axum_server::Handle;
 use darktower_core::access::ParticipantRole;
+use darktower_core::access::guests::GuestAccess;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, header};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -16,19 +17,30 @@ use crate::auth::secret::OneTimeSecret;
 use crate::certificate::{TlsVersions, rustls_server_config};
 use crate::config::Flags;
 use crate::storage::SqliteStore;
+use crate::storage::model::{Arrival, Organization, OrganizationSettings, Page, StoredPreset};
+use crate::storage::store::*;
 
+mod access;
 mod accounts;
+mod aliases;
 mod auth;
 mod authorization;
+mod jobs;
 mod meetings;
 mod organizations;
 mod pages;
+mod participants;
 mod requests;
+mod sessions;
 mod users;
 
-/// Says what a test put in.
+/// Says what a test put in, and keeps what it was told to remove.
 #[derive(Default)]
-struct Live(Mutex<HashMap<MeetingId, Vec<LiveParticipant>>>);
+struct Live {
+    rosters: Mutex<HashMap<MeetingId, Vec<LiveParticipant>>>,
+    guests: Mutex<HashMap<MeetingId, usize>>,
+    removed: Mutex<Vec<Removal>>,
+}
 
 impl LiveMeetings for Live {
     fn participant_count(&self, meeting: MeetingId) -> usize {
@@ -36,11 +48,11 @@ impl LiveMeetings for Live {
     }
 
     fn roster(&self, meeting: MeetingId) -> Vec<LiveParticipant> {
-        self.0.lock().expect("not poisoned").get(&meeting).cloned().unwrap_or_default()
+        self.rosters.lock().expect("not poisoned").get(&meeting).cloned().unwrap_or_default()
     }
 
-    fn guest_count(&self, _meeting: MeetingId) -> usize {
-        0
+    fn guest_count(&self, meeting: MeetingId) -> usize {
+        self.guests.lock().expect("not poisoned").get(&meeting).copied().unwrap_or_default()
     }
 
     fn is_present(&self, meeting: MeetingId, participant: ParticipantId) -> bool {
@@ -48,7 +60,29 @@ impl LiveMeetings for Live {
     }
 
     fn remove(&self, removal: &Removal) -> usize {
-        self.0.lock().expect("not poisoned").remove(&removal.meeting_id).map_or(0, |gone| gone.len())
+        self.removed.lock().expect("not poisoned").push(removal.clone());
+        let mut rosters = self.rosters.lock().expect("not poisoned");
+        let Some(roster) = rosters.get_mut(&removal.meeting_id) else { return 0 };
+        let before = roster.len();
+        roster.retain(|live| removal.participant_id.is_some_and(|id| id != live.participant_id));
+        before - roster.len()
+    }
+}
+
+impl Live {
+    /// Lets somebody in who publishes nothing.
+    fn join(&self, meeting: MeetingId, participant: ParticipantId) {
+        let live = LiveParticipant {
+            participant_id: participant,
+            name: "Somebody".to_owned(),
+            joined_at: OffsetDateTime::UNIX_EPOCH,
+            streams: Vec::new(),
+        };
+        self.rosters.lock().expect("not poisoned").entry(meeting).or_default().push(live);
+    }
+
+    fn removed(&self) -> Vec<Removal> {
+        self.removed.lock().expect("not poisoned").clone()
     }
 }
 
@@ -58,7 +92,9 @@ struct Server {
     state: ApiState,
     live: Arc<Live>,
     tokens: Arc<TokenService>,
-    store: Arc<dyn Store>,
+    store: Arc<SqliteStore>,
+    /// The default one.
+    organization: Organization,
     handle: Handle<SocketAddr>,
     /// What `darktower serve` prints while there is no owner.
     setup_secret: Option<OneTimeSecret>,
@@ -115,8 +151,7 @@ impl Server {
         router: impl FnOnce(&ApiState) -> Router,
     ) -> Self {
         let config = config(folder.path());
-        let store: Arc<dyn Store> =
-            Arc::new(SqliteStore::open(&folder.path().join("a.db")).await.expect("a database"));
+        let store = Arc::new(SqliteStore::open(&folder.path().join("a.db")).await.expect("a database"));
         let Bootstrapped { organization, setup_secret } =
             bootstrap(store.as_ref(), !config.dev).await.expect("prepared");
         let tokens = Arc::new(TokenService::open(folder.path()).expect("a key"));
@@ -129,17 +164,29 @@ impl Server {
         let state = ApiState::new(
             &config,
             urls,
-            Arc::clone(&store),
+            Arc::clone(&store) as Arc<dyn Store>,
             Arc::clone(&tokens),
             Arc::clone(&live) as Arc<dyn LiveMeetings>,
             certificates,
             metrics,
             organization,
         );
+        let organization = store.organization(organization).await.expect("read").expect("the default one");
         let handle = Handle::new();
         tokio::spawn(http::serve_plain(listener, router(&state), handle.clone()));
         let origin = format!("http://{address}");
-        Self { origin, client: client(), state, live, tokens, store, handle, setup_secret, folder }
+        Self {
+            origin,
+            client: client(),
+            state,
+            live,
+            tokens,
+            store,
+            organization,
+            handle,
+            setup_secret,
+            folder,
+        }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -154,11 +201,87 @@ impl Server {
         answer(self.request(Method::POST, path).json(body)).await
     }
 
+    async fn patch(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+        answer(self.request(Method::PATCH, path).json(body)).await
+    }
+
+    /// A request without a body.
+    async fn call(&self, method: Method, path: &str) -> (StatusCode, Value) {
+        answer(self.request(method, path)).await
+    }
+
+    /// What is in the audit log, oldest first: action, kind of actor.
+    async fn audited(&self) -> Vec<(String, String)> {
+        let filter = crate::storage::model::AuditFilter {
+            organization_id: self.organization.id,
+            actor_id: None,
+            action: None,
+            target_id: None,
+            from: None,
+            to: None,
+            page: Page { limit: 200, offset: 0 },
+        };
+        let mut entries = self.store.audit_log(&filter).await.expect("read").items;
+        entries.reverse();
+        entries.into_iter().map(|entry| (entry.action, entry.actor_kind)).collect()
+    }
+
+    /// Another organization of the same deployment.
+    async fn other_organization(&self) -> Organization {
+        let other = organization(&format!("other-{}", uuid::Uuid::new_v4().simple()));
+        self.store.create_organization(&other, &shipped_presets()).await.expect("stored");
+        other
+    }
+
+    /// Records that a participant joins, as the meeting controller does.
+    async fn arrive(&self, meeting: MeetingId, participant: ParticipantId) {
+        self.record_arrival(meeting, participant, OffsetDateTime::now_utc()).await;
+    }
+
+    /// Issues a token and records that its holder joins.
+    async fn arrive_somebody(&self, meeting: MeetingId) -> ParticipantId {
+        self.arrive_at(meeting, OffsetDateTime::now_utc()).await
+    }
+
+    async fn arrive_at(&self, meeting: MeetingId, at: OffsetDateTime) -> ParticipantId {
+        let path = format!("/api/v1/meetings/{meeting}/participants");
+        let (_, issued) = self.post(&path, &json!({"name": "Somebody"})).await;
+        let issued = issued["participant_id"].as_str().unwrap_or_else(|| panic!("{issued}"));
+        let participant = issued.parse().expect("an id");
+        self.record_arrival(meeting, participant, at).await;
+        participant
+    }
+
+    async fn record_arrival(&self, meeting_id: MeetingId, participant_id: ParticipantId, at: OffsetDateTime) {
+        let new_session_id = darktower_protocol::MeetingSessionId::generate();
+        let name = "Somebody".to_owned();
+        let arrival = Arrival { meeting_id, new_session_id, participant_id, name, at };
+        assert!(self.store.arrive(&arrival).await.expect("written").is_some());
+    }
+
     async fn meeting(&self, name: &str) -> Value {
         let (status, body) = self.post("/api/v1/meetings", &json!({ "display_name": name })).await;
         assert_eq!(status, StatusCode::CREATED, "{body}");
         body
     }
+}
+
+fn organization(slug: &str) -> Organization {
+    let now = OffsetDateTime::now_utc();
+    Organization {
+        id: OrganizationId::generate(),
+        name: slug.to_owned(),
+        slug: slug.to_owned(),
+        settings: OrganizationSettings::default(),
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+fn shipped_presets() -> Vec<StoredPreset> {
+    let now = OffsetDateTime::now_utc();
+    let stored = |preset| StoredPreset { preset, is_shipped: true, created_at: now, updated_at: now };
+    darktower_core::preset::shipped().into_iter().map(stored).collect()
 }
 
 const PASSWORD: &str = "correct horse battery";
@@ -198,7 +321,7 @@ impl Server {
     async fn user(&self, by: &Session, role: &str) -> Session {
         let email = format!("{role}-{}@example.org", uuid::Uuid::new_v4().simple());
         let body = json!({ "email": email, "name": role, "role": role, "password": PASSWORD });
-        let (status, created) = self.call(by, Method::POST, "/api/v1/users", &body).await;
+        let (status, created) = self.as_user(by, Method::POST, "/api/v1/users", &body).await;
         assert_eq!(status, StatusCode::CREATED, "{created}");
         self.login(&email, PASSWORD).await
     }
@@ -217,13 +340,19 @@ impl Server {
     }
 
     /// What `session` is answered. A body of null is none.
-    async fn call(&self, session: &Session, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
+    async fn as_user(
+        &self,
+        session: &Session,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> (StatusCode, Value) {
         let request = self.request(method, path).bearer_auth(&session.access);
         answer(if body.is_null() { request } else { request.json(body) }).await
     }
 
     async fn read(&self, session: &Session, path: &str) -> (StatusCode, Value) {
-        self.call(session, Method::GET, path, &Value::Null).await
+        self.as_user(session, Method::GET, path, &Value::Null).await
     }
 
     /// Another server of the same deployment: same data folder, same database.

@@ -6,8 +6,7 @@ use darktower_client::transport::{Role, TransportKind, connect};
 use darktower_protocol::message::{self, MessageDecoder};
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{Code, Features, StreamId};
-use darktower_server::auth::{JoinClaims, TokenService};
-use darktower_server::storage::Role as TokenRole;
+use darktower_server::auth::TokenService;
 use pb::envelope::Message;
 
 use super::{BOTH, Stage};
@@ -35,10 +34,8 @@ pub(super) async fn bad_join_tokens_are_unauthorized(stage: &Stage) {
     let tokens = TokenService::open(server.data_dir()).expect("the server's keys");
     let foreign_keys = tempfile::tempdir().expect("temporary directory");
     let foreign = TokenService::open(foreign_keys.path()).expect("other keys");
-    let claims = || {
-        let participant = darktower_protocol::ParticipantId::generate();
-        JoinClaims::new(participant, meeting, "Mallory".to_owned(), TokenRole::Participant, None)
-    };
+    let granted = server.grant(meeting, "Mallory").await.join_token;
+    let claims = || tokens.verify_join(&granted).expect("the server's own token");
     let expired = {
         let mut claims = claims();
         claims.issued_at -= time::Duration::hours(25);
@@ -49,6 +46,11 @@ pub(super) async fn bad_join_tokens_are_unauthorized(stage: &Stage) {
         let other = server.meeting().await;
         server.grant(other, "Mallory").await.join_token
     };
+    let never_issued = {
+        let mut claims = claims();
+        claims.participant_id = darktower_protocol::ParticipantId::generate();
+        tokens.issue_join(&claims)
+    };
     let good = tokens.issue_join(&claims());
     let mut altered = good.clone().into_bytes();
     let middle = altered.len() / 2;
@@ -57,6 +59,7 @@ pub(super) async fn bad_join_tokens_are_unauthorized(stage: &Stage) {
         ("expired", expired),
         ("signed by other keys", foreign.issue_join(&claims())),
         ("of another meeting", other_meeting),
+        ("of a participant that was never issued one", never_issued),
         ("altered", String::from_utf8(altered).expect("ASCII")),
         ("empty", String::new()),
         ("garbage", "x".repeat(5000)),

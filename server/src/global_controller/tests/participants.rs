@@ -1,0 +1,314 @@
+//! Join tokens: for whom, as what, for how long, and how many.
+
+use darktower_core::meeting::lifecycle::Scheduling;
+
+use super::*;
+
+async fn meeting(server: &Server, mut body: Value) -> (MeetingId, String) {
+    body["display_name"] = json!("Test");
+    let (status, meeting) = server.post("/api/v1/meetings", &body).await;
+    assert_eq!(status, StatusCode::CREATED, "{meeting}");
+    let id = meeting["meeting_id"].as_str().expect("text");
+    (id.parse().expect("an id"), format!("/api/v1/meetings/{id}"))
+}
+
+fn claims(server: &Server, issued: &Value) -> crate::auth::JoinClaims {
+    server
+        .tokens
+        .verify_join(issued["join_token"].as_str().unwrap_or_else(|| panic!("{issued}")))
+        .expect("valid")
+}
+
+#[tokio::test]
+async fn participants_get_tokens_and_show_up_when_live() {
+    let server = Server::development().await;
+    let (id, path) = meeting(&server, json!({})).await;
+    let path = format!("{path}/participants");
+
+    let (status, issued) =
+        server.post(&path, &json!({"name": " Zoë ", "role": "host", "user_id": "u1"})).await;
+    assert_eq!(status, StatusCode::CREATED, "{issued}");
+    let zoe = claims(&server, &issued);
+    assert_eq!(zoe.participant_id.to_string(), issued["participant_id"]);
+    assert_eq!(
+        (zoe.name.as_str(), zoe.role, zoe.user_id.as_deref()),
+        ("Zoë", ParticipantRole::Host, Some("u1"))
+    );
+    assert_eq!((zoe.meeting_id, zoe.organization_id), (id, server.organization.id));
+    assert_eq!((zoe.preset.as_str(), zoe.is_guest), ("video_host", false));
+    assert_eq!(zoe.expires_at - zoe.issued_at, time::Duration::hours(24));
+    assert_eq!(issued["meeting_controller_url"], "https://127.0.0.1:4433/v1/signal");
+    let hash = &issued["certificate_hashes"][0];
+    assert_eq!(hash["algorithm"], "sha-256");
+    assert_eq!(hash["value"], server.state.0.certificates.hashes()[0].to_hex());
+    assert_eq!(server.get("/api/v1/certificate").await.1["certificate_hashes"], issued["certificate_hashes"]);
+
+    assert_eq!(server.get(&path).await.1, json!({"participants": [], "total": 0}));
+    let stream = LiveStream {
+        stream_id: StreamId::generate(),
+        stream_type: LiveStreamType::VideoCamera,
+        codec: "VP8".to_owned(),
+    };
+    let live = LiveParticipant {
+        participant_id: zoe.participant_id,
+        name: "Zoë".to_owned(),
+        joined_at: OffsetDateTime::UNIX_EPOCH,
+        streams: vec![stream.clone()],
+    };
+    server.live.rosters.lock().expect("not poisoned").insert(id, vec![live]);
+    let expected = json!({"participants": [{
+        "participant_id": zoe.participant_id.to_string(), "name": "Zoë", "joined_at": "1970-01-01T00:00:00Z",
+        "streams": [{"stream_id": stream.stream_id.to_string(), "type": "video_camera", "codec": "VP8"}],
+    }], "total": 1});
+    assert_eq!(server.get(&path).await.1, expected);
+    assert_eq!(server.get(&format!("/api/v1/meetings/{id}")).await.1["participant_count"], 1);
+
+    let (_, record) = server.get(&format!("{path}/{}", zoe.participant_id)).await;
+    let expected = json!({
+        "participant_id": zoe.participant_id.to_string(), "meeting_id": id.to_string(), "name": "Zoë", "role": "host",
+        "preset": "video_host", "user_id": "u1", "is_guest": false, "is_present": true, "issued_by": null,
+        "created_at": record["created_at"], "expires_at": record["expires_at"], "revoked_at": null,
+    });
+    assert_eq!(record, expected);
+
+    server.call(Method::POST, &format!("/api/v1/meetings/{id}/end")).await;
+    assert_error(&server.post(&path, &json!({"name": "Late"})).await, 409, "MEETING_ENDED");
+}
+
+#[tokio::test]
+async fn a_token_says_what_was_asked_for() {
+    let server = Server::development().await;
+    let (_, video) = meeting(&server, json!({})).await;
+    let (_, webinar) = meeting(&server, json!({"meeting_type": "webinar"})).await;
+    use ParticipantRole::{Guest, Host, Participant, Viewer};
+    let table = [
+        (&video, json!({}), Participant, "video_participant", false),
+        (&video, json!({"role": "host"}), Host, "video_host", false),
+        (&video, json!({"role": "guest"}), Guest, "video_guest", true),
+        (&webinar, json!({"role": "participant"}), Participant, "webinar_participant", false),
+        (&webinar, json!({"role": "viewer"}), Viewer, "webinar_viewer", false),
+        (&webinar, json!({"role": "guest"}), Guest, "webinar_viewer", true),
+        (&webinar, json!({"preset": "webinar_host"}), Host, "webinar_host", false),
+        (&video, json!({"preset": "webinar_panelist"}), Participant, "webinar_panelist", false),
+        (&video, json!({"preset": "group_call_host"}), Host, "video_host", false),
+    ];
+    for (path, mut body, role, preset, is_guest) in table {
+        body["name"] = json!("Zoë");
+        let (status, issued) = server.post(&format!("{path}/participants"), &body).await;
+        assert_eq!(status, StatusCode::CREATED, "{body}: {issued}");
+        let claims = claims(&server, &issued);
+        assert_eq!(
+            (claims.role, claims.preset.as_str(), claims.is_guest),
+            (role, preset, is_guest),
+            "{body}"
+        );
+        assert_eq!((&issued["role"], &issued["preset"]), (&json!(role), &json!(preset)));
+        let hours = (claims.expires_at - claims.issued_at).whole_hours();
+        assert_eq!(hours, if is_guest { 4 } else { 24 }, "{body}");
+    }
+    let (_, short) = server.post(&format!("{video}/tokens"), &json!({"name": "Zoë", "expires_in": 60})).await;
+    assert_eq!(short["auth_token"], short["join_token"]);
+    let claims = claims(&server, &short);
+    assert_eq!((claims.expires_at - claims.issued_at).whole_seconds(), 60);
+
+    for (body, named) in [
+        (json!({"name": ""}), "name"),
+        (json!({"name": "a", "role": "admin"}), "admin"),
+        (json!({"name": "a", "role": "viewer"}), "role"),
+        (json!({"name": "a", "user_id": ""}), "user_id"),
+        (json!({"name": "a", "preset": "nosuch"}), "preset"),
+        (json!({"name": "a", "preset": "video_host", "role": "host"}), "preset"),
+        (json!({"name": "a", "expires_in": 59}), "expires_in"),
+        (json!({"name": "a", "expires_in": 86401}), "expires_in"),
+        (json!({"name": "a", "expires_in": -60}), "expires_in"),
+    ] {
+        let error = server.post(&format!("{video}/participants"), &body).await;
+        assert_error(&error, 400, "INVALID_REQUEST");
+        assert!(
+            error.1["error"]["message"].as_str().is_some_and(|text| text.contains(named)),
+            "{body}: {}",
+            error.1
+        );
+    }
+}
+
+#[tokio::test]
+async fn caps_are_kept_when_tokens_are_issued() {
+    let server = Server::development().await;
+    let (id, path) =
+        meeting(&server, json!({"max_participants": 4, "max_guests": 1, "access_policy": "open"})).await;
+    let issue = async |body: Value| server.post(&format!("{path}/participants"), &body).await;
+    let full = |error: (StatusCode, Value), limit: &str, max: &str| {
+        assert_error(&error, 429, "CAPACITY_EXCEEDED");
+        assert_eq!(error.1["error"]["details"], json!({"limit": limit, "max": max}));
+    };
+    let (_, first) = issue(json!({"name": "First"})).await;
+    let first = claims(&server, &first).participant_id;
+    server.live.join(id, first);
+    server.live.guests.lock().expect("not poisoned").insert(id, 1);
+    full(issue(json!({"name": "Guest", "role": "guest"})).await, "max_guests", "1");
+    full(server.post(&format!("{path}/guest-join"), &json!({"name": "Guest two"})).await, "max_guests", "1");
+    assert_eq!(issue(json!({"name": "Member"})).await.0, StatusCode::CREATED);
+    for _ in 0..3 {
+        server.live.join(id, ParticipantId::generate());
+    }
+    full(issue(json!({"name": "Fifth"})).await, "max_participants", "4");
+    full(server.call(Method::POST, &format!("{path}/join")).await, "max_participants", "4");
+    // Who is there keeps its place.
+    let (status, renewed) = server.call(Method::POST, &format!("{path}/participants/{first}/token")).await;
+    assert_eq!(status, StatusCode::CREATED, "{renewed}");
+}
+
+#[tokio::test]
+async fn an_organization_has_so_many_meetings_at_one_time() {
+    let server = Server::development().await;
+    let mut organization = server.organization.clone();
+    organization.settings.max_concurrent_meetings = Some(1);
+    assert!(server.store.update_organization(&organization).await.expect("written"));
+    let (busy, busy_path) = meeting(&server, json!({})).await;
+    let (_, other_path) = meeting(&server, json!({})).await;
+    let (_, issued) = server.post(&format!("{busy_path}/participants"), &json!({"name": "Zoë"})).await;
+    server.arrive(busy, claims(&server, &issued).participant_id).await;
+    let refused = async {
+        loop {
+            // The number may be a second old.
+            let answer = server.post(&format!("{other_path}/participants"), &json!({"name": "Zoë"})).await;
+            if answer.0 != StatusCode::CREATED {
+                return answer;
+            }
+        }
+    };
+    let error = tokio::time::timeout(std::time::Duration::from_secs(3), refused).await.expect("refused");
+    assert_error(&error, 429, "CAPACITY_EXCEEDED");
+    assert_eq!(error.1["error"]["details"], json!({"limit": "max_concurrent_meetings", "max": "1"}));
+    let more = server.post(&format!("{busy_path}/participants"), &json!({"name": "Bo"})).await;
+    assert_eq!(more.0, StatusCode::CREATED, "the one that goes on may grow");
+}
+
+#[tokio::test]
+async fn guests_come_where_they_are_let_in() {
+    let server = Server::development().await;
+    let guest = |name: &str| json!({"name": name});
+    for (policy, admits) in [("invited", false), ("members", false), ("link", true), ("open", true)] {
+        let (_, path) = meeting(&server, json!({"access_policy": policy})).await;
+        let answer = server.post(&format!("{path}/guest-join"), &guest("Ada Lovelace")).await;
+        if !admits {
+            assert_error(&answer, 403, "GUESTS_NOT_ALLOWED");
+            server.call(Method::POST, &format!("{path}/end")).await;
+            let same = server.post(&format!("{path}/guest-join"), &guest("Ada Lovelace")).await;
+            assert_eq!(same, answer, "not even that it is over");
+            continue;
+        }
+        assert_eq!(answer.0, StatusCode::CREATED, "{}", answer.1);
+        let claims = claims(&server, &answer.1);
+        assert_eq!(
+            (claims.role, claims.preset.as_str(), claims.is_guest),
+            (ParticipantRole::Guest, "video_guest", true)
+        );
+        assert_eq!(claims.user_id, None);
+        assert_eq!((claims.expires_at - claims.issued_at).whole_hours(), 4);
+        server.call(Method::POST, &format!("{path}/end")).await;
+        assert_error(&server.post(&format!("{path}/guest-join"), &guest("Ada")).await, 409, "MEETING_ENDED");
+    }
+    let (_, path) = meeting(&server, json!({"meeting_type": "livestream"})).await;
+    let (_, issued) = server
+        .post(
+            &format!("{path}/guest-join"),
+            &json!({"name": " <b>Ada</b>\u{200b} ", "email": "ada@example.org"}),
+        )
+        .await;
+    let viewer = claims(&server, &issued);
+    assert_eq!(
+        (viewer.name.as_str(), viewer.role, viewer.preset.as_str()),
+        ("Ada", ParticipantRole::Viewer, "livestream_viewer")
+    );
+    assert!(viewer.is_guest);
+    for body in [
+        guest("A"),
+        guest("Admin"),
+        guest("https://x.example"),
+        json!({"name": "Ada", "email": "ada"}),
+        json!({}),
+    ] {
+        assert_error(&server.post(&format!("{path}/guest-join"), &body).await, 400, "INVALID_REQUEST");
+    }
+
+    let start = "2090-01-01T12:00:00Z";
+    let (_, early) =
+        meeting(&server, json!({"scheduling": Scheduling::Scheduled, "scheduled_start": start})).await;
+    let error = server.post(&format!("{early}/guest-join"), &guest("Ada")).await;
+    assert_error(&error, 409, "CONFLICT");
+    assert_eq!(error.1["error"]["details"]["status"], "scheduled");
+    let entries = server.audited().await;
+    assert_eq!(entries.iter().filter(|(action, kind)| action == "guest.join" && kind == "guest").count(), 3);
+}
+
+#[tokio::test]
+async fn tokens_are_renewed_until_they_are_revoked() {
+    let server = Server::development().await;
+    let (id, path) = meeting(&server, json!({})).await;
+    let (_, other) = meeting(&server, json!({})).await;
+    let (_, issued) =
+        server.post(&format!("{path}/participants"), &json!({"name": "Zoë", "expires_in": 60})).await;
+    let participant = claims(&server, &issued).participant_id;
+    let (status, renewed) =
+        server.post(&format!("{path}/participants/{participant}/token"), &json!({"expires_in": 3600})).await;
+    assert_eq!(status, StatusCode::CREATED, "{renewed}");
+    let again = claims(&server, &renewed);
+    assert_eq!((again.participant_id, again.name.as_str()), (participant, "Zoë"));
+    assert_eq!((again.expires_at - again.issued_at).whole_seconds(), 3600);
+    let (_, record) = server.get(&format!("{path}/participants/{participant}")).await;
+    let seconds = |time: &Value| time.as_str().expect("text")[..19].to_owned();
+    assert_eq!(seconds(&record["expires_at"]), seconds(&renewed["expires_at"]));
+
+    for foreign in [
+        format!("{other}/participants/{participant}"),
+        format!("{path}/participants/{}", ParticipantId::generate()),
+    ] {
+        assert_error(&server.get(&foreign).await, 404, "PARTICIPANT_NOT_FOUND");
+        assert_error(&server.call(Method::DELETE, &foreign).await, 404, "PARTICIPANT_NOT_FOUND");
+        assert_error(
+            &server.call(Method::POST, &format!("{foreign}/token")).await,
+            404,
+            "PARTICIPANT_NOT_FOUND",
+        );
+    }
+    assert_eq!(server.live.removed(), []);
+
+    for _ in 0..2 {
+        let (status, body) = server.call(Method::DELETE, &format!("{path}/participants/{participant}")).await;
+        assert_eq!(status, StatusCode::NO_CONTENT, "{body}");
+    }
+    let removed = server.live.removed();
+    assert_eq!(removed.len(), 1, "once");
+    assert_eq!(
+        (removed[0].meeting_id, removed[0].participant_id, removed[0].meeting_over),
+        (id, Some(participant), false)
+    );
+    let (_, record) = server.get(&format!("{path}/participants/{participant}")).await;
+    assert!(record["revoked_at"].is_string(), "{record}");
+    let renewal = server.call(Method::POST, &format!("{path}/participants/{participant}/token")).await;
+    assert_error(&renewal, 404, "PARTICIPANT_NOT_FOUND");
+    let revocations = server.audited().await;
+    assert_eq!(revocations.iter().filter(|(action, _)| action == "participant.revoke").count(), 1);
+}
+
+#[tokio::test]
+async fn the_developer_joins_as_a_host() {
+    let server = Server::development().await;
+    let (_, path) = meeting(&server, json!({"meeting_type": "audio"})).await;
+    let (status, issued) = server.call(Method::POST, &format!("{path}/join")).await;
+    assert_eq!(status, StatusCode::CREATED, "{issued}");
+    let claims = claims(&server, &issued);
+    assert_eq!(
+        (claims.role, claims.preset.as_str(), claims.name.as_str()),
+        (ParticipantRole::Host, "audio_host", "Developer")
+    );
+    let (_, issued) = server.post(&format!("{path}/join"), &json!({"name": "Me"})).await;
+    assert_eq!(issued["name"], "Me");
+    assert_error(
+        &server.post(&format!("{path}/join"), &json!({"role": "host"})).await,
+        400,
+        "INVALID_REQUEST",
+    );
+}
