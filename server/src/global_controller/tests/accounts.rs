@@ -130,11 +130,11 @@ async fn nobody_learns_which_accounts_exist() {
     let gone = member["email"].as_str().expect("text").to_owned();
     let path = format!("/api/v1/users/{}", member["user_id"].as_str().expect("text"));
     assert_eq!(
-        server.call(&owner, Method::PATCH, &path, &json!({"is_active": false})).await.0,
+        server.as_user(&owner, Method::PATCH, &path, &json!({"is_active": false})).await.0,
         StatusCode::OK
     );
     let invited = json!({"email": "invited@example.org", "name": "I"});
-    assert_eq!(server.call(&owner, Method::POST, "/api/v1/users", &invited).await.0, StatusCode::CREATED);
+    assert_eq!(server.as_user(&owner, Method::POST, "/api/v1/users", &invited).await.0, StatusCode::CREATED);
 
     let tries = [
         ("owner@example.org", "the wrong one", "default"),
@@ -185,7 +185,7 @@ async fn a_deactivated_user_is_out_within_a_second_on_every_server() {
         for server in [&server, &sibling] {
             assert_eq!(server.read(&member, "/api/v1/auth/me").await.0, StatusCode::OK);
         }
-        let (status, _) = server.call(&owner, method.clone(), &path, &body).await;
+        let (status, _) = server.as_user(&owner, method.clone(), &path, &body).await;
         assert!(status.is_success(), "{status}");
         let changed = Instant::now();
         assert_error(&server.read(&member, "/api/v1/auth/me").await, 401, "UNAUTHORIZED");
@@ -195,7 +195,7 @@ async fn a_deactivated_user_is_out_within_a_second_on_every_server() {
         }
         assert_error(&server.try_refresh(&member.refresh).await, 401, "UNAUTHORIZED");
         if method == Method::PATCH {
-            let (status, _) = server.call(&owner, Method::PATCH, &path, &json!({"is_active": true})).await;
+            let (status, _) = server.as_user(&owner, Method::PATCH, &path, &json!({"is_active": true})).await;
             assert_eq!(status, StatusCode::OK);
         }
     }
@@ -208,7 +208,7 @@ async fn a_new_password_ends_the_other_logins() {
     let other = server.login("owner@example.org", PASSWORD).await;
     let change = async |current: &str, new: &str| {
         let body = json!({"current_password": current, "new_password": new});
-        server.call(&owner, Method::POST, "/api/v1/auth/password", &body).await
+        server.as_user(&owner, Method::POST, "/api/v1/auth/password", &body).await
     };
     assert_error(&change("not this one", "a quiet evening").await, 401, "UNAUTHORIZED");
     for bad in ["short", "owner@example.org", "qwertyuiop", &"x".repeat(129)] {
@@ -226,7 +226,7 @@ async fn an_invited_user_sets_its_password_once() {
     let server = Server::production().await;
     let owner = server.owner().await;
     let invite = json!({"email": "New@Example.org", "name": "New", "role": "host"});
-    let (status, created) = server.call(&owner, Method::POST, "/api/v1/users", &invite).await;
+    let (status, created) = server.as_user(&owner, Method::POST, "/api/v1/users", &invite).await;
     assert_eq!(
         (status, &created["email"], &created["has_password"]),
         (StatusCode::CREATED, &json!("new@example.org"), &json!(false))
@@ -247,7 +247,7 @@ async fn an_invited_user_sets_its_password_once() {
     // A reset: the last token counts, and the logins before end.
     let path = format!("/api/v1/users/{}/setup-token", session.id);
     let reset = async || {
-        let (status, body) = server.call(&owner, Method::POST, &path, &Value::Null).await;
+        let (status, body) = server.as_user(&owner, Method::POST, &path, &Value::Null).await;
         assert_eq!(status, StatusCode::CREATED, "{body}");
         body["setup_token"].as_str().expect("text").to_owned()
     };
@@ -293,16 +293,17 @@ async fn profiles_are_changed_by_their_users_only() {
     let server = Server::production().await;
     let owner = server.owner().await;
     let change = json!({"name": " Olga P. ", "avatar_url": "https://example.org/o.png"});
-    let (status, me) = server.call(&owner, Method::PATCH, "/api/v1/auth/me", &change).await;
+    let (status, me) = server.as_user(&owner, Method::PATCH, "/api/v1/auth/me", &change).await;
     assert_eq!(
         (status, &me["name"], &me["avatar_url"]),
         (StatusCode::OK, &json!("Olga P."), &json!("https://example.org/o.png"))
     );
-    let (_, me) = server.call(&owner, Method::PATCH, "/api/v1/auth/me", &json!({"avatar_url": null})).await;
+    let (_, me) =
+        server.as_user(&owner, Method::PATCH, "/api/v1/auth/me", &json!({"avatar_url": null})).await;
     assert_eq!((&me["name"], &me["avatar_url"]), (&json!("Olga P."), &Value::Null));
     for bad in [json!({"name": ""}), json!({"avatar_url": "javascript:alert(1)"}), json!({"role": "owner"})] {
         assert_error(
-            &server.call(&owner, Method::PATCH, "/api/v1/auth/me", &bad).await,
+            &server.as_user(&owner, Method::PATCH, "/api/v1/auth/me", &bad).await,
             400,
             "INVALID_REQUEST",
         );
@@ -314,7 +315,7 @@ async fn profiles_are_changed_by_their_users_only() {
     assert_eq!((&me["kind"], &me["client"]["client_id"]), (&json!("client"), &json!("backend")));
     assert_eq!(me["client"]["scopes"], json!(["meetings", "tokens", "admin"]));
     assert_error(
-        &server.call(&client, Method::PATCH, "/api/v1/auth/me", &json!({"name": "x"})).await,
+        &server.as_user(&client, Method::PATCH, "/api/v1/auth/me", &json!({"name": "x"})).await,
         403,
         "FORBIDDEN",
     );

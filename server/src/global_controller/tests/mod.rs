@@ -21,13 +21,19 @@ use crate::storage::model::{Arrival, Organization, OrganizationSettings, Page, S
 use crate::storage::store::*;
 
 mod access;
+mod accounts;
 mod aliases;
+mod auth;
+mod authorization;
 mod jobs;
 mod meetings;
+mod organizations;
 mod pages;
 mod participants;
 mod requests;
 mod sessions;
+mod users;
+
 /// Says what a test put in, and keeps what it was told to remove.
 #[derive(Default)]
 struct Live {
@@ -86,7 +92,7 @@ struct Server {
     state: ApiState,
     live: Arc<Live>,
     tokens: Arc<TokenService>,
-    store: Arc<dyn Store>,
+    store: Arc<SqliteStore>,
     /// The default one.
     organization: Organization,
     handle: Handle<SocketAddr>,
@@ -145,8 +151,7 @@ impl Server {
         router: impl FnOnce(&ApiState) -> Router,
     ) -> Self {
         let config = config(folder.path());
-        let store: Arc<dyn Store> =
-            Arc::new(SqliteStore::open(&folder.path().join("a.db")).await.expect("a database"));
+        let store = Arc::new(SqliteStore::open(&folder.path().join("a.db")).await.expect("a database"));
         let Bootstrapped { organization, setup_secret } =
             bootstrap(store.as_ref(), !config.dev).await.expect("prepared");
         let tokens = Arc::new(TokenService::open(folder.path()).expect("a key"));
@@ -159,7 +164,7 @@ impl Server {
         let state = ApiState::new(
             &config,
             urls,
-            Arc::clone(&store),
+            Arc::clone(&store) as Arc<dyn Store>,
             Arc::clone(&tokens),
             Arc::clone(&live) as Arc<dyn LiveMeetings>,
             certificates,
@@ -316,7 +321,7 @@ impl Server {
     async fn user(&self, by: &Session, role: &str) -> Session {
         let email = format!("{role}-{}@example.org", uuid::Uuid::new_v4().simple());
         let body = json!({ "email": email, "name": role, "role": role, "password": PASSWORD });
-        let (status, created) = self.call(by, Method::POST, "/api/v1/users", &body).await;
+        let (status, created) = self.as_user(by, Method::POST, "/api/v1/users", &body).await;
         assert_eq!(status, StatusCode::CREATED, "{created}");
         self.login(&email, PASSWORD).await
     }
@@ -335,13 +340,19 @@ impl Server {
     }
 
     /// What `session` is answered. A body of null is none.
-    async fn call(&self, session: &Session, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
+    async fn as_user(
+        &self,
+        session: &Session,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> (StatusCode, Value) {
         let request = self.request(method, path).bearer_auth(&session.access);
         answer(if body.is_null() { request } else { request.json(body) }).await
     }
 
     async fn read(&self, session: &Session, path: &str) -> (StatusCode, Value) {
-        self.call(session, Method::GET, path, &Value::Null).await
+        self.as_user(session, Method::GET, path, &Value::Null).await
     }
 
     /// Another server of the same deployment: same data folder, same database.

@@ -9,7 +9,7 @@ async fn settings_are_merged_and_bounded() {
     let server = Server::production().await;
     let owner = server.owner().await;
     let path = "/api/v1/organization";
-    let change = async |body: Value| server.call(&owner, Method::PATCH, path, &body).await;
+    let change = async |body: Value| server.as_user(&owner, Method::PATCH, path, &body).await;
     let (status, body) =
         change(json!({"name": "Ours", "settings": {"guest_access": "disabled", "max_participants": 7}}))
             .await;
@@ -36,7 +36,7 @@ async fn settings_are_merged_and_bounded() {
     ] {
         assert_error(&change(bad).await, 400, "INVALID_REQUEST");
     }
-    assert_error(&server.call(&owner, Method::DELETE, path, &Value::Null).await, 409, "CONFLICT");
+    assert_error(&server.as_user(&owner, Method::DELETE, path, &Value::Null).await, 409, "CONFLICT");
 }
 
 #[tokio::test]
@@ -49,10 +49,10 @@ async fn an_organization_goes_with_everything_in_it() {
     });
     let owner = Session::of(&server.post("/api/v1/auth/register", &register).await);
     let create = json!({"display_name": "Last one"});
-    let (_, meeting) = server.call(&owner, Method::POST, "/api/v1/meetings", &create).await;
+    let (_, meeting) = server.as_user(&owner, Method::POST, "/api/v1/meetings", &create).await;
     let id: MeetingId = meeting["meeting_id"].as_str().expect("text").parse().expect("an id");
     let start = OffsetDateTime::now_utc() - time::Duration::minutes(1);
-    let (status, _) = server.call(&owner, Method::DELETE, "/api/v1/organization", &Value::Null).await;
+    let (status, _) = server.as_user(&owner, Method::DELETE, "/api/v1/organization", &Value::Null).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
     assert_error(&server.try_refresh(&owner.refresh).await, 401, "UNAUTHORIZED");
     assert!(server.store.meeting(id).await.expect("read").is_none());
@@ -72,7 +72,7 @@ async fn machine_clients_live_with_their_secret() {
     let server = Server::production().await;
     let owner = server.owner().await;
     let create = json!({"name": " Calendar ", "scopes": ["tokens", "meetings", "tokens"]});
-    let (status, client) = server.call(&owner, Method::POST, "/api/v1/clients", &create).await;
+    let (status, client) = server.as_user(&owner, Method::POST, "/api/v1/clients", &create).await;
     assert_eq!(
         (status, &client["name"], &client["scopes"]),
         (StatusCode::CREATED, &json!("Calendar"), &json!(["meetings", "tokens"]))
@@ -96,7 +96,8 @@ async fn machine_clients_live_with_their_secret() {
     assert_eq!(server.read(&program, "/api/v1/meetings").await.0, StatusCode::OK);
     assert_error(&server.read(&program, "/api/v1/users").await, 403, "FORBIDDEN");
 
-    let (status, renewed) = server.call(&owner, Method::POST, &format!("{path}/secret"), &Value::Null).await;
+    let (status, renewed) =
+        server.as_user(&owner, Method::POST, &format!("{path}/secret"), &Value::Null).await;
     assert_eq!(status, StatusCode::OK);
     assert_error(&grant(&secret).await, 401, "UNAUTHORIZED");
     let secret = renewed["client_secret"].as_str().expect("text");
@@ -105,7 +106,7 @@ async fn machine_clients_live_with_their_secret() {
 
     let sibling = server.sibling(production).await;
     assert_eq!(sibling.read(&program, "/api/v1/presets").await.0, StatusCode::OK);
-    assert_eq!(server.call(&owner, Method::DELETE, &path, &Value::Null).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(server.as_user(&owner, Method::DELETE, &path, &Value::Null).await.0, StatusCode::NO_CONTENT);
     assert_error(&server.read(&program, "/api/v1/presets").await, 401, "UNAUTHORIZED");
     let deadline = Instant::now() + Duration::from_millis(1200);
     while sibling.read(&program, "/api/v1/presets").await.0 == StatusCode::OK {
@@ -118,7 +119,7 @@ async fn machine_clients_live_with_their_secret() {
         json!({"name": "x", "scopes": ["root"]}),
     ] {
         assert_error(
-            &server.call(&owner, Method::POST, "/api/v1/clients", &bad).await,
+            &server.as_user(&owner, Method::POST, "/api/v1/clients", &bad).await,
             400,
             "INVALID_REQUEST",
         );
@@ -146,39 +147,43 @@ async fn presets_are_changed_and_shipped_ones_stay() {
     }
     preset["permissions"]["can_record"] = json!(true);
     let path = "/api/v1/presets/video_guest";
-    let (status, changed) = server.call(&owner, Method::PUT, path, &preset).await;
+    let (status, changed) = server.as_user(&owner, Method::PUT, path, &preset).await;
     assert_eq!(
         (status, &changed["permissions"]["can_record"], &changed["is_shipped"]),
         (StatusCode::OK, &json!(true), &json!(true))
     );
-    assert_error(&server.call(&owner, Method::DELETE, path, &Value::Null).await, 409, "CONFLICT");
+    assert_error(&server.as_user(&owner, Method::DELETE, path, &Value::Null).await, 409, "CONFLICT");
     // A later start changes nothing back.
     let sibling = server.sibling(production).await;
     assert_eq!(sibling.read(&owner, path).await.1, changed);
 
     preset["name"] = json!("stage_crew");
-    assert_error(&server.call(&owner, Method::PUT, path, &preset).await, 400, "INVALID_REQUEST");
-    let (status, created) = server.call(&owner, Method::POST, "/api/v1/presets", &preset).await;
+    assert_error(&server.as_user(&owner, Method::PUT, path, &preset).await, 400, "INVALID_REQUEST");
+    let (status, created) = server.as_user(&owner, Method::POST, "/api/v1/presets", &preset).await;
     assert_eq!((status, &created["is_shipped"]), (StatusCode::CREATED, &json!(false)), "{created}");
-    assert_error(&server.call(&owner, Method::POST, "/api/v1/presets", &preset).await, 409, "ALREADY_EXISTS");
+    assert_error(
+        &server.as_user(&owner, Method::POST, "/api/v1/presets", &preset).await,
+        409,
+        "ALREADY_EXISTS",
+    );
     assert_eq!(
-        server.call(&owner, Method::DELETE, "/api/v1/presets/stage_crew", &Value::Null).await.0,
+        server.as_user(&owner, Method::DELETE, "/api/v1/presets/stage_crew", &Value::Null).await.0,
         StatusCode::NO_CONTENT
     );
     assert_error(&server.read(&owner, "/api/v1/presets/stage_crew").await, 404, "PRESET_NOT_FOUND");
     assert_error(
-        &server.call(&owner, Method::PUT, "/api/v1/presets/stage_crew", &preset).await,
+        &server.as_user(&owner, Method::PUT, "/api/v1/presets/stage_crew", &preset).await,
         404,
         "PRESET_NOT_FOUND",
     );
 
     preset["config"]["media"]["video"]["frame_rate"] = json!(500);
-    let error = server.call(&owner, Method::POST, "/api/v1/presets", &preset).await;
+    let error = server.as_user(&owner, Method::POST, "/api/v1/presets", &preset).await;
     assert_error(&error, 400, "INVALID_REQUEST");
     assert_eq!(error.1["error"]["details"]["field"], "config.media.video.frame_rate");
     preset.as_object_mut().expect("an object").remove("ui");
     assert_error(
-        &server.call(&owner, Method::POST, "/api/v1/presets", &preset).await,
+        &server.as_user(&owner, Method::POST, "/api/v1/presets", &preset).await,
         400,
         "INVALID_REQUEST",
     );

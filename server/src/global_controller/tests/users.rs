@@ -20,14 +20,14 @@ async fn administrators_manage_users() {
     }
     let path = format!("/api/v1/users/{}", host.id);
     let (_, changed) =
-        server.call(&admin, Method::PATCH, &path, &json!({"role": "member", "name": "Max"})).await;
+        server.as_user(&admin, Method::PATCH, &path, &json!({"role": "member", "name": "Max"})).await;
     assert_eq!((&changed["role"], &changed["name"]), (&json!("member"), &json!("Max")));
     // What it may do follows at once.
     let create = json!({"display_name": "Mine"});
-    assert_error(&server.call(&host, Method::POST, "/api/v1/meetings", &create).await, 403, "FORBIDDEN");
+    assert_error(&server.as_user(&host, Method::POST, "/api/v1/meetings", &create).await, 403, "FORBIDDEN");
 
     let twice = json!({"email": "OWNER@example.org", "name": "Second"});
-    let error = server.call(&admin, Method::POST, "/api/v1/users", &twice).await;
+    let error = server.as_user(&admin, Method::POST, "/api/v1/users", &twice).await;
     assert_error(&error, 409, "ALREADY_EXISTS");
     assert_eq!(error.1["error"]["details"]["field"], "email");
     for bad in [
@@ -37,11 +37,15 @@ async fn administrators_manage_users() {
         json!({"email": "a@b.c", "name": "A", "role": "guest"}),
         json!({"email": "a@b.c", "name": "A", "password": "short"}),
     ] {
-        assert_error(&server.call(&admin, Method::POST, "/api/v1/users", &bad).await, 400, "INVALID_REQUEST");
+        assert_error(
+            &server.as_user(&admin, Method::POST, "/api/v1/users", &bad).await,
+            400,
+            "INVALID_REQUEST",
+        );
     }
 
-    assert_eq!(server.call(&admin, Method::DELETE, &path, &Value::Null).await.0, StatusCode::NO_CONTENT);
-    assert_error(&server.call(&admin, Method::DELETE, &path, &Value::Null).await, 404, "USER_NOT_FOUND");
+    assert_eq!(server.as_user(&admin, Method::DELETE, &path, &Value::Null).await.0, StatusCode::NO_CONTENT);
+    assert_error(&server.as_user(&admin, Method::DELETE, &path, &Value::Null).await, 404, "USER_NOT_FOUND");
     assert_error(&server.read(&host, "/api/v1/auth/me").await, 401, "UNAUTHORIZED");
     assert_error(&server.read(&admin, "/api/v1/users/42").await, 400, "INVALID_REQUEST");
 }
@@ -56,26 +60,30 @@ async fn the_owner_stays_until_it_gives_its_place_away() {
     let owner_only = [json!({"role": "admin"}), json!({"is_active": false})];
     for session in [&admin, &owner] {
         for change in &owner_only {
-            assert_error(&server.call(session, Method::PATCH, &owner_path, change).await, 409, "CONFLICT");
+            assert_error(&server.as_user(session, Method::PATCH, &owner_path, change).await, 409, "CONFLICT");
         }
-        assert_error(&server.call(session, Method::DELETE, &owner_path, &Value::Null).await, 409, "CONFLICT");
+        assert_error(
+            &server.as_user(session, Method::DELETE, &owner_path, &Value::Null).await,
+            409,
+            "CONFLICT",
+        );
     }
     let take = json!({"role": "owner"});
-    assert_error(&server.call(&admin, Method::PATCH, &admin_path, &take).await, 403, "FORBIDDEN");
+    assert_error(&server.as_user(&admin, Method::PATCH, &admin_path, &take).await, 403, "FORBIDDEN");
     let reset = format!("{owner_path}/setup-token");
-    assert_error(&server.call(&admin, Method::POST, &reset, &Value::Null).await, 403, "FORBIDDEN");
+    assert_error(&server.as_user(&admin, Method::POST, &reset, &Value::Null).await, 403, "FORBIDDEN");
 
     let invited = json!({"email": "invited@example.org", "name": "I"});
-    let (_, invited) = server.call(&owner, Method::POST, "/api/v1/users", &invited).await;
+    let (_, invited) = server.as_user(&owner, Method::POST, "/api/v1/users", &invited).await;
     let path = format!("/api/v1/users/{}", invited["user_id"].as_str().expect("text"));
-    assert_error(&server.call(&owner, Method::PATCH, &path, &take).await, 409, "CONFLICT");
+    assert_error(&server.as_user(&owner, Method::PATCH, &path, &take).await, 409, "CONFLICT");
 
-    let (status, body) = server.call(&owner, Method::PATCH, &admin_path, &take).await;
+    let (status, body) = server.as_user(&owner, Method::PATCH, &admin_path, &take).await;
     assert_eq!((status, &body["role"]), (StatusCode::OK, &json!("owner")));
     assert_eq!(server.read(&owner, &owner_path).await.1["role"], "admin");
-    assert_error(&server.call(&owner, Method::PATCH, &owner_path, &take).await, 403, "FORBIDDEN");
+    assert_error(&server.as_user(&owner, Method::PATCH, &owner_path, &take).await, 403, "FORBIDDEN");
     assert_eq!(
-        server.call(&admin, Method::DELETE, &owner_path, &Value::Null).await.0,
+        server.as_user(&admin, Method::DELETE, &owner_path, &Value::Null).await.0,
         StatusCode::NO_CONTENT
     );
 }
@@ -98,7 +106,7 @@ async fn other_organizations_look_as_if_they_did_not_exist() {
     );
 
     let client = json!({"name": "CI", "scopes": ["admin"]});
-    let (_, client) = server.call(&owner, Method::POST, "/api/v1/clients", &client).await;
+    let (_, client) = server.as_user(&owner, Method::POST, "/api/v1/clients", &client).await;
     let client = client["client_id"].as_str().expect("text");
     let unknown = "0192f0c1-2a3b-7c4d-8e5f-001122334455";
     for (method, theirs, nowhere, code) in [
@@ -133,9 +141,9 @@ async fn other_organizations_look_as_if_they_did_not_exist() {
             "CLIENT_NOT_FOUND",
         ),
     ] {
-        let theirs = server.call(&other, method.clone(), &theirs, &Value::Null).await;
+        let theirs = server.as_user(&other, method.clone(), &theirs, &Value::Null).await;
         assert_error(&theirs, 404, code);
-        let nowhere = server.call(&other, method, &nowhere, &Value::Null).await;
+        let nowhere = server.as_user(&other, method, &nowhere, &Value::Null).await;
         let text = |(_, body): (StatusCode, Value)| body.to_string().replace(unknown, &member.id);
         assert_eq!(text(theirs), text(nowhere), "only the id differs");
     }
