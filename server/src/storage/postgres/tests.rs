@@ -125,3 +125,24 @@ async fn a_restart_of_the_database_is_survived() {
     }
     store.close().await;
 }
+
+#[tokio::test]
+async fn speaks_tls_with_a_server_it_can_verify() {
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("root.pem");
+    std::fs::write(&root, cert.pem()).expect("writable");
+    let server = TestServer::start_with_tls(&cert.pem(), &signing_key.serialize_pem());
+    let url = format!("{}?sslmode=verify-full", server.database("tls"));
+    let refused = PostgresStore::open(&url).await.expect_err("nobody vouches for it");
+    assert!(matches!(refused, StoreError::Unavailable { .. }), "{refused:?}");
+    let url = format!("{url}&sslrootcert={}", root.display());
+    let store = PostgresStore::open(&url).await.expect("opens");
+    let is_encrypted: bool = sqlx::query_scalar("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+        .fetch_one(&store.pool)
+        .await
+        .expect("read");
+    assert!(is_encrypted);
+    store.close().await;
+}

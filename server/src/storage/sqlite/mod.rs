@@ -32,6 +32,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an operation waits for its turn before it fails.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Bytes of the write-ahead log that stay on the disk when it is not needed.
+const LOG_SIZE: &str = "67108864";
+
 /// Version, name and text of the steps that tables are brought up to date by. What was released never changes.
 const MIGRATIONS: [MigrationFile; 2] = [
     (1, "meetings", include_str!("../migrations/sqlite/0001_meetings.sql")),
@@ -63,10 +66,14 @@ impl SqliteStore {
             // FULL: in WAL mode NORMAL may lose acknowledged writes when the machine loses power.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
+            // After a large write the log does not stay as large.
+            .pragma("journal_size_limit", LOG_SIZE)
             .foreign_keys(true);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(TURN_TIMEOUT)
+            // A file does not hang up.
+            .test_before_acquire(false)
             .connect_with(options.clone())
             .await
             .map_err(|error| unavailable(&database, error))?;
@@ -74,6 +81,8 @@ impl SqliteStore {
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(TURN_TIMEOUT)
+            // A file does not hang up.
+            .test_before_acquire(false)
             // No query that reads writes by mistake.
             .connect_with(options.clone().pragma("query_only", "ON"))
             .await

@@ -5,6 +5,8 @@ mod broadcast;
 mod listener;
 mod memory;
 mod path;
+#[path = "../../../src/storage/postgres/test_server.rs"]
+pub(crate) mod postgres;
 mod quic;
 mod raw;
 mod rest;
