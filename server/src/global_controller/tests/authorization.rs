@@ -19,7 +19,7 @@ use crate::storage::model::{
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Who {
+enum Asker {
     Nobody,
     /// Somebody with a join token where an access token belongs.
     Participant,
@@ -34,9 +34,9 @@ enum Who {
     Stranger,
 }
 
-use Who::{Admin, ForAdmin, ForMeetings, ForTokens, Host, Member, Nobody, Owner, Participant, Stranger};
+use Asker::{Admin, ForAdmin, ForMeetings, ForTokens, Host, Member, Nobody, Owner, Participant, Stranger};
 
-const EVERYBODY: [Who; 10] =
+const EVERYBODY: [Asker; 10] =
     [Nobody, Participant, Member, Host, Admin, Owner, ForMeetings, ForTokens, ForAdmin, Stranger];
 
 /// What the caller has to do with the meeting, or with the user, client, preset … of the path.
@@ -161,7 +161,7 @@ const ROUTES: &[(&str, &str, Kind)] = &[
 ];
 
 /// What must come of it.
-fn expected(kind: Kind, who: Who, to: To) -> Outcome {
+fn expected(kind: Kind, who: Asker, to: To) -> Outcome {
     if matches!(who, Nobody | Participant) {
         return Unknown;
     }
@@ -210,8 +210,8 @@ fn outcome(status: StatusCode, body: &Value) -> Outcome {
 struct Cast {
     organization: OrganizationId,
     password_hash: String,
-    ids: BTreeMap<Who, String>,
-    tokens: BTreeMap<Who, String>,
+    ids: BTreeMap<Asker, String>,
+    tokens: BTreeMap<Asker, String>,
 }
 
 fn new_user(organization_id: OrganizationId, role: OrganizationRole, password_hash: &str) -> User {
@@ -262,7 +262,7 @@ impl Cast {
         cast
     }
 
-    fn enter(&mut self, server: &Server, who: Who, id: String, subject: Subject) {
+    fn enter(&mut self, server: &Server, who: Asker, id: String, subject: Subject) {
         let claims = AccessClaims::new(subject, self.organization, time::Duration::minutes(15));
         self.ids.insert(who, id);
         self.tokens.insert(who, server.tokens.issue_access(&claims));
@@ -292,7 +292,7 @@ struct Things {
 
 impl Things {
     /// In the organization of `cast`; `relation` is that of `who` to the meeting.
-    async fn make(server: &Server, cast: &Cast, route: &str, who: Who, to: To) -> Self {
+    async fn make(server: &Server, cast: &Cast, route: &str, who: Asker, to: To) -> Self {
         let store = &server.store;
         let now = OffsetDateTime::now_utc();
         let id = MeetingId::generate();
