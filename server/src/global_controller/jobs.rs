@@ -36,17 +36,20 @@ enum Job {
     ActivateDue,
     StaleSessions,
     OverlongSessions,
+    UnjoinedMeetings,
     Clean,
 }
 
 impl Job {
-    const ALL: [Self; 4] = [Self::ActivateDue, Self::StaleSessions, Self::OverlongSessions, Self::Clean];
+    const ALL: [Self; 5] =
+        [Self::ActivateDue, Self::StaleSessions, Self::OverlongSessions, Self::UnjoinedMeetings, Self::Clean];
 
     fn name(self) -> &'static str {
         match self {
             Self::ActivateDue => "activate_due",
             Self::StaleSessions => "stale_sessions",
             Self::OverlongSessions => "overlong_sessions",
+            Self::UnjoinedMeetings => "unjoined_meetings",
             Self::Clean => "clean",
         }
     }
@@ -71,6 +74,7 @@ impl Jobs {
             Job::ActivateDue => self.settings.activate_due_seconds,
             Job::StaleSessions => self.settings.stale_sessions_seconds,
             Job::OverlongSessions => self.settings.overlong_sessions_seconds,
+            Job::UnjoinedMeetings => self.settings.unjoined_meetings_seconds,
             Job::Clean => self.settings.clean_seconds,
         };
         if seconds == 0 {
@@ -87,6 +91,7 @@ impl Jobs {
             Job::ActivateDue => self.activate_due().await,
             Job::StaleSessions => self.end_stale().await,
             Job::OverlongSessions => self.end_overlong().await,
+            Job::UnjoinedMeetings => self.end_unjoined().await,
             Job::Clean => self.clean().await,
         };
         let name = job.name();
@@ -164,6 +169,16 @@ impl Jobs {
         tracing::info!(meeting = %session.meeting_id, session = %session.id, "ended a session at its longest time");
         self.record(session.organization_id, "meeting.end", session.meeting_id.to_string()).await?;
         Ok(true)
+    }
+
+    async fn end_unjoined(&self) -> Result<u64, StoreError> {
+        let now = OffsetDateTime::now_utc();
+        let before = now - time::Duration::hours(self.settings.unjoined_after_hours.into());
+        let ended = self.store.end_unjoined(now, before).await?;
+        for id in &ended {
+            tracing::info!(meeting = %id, "ended a meeting that nobody joined");
+        }
+        Ok(ended.len() as u64)
     }
 
     async fn clean(&self) -> Result<u64, StoreError> {

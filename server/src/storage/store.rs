@@ -294,6 +294,9 @@ pub trait MeetingStore: Send + Sync + 'static {
     /// Activates every scheduled meeting whose time has come, and says which.
     async fn activate_due(&self, now: OffsetDateTime) -> Stored<Vec<MeetingId>>;
 
+    /// Ends every active instant meeting that was created before `before` and that nobody has ever joined, and says which.
+    async fn end_unjoined(&self, now: OffsetDateTime, before: OffsetDateTime) -> Stored<Vec<MeetingId>>;
+
     /// Invites a user; again changes nothing.
     ///
     /// # Errors

@@ -3,6 +3,8 @@
 //! | file | what it shows |
 //! |---|---|
 //! | `media_delivery.rs` | real clips arrive bit for bit, in every mode and over both transports; late joiners |
+//! | `revocation.rs` | whoever is removed is out everywhere within a second, whoever asked for it |
+//! | `sessions.rs` | session records, keep-alive, caps at the door, what a stopping server leaves |
 //! | `meeting.rs` | join, roster, publish, subscribe, leave, replacement, shutdown |
 //! | `bad_input/` | hostile and broken clients get the documented code, and nobody else notices |
 //! | `under_load.rs` | the same at once during a broadcast, slow subscribers, a server at its limit: the others lose nothing |
@@ -17,6 +19,8 @@ mod layers;
 mod media_delivery;
 mod meeting;
 mod metrics;
+mod revocation;
+mod sessions;
 mod shards;
 mod support;
 mod under_load;

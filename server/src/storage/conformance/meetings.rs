@@ -21,6 +21,7 @@ pub(super) async fn run(store: &dyn Store) {
     lists_by_text(store).await;
     lists_what_a_user_has_to_do_with(store).await;
     activates_what_is_due(store).await;
+    ends_what_nobody_joined(store).await;
     invites(store).await;
 }
 
@@ -319,6 +320,37 @@ async fn activates_what_is_due(store: &dyn Store) {
     assert_eq!(store.activate_due(at(100)).await.expect("done"), []);
     (due.status, due.updated_at, due.version) = (MeetingStatus::Active, at(100), 1);
     assert_eq!(store.meeting(due.id).await.expect("read"), Some(due));
+    for other in others {
+        assert_eq!(store.meeting(other.id).await.expect("read"), Some(other));
+    }
+}
+
+async fn ends_what_nobody_joined(store: &dyn Store) {
+    let organization = stored_organization(store).await.id;
+    let created = async |created: i64, scheduling, status, started: Option<i64>| {
+        let (meeting, _) = stored_meeting(store, organization, |meeting| {
+            meeting.created_at = at(created);
+            meeting.scheduling = scheduling;
+            meeting.status = status;
+            meeting.started_at = started.map(at);
+        })
+        .await;
+        meeting
+    };
+    let mut unjoined = created(99, Scheduling::Instant, MeetingStatus::Active, None).await;
+    let others = [
+        created(100, Scheduling::Instant, MeetingStatus::Active, None).await,
+        created(50, Scheduling::Instant, MeetingStatus::Active, Some(60)).await,
+        created(50, Scheduling::Instant, MeetingStatus::Cancelled, None).await,
+        created(50, Scheduling::Scheduled, MeetingStatus::Active, None).await,
+        created(50, Scheduling::Permanent, MeetingStatus::Active, None).await,
+    ];
+    assert_eq!(store.end_unjoined(at(200), at(99)).await.expect("done"), []);
+    assert_eq!(store.end_unjoined(at(200), at(100)).await.expect("done"), [unjoined.id]);
+    assert_eq!(store.end_unjoined(at(200), at(100)).await.expect("done"), []);
+    (unjoined.status, unjoined.updated_at, unjoined.version) = (MeetingStatus::Ended, at(200), 1);
+    unjoined.ended_at = Some(at(200));
+    assert_eq!(store.meeting(unjoined.id).await.expect("read"), Some(unjoined));
     for other in others {
         assert_eq!(store.meeting(other.id).await.expect("read"), Some(other));
     }

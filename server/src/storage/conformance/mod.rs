@@ -3,6 +3,7 @@
 
 mod audit;
 mod clients;
+pub(super) mod cost;
 mod examples;
 mod hostile_text;
 mod maintenance;

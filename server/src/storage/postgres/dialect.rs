@@ -11,6 +11,9 @@ pub(in super::super) type Connection = sqlx::PgConnection;
 /// A statement with its arguments.
 pub(in super::super) type Query = sqlx::query::Query<'static, Db, <Db as sqlx::Database>::Arguments>;
 
+/// Begins a transaction that writes.
+pub(in super::super) const BEGIN_WRITE: &str = "BEGIN";
+
 /// Ends a query whose rows must not change until the transaction ends. `NO KEY`: what refers to the row may come and
 /// go meanwhile.
 macro_rules! for_update {

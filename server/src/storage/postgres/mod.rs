@@ -18,7 +18,8 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use super::migrations::{MigrationFile, migration_error, migrator};
 use super::open::unavailable;
 use super::store::Stored;
-use dialect::{Connection, Query};
+use dialect::{BEGIN_WRITE, Connection, Query};
+use sql::Queues;
 
 /// Connections of one server to the database; PostgreSQL allows 100 in all by default.
 const CONNECTIONS: u32 = 16;
@@ -36,6 +37,7 @@ const MIGRATIONS: [MigrationFile; 1] =
 #[derive(Clone, Debug)]
 pub struct PostgresStore {
     pool: PgPool,
+    queues: Queues,
 }
 
 impl PostgresStore {
@@ -62,7 +64,7 @@ impl PostgresStore {
             .connect_with(options.options(TIMEOUTS))
             .await
             .map_err(|error| unavailable(&database, error))?;
-        Ok(Self { pool })
+        Ok(Self { queues: Queues::new(&pool), pool })
     }
 
     fn reader(&self) -> &PgPool {
@@ -96,13 +98,14 @@ impl PostgresStore {
     where
         T: Send + 'static,
     {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.pool.begin_with(BEGIN_WRITE).await?;
         let done = work(&mut transaction).await?;
         transaction.commit().await?;
         Ok(done)
     }
 
     async fn close_pools(&self) {
+        self.queues.close().await;
         self.pool.close().await;
     }
 }

@@ -10,3 +10,11 @@ async fn conforms() {
     conformance::run(&store).await;
     store.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints what writes cost"]
+async fn cost_of_writes() {
+    let server = TestServer::start_with(&[]);
+    let store = PostgresStore::open(&server.database("cost")).await.expect("opens");
+    conformance::cost::print(std::sync::Arc::new(store)).await;
+}

@@ -1,9 +1,10 @@
 use async_trait::async_trait;
 use darktower_protocol::OrganizationId;
+use futures_util::future::BoxFuture;
 
-use super::dialect::{Backend, Row};
-use super::page;
+use super::dialect::{Backend, Connection, Row};
 use super::row::{get, json, listed, time, to_json};
+use super::{insert_rows, page};
 use crate::storage::model::{AuditEntry, AuditFilter, Listed};
 use crate::storage::representation::{micros, optional_text, text};
 use crate::storage::store::{AuditStore, Stored};
@@ -11,20 +12,7 @@ use crate::storage::store::{AuditStore, Stored};
 #[async_trait]
 impl AuditStore for Backend {
     async fn append_audit(&self, entry: &AuditEntry) -> Stored<()> {
-        self.execute(sqlx::query(
-                    "INSERT INTO audit_entries (id, organization_id, at, actor_kind, actor_id, action, target_kind, \
-                     target_id, details, request_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-                )
-                .bind(entry.id)
-                .bind(entry.organization_id.map(|id| *id.as_uuid()))
-                .bind(micros(entry.at))
-                .bind(text(&entry.actor_kind))
-                .bind(optional_text(entry.actor_id.as_deref()))
-                .bind(text(&entry.action))
-                .bind(optional_text(entry.target_kind.as_deref()))
-                .bind(optional_text(entry.target_id.as_deref()))
-                .bind(to_json(&entry.details)?)
-                .bind(optional_text(entry.request_id.as_deref()))).await.map(drop)
+        self.queues.audit_entries.write(entry.clone()).await
     }
 
     async fn audit_log(&self, filter: &AuditFilter) -> Stored<Listed<AuditEntry>> {
@@ -46,6 +34,36 @@ impl AuditStore for Backend {
         .await?;
         listed(&rows, "id", read_entry)
     }
+}
+
+/// Adds entries to the log.
+pub(super) fn insert_entries<'c>(
+    connection: &'c mut Connection,
+    entries: &'c [AuditEntry],
+) -> BoxFuture<'c, Stored<Vec<()>>> {
+    Box::pin(async move {
+        let details = entries.iter().map(|entry| to_json(&entry.details)).collect::<Stored<Vec<_>>>()?;
+        let rows: Vec<_> = entries.iter().zip(details).collect();
+        let insert = "INSERT INTO audit_entries (id, organization_id, at, actor_kind, actor_id, action, target_kind, \
+                      target_id, details, request_id) VALUES";
+        let statements = insert_rows(insert, 10, &rows, |query, (entry, details)| {
+            query
+                .bind(entry.id)
+                .bind(entry.organization_id.map(|id| *id.as_uuid()))
+                .bind(micros(entry.at))
+                .bind(text(&entry.actor_kind))
+                .bind(optional_text(entry.actor_id.as_deref()))
+                .bind(text(&entry.action))
+                .bind(optional_text(entry.target_kind.as_deref()))
+                .bind(optional_text(entry.target_id.as_deref()))
+                .bind(details)
+                .bind(optional_text(entry.request_id.as_deref()))
+        });
+        for statement in statements {
+            statement.execute(&mut *connection).await?;
+        }
+        Ok(vec![(); entries.len()])
+    })
 }
 
 fn read_entry(row: &Row) -> Stored<AuditEntry> {

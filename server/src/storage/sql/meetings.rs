@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::dialect::{Backend, Query, Row, contains};
 use super::page;
-use super::participants::{insert_participant, insert_removal};
+use super::participants::{insert_removal, participant_inserts};
 use super::row::{
     changed, get, id, json, listed, named, number, optional_named, optional_number, optional_time, time,
     to_json,
@@ -20,7 +20,9 @@ use crate::storage::store::{MeetingStore, StoreError, Stored};
 #[async_trait]
 impl MeetingStore for Backend {
     async fn create_meeting(&self, meeting: &Meeting, host: &IssuedParticipant) -> Stored<()> {
-        self.execute_all(vec![insert_meeting(meeting)?, insert_participant(host)]).await.map(drop)
+        let mut statements = vec![insert_meeting(meeting)?];
+        statements.extend(participant_inserts(std::slice::from_ref(host)));
+        self.execute_all(statements).await.map(drop)
     }
 
     async fn meeting(&self, id: MeetingId) -> Stored<Option<Meeting>> {
@@ -119,6 +121,25 @@ impl MeetingStore for Backend {
                      WHERE status = 'scheduled' AND scheduled_start <= $1 RETURNING id",
                 )
                 .bind(micros(now))
+                .fetch_all(connection)
+                .await
+                .map(|ids| ids.into_iter().map(MeetingId::from_uuid).collect())
+                .map_err(StoreError::from)
+            })
+        })
+        .await
+    }
+
+    async fn end_unjoined(&self, now: OffsetDateTime, before: OffsetDateTime) -> Stored<Vec<MeetingId>> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                sqlx::query_scalar(
+                    "UPDATE meetings SET status = 'ended', ended_at = $1, updated_at = $1, version = version + 1 \
+                     WHERE status = 'active' AND scheduling = 'instant' AND started_at IS NULL AND created_at < $2 \
+                     RETURNING id",
+                )
+                .bind(micros(now))
+                .bind(micros(before))
                 .fetch_all(connection)
                 .await
                 .map(|ids| ids.into_iter().map(MeetingId::from_uuid).collect())

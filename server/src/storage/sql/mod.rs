@@ -7,6 +7,7 @@
 #![allow(clippy::duplicate_mod)]
 
 mod audit;
+mod batch;
 mod clients;
 mod maintenance;
 mod meetings;
@@ -17,7 +18,71 @@ mod row;
 mod sessions;
 mod users;
 
+use std::sync::Arc;
+
+use sqlx::{AssertSqlSafe, Pool};
+
 use super::dialect;
+use crate::storage::model::{AuditEntry, IssuedParticipant};
+use batch::Batches;
+use dialect::{Db, Query};
+use sessions::{Noted, Presence};
+
+/// What joining a meeting writes: all of it comes in crowds.
+#[derive(Clone, Debug)]
+pub(super) struct Queues {
+    participants: Arc<Batches<IssuedParticipant, ()>>,
+    presences: Arc<Batches<Presence, Noted>>,
+    audit_entries: Arc<Batches<AuditEntry, ()>>,
+}
+
+impl Queues {
+    /// Queues that write through `pool`.
+    pub(super) fn new(pool: &Pool<Db>) -> Self {
+        Self {
+            participants: Arc::new(Batches::new(pool, participants::insert_participants, true)),
+            presences: Arc::new(Batches::new(pool, sessions::note_presences, false)),
+            audit_entries: Arc::new(Batches::new(pool, audit::insert_entries, true)),
+        }
+    }
+
+    /// Makes the writes that wait. Later ones fail.
+    pub(super) async fn close(&self) {
+        self.participants.close().await;
+        self.presences.close().await;
+        self.audit_entries.close().await;
+    }
+}
+
+/// Numbers of rows that one statement inserts: few, because each is a statement to prepare.
+const ROWS: [usize; 4] = [64, 16, 4, 1];
+
+/// The statements that insert `items` with `insert`, several in each: `INSERT INTO … VALUES` without the values, of
+/// which `bind` binds `columns` for an item.
+fn insert_rows<I>(
+    insert: &str,
+    columns: usize,
+    mut items: &[I],
+    bind: impl Fn(Query, &I) -> Query,
+) -> Vec<Query> {
+    let mut statements = Vec::new();
+    for rows in ROWS {
+        while let Some((several, rest)) = items.split_at_checked(rows) {
+            let mut text = insert.to_owned();
+            for row in 0..rows {
+                text.push_str(if row == 0 { " (" } else { ", (" });
+                for column in 1..=columns {
+                    text.push_str(if column == 1 { "$" } else { ", $" });
+                    text.push_str(&(row * columns + column).to_string());
+                }
+                text.push(')');
+            }
+            statements.push(several.iter().fold(sqlx::query(AssertSqlSafe(text)), &bind));
+            items = rest;
+        }
+    }
+    statements
+}
 
 /// A query for a page of a list that also counts the whole list, at the same moment. The query must bind the limit and
 /// the offset at the given places. Counts in the column `total`; see [`row::listed`].

@@ -1,10 +1,12 @@
 use async_trait::async_trait;
 use darktower_core::named::Named as _;
 use darktower_protocol::{MeetingId, ParticipantId};
+use futures_util::future::BoxFuture;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::dialect::{Backend, Query, Row};
+use super::dialect::{Backend, Connection, Query, Row};
+use super::insert_rows;
 use super::row::{changed, get, id, named, optional_time, time};
 use crate::storage::model::{IssuedParticipant, Removal};
 use crate::storage::representation::{micros, optional_text, text};
@@ -13,7 +15,7 @@ use crate::storage::store::{ParticipantStore, Stored};
 #[async_trait]
 impl ParticipantStore for Backend {
     async fn issue_participant(&self, participant: &IssuedParticipant) -> Stored<()> {
-        self.execute(insert_participant(participant)).await.map(drop)
+        self.queues.participants.write(participant.clone()).await
     }
 
     async fn participant(&self, id: ParticipantId) -> Stored<Option<IssuedParticipant>> {
@@ -71,22 +73,37 @@ impl ParticipantStore for Backend {
     }
 }
 
-pub(super) fn insert_participant(participant: &IssuedParticipant) -> Query {
-    sqlx::query(
-        "INSERT INTO participants (id, meeting_id, name, role, preset, user_id, is_guest, issued_by, created_at, \
-         expires_at, revoked_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-    )
-    .bind(participant.id.as_uuid())
-    .bind(participant.meeting_id.as_uuid())
-    .bind(text(&participant.name))
-    .bind(participant.role.as_str())
-    .bind(text(&participant.preset))
-    .bind(optional_text(participant.user_id.as_deref()))
-    .bind(participant.is_guest)
-    .bind(optional_text(participant.issued_by.as_deref()))
-    .bind(micros(participant.created_at))
-    .bind(micros(participant.expires_at))
-    .bind(participant.revoked_at.map(micros))
+/// Adds participants.
+pub(super) fn insert_participants<'c>(
+    connection: &'c mut Connection,
+    participants: &'c [IssuedParticipant],
+) -> BoxFuture<'c, Stored<Vec<()>>> {
+    Box::pin(async move {
+        for statement in participant_inserts(participants) {
+            statement.execute(&mut *connection).await?;
+        }
+        Ok(vec![(); participants.len()])
+    })
+}
+
+/// The statements that add participants.
+pub(super) fn participant_inserts(participants: &[IssuedParticipant]) -> Vec<Query> {
+    let insert = "INSERT INTO participants (id, meeting_id, name, role, preset, user_id, is_guest, issued_by, \
+                  created_at, expires_at, revoked_at) VALUES";
+    insert_rows(insert, 11, participants, |query, participant| {
+        query
+            .bind(participant.id.as_uuid())
+            .bind(participant.meeting_id.as_uuid())
+            .bind(text(&participant.name))
+            .bind(participant.role.as_str())
+            .bind(text(&participant.preset))
+            .bind(optional_text(participant.user_id.as_deref()))
+            .bind(participant.is_guest)
+            .bind(optional_text(participant.issued_by.as_deref()))
+            .bind(micros(participant.created_at))
+            .bind(micros(participant.expires_at))
+            .bind(participant.revoked_at.map(micros))
+    })
 }
 
 pub(super) fn insert_removal(removal: &Removal) -> Query {

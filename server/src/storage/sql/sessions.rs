@@ -1,6 +1,7 @@
 use async_trait::async_trait;
 use darktower_core::meeting::lifecycle::MeetingStatus;
 use darktower_protocol::{MeetingId, MeetingSessionId, OrganizationId, ParticipantId};
+use futures_util::future::BoxFuture;
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -23,14 +24,31 @@ macro_rules! session {
     };
 }
 
+/// Somebody comes or goes.
+#[derive(Debug)]
+pub(in super::super) enum Presence {
+    /// A join.
+    Arrives(Arrival),
+    /// A leave.
+    Departs { session: MeetingSessionId, participant: ParticipantId, at: OffsetDateTime, reason: String },
+}
+
+/// What came of somebody's coming or going.
+#[derive(Debug)]
+pub(in super::super) struct Noted {
+    /// Whether there was anything to note.
+    is_noted: bool,
+    /// The session that was joined.
+    session: Option<MeetingSession>,
+}
+
 /// How many sessions one statement notes as running.
 const TOUCHED_AT_ONCE: usize = 500;
 
 #[async_trait]
 impl SessionStore for Backend {
     async fn arrive(&self, arrival: &Arrival) -> Stored<Option<MeetingSession>> {
-        let arrival = arrival.clone();
-        self.write(move |connection| Box::pin(async move { arrive(connection, &arrival).await })).await
+        self.queues.presences.write(Presence::Arrives(arrival.clone())).await.map(|noted| noted.session)
     }
 
     async fn depart(
@@ -40,21 +58,8 @@ impl SessionStore for Backend {
         at: OffsetDateTime,
         reason: &str,
     ) -> Stored<bool> {
-        let reason = text(reason).into_owned();
-        self.write(move |connection| {
-            Box::pin(async move {
-                lock_meeting_of_session(connection, session).await?;
-                let left = end_stay(connection, session, participant, at, &reason).await?;
-                if left {
-                    sqlx::query("UPDATE sessions SET live_count = live_count - 1 WHERE id = $1")
-                        .bind(session.as_uuid())
-                        .execute(connection)
-                        .await?;
-                }
-                Ok(left)
-            })
-        })
-        .await
+        let leaves = Presence::Departs { session, participant, at, reason: text(reason).into_owned() };
+        self.queues.presences.write(leaves).await.map(|noted| noted.is_noted)
     }
 
     async fn end_session(&self, id: MeetingSessionId, at: OffsetDateTime) -> Stored<bool> {
@@ -216,6 +221,47 @@ impl SessionStore for Backend {
         .await?;
         guests.try_into().map_err(|_| StoreError::Damaged("a count of guests"))
     }
+}
+
+/// Notes who comes and goes.
+pub(super) fn note_presences<'c>(
+    connection: &'c mut Connection,
+    presences: &'c [Presence],
+) -> BoxFuture<'c, Stored<Vec<Noted>>> {
+    Box::pin(async move {
+        let mut noted = Vec::with_capacity(presences.len());
+        for presence in presences {
+            noted.push(match presence {
+                Presence::Arrives(arrival) => {
+                    let session = arrive(connection, arrival).await?;
+                    Noted { is_noted: session.is_some(), session }
+                }
+                Presence::Departs { session, participant, at, reason } => {
+                    let is_noted = depart(connection, *session, *participant, *at, reason).await?;
+                    Noted { is_noted, session: None }
+                }
+            });
+        }
+        Ok(noted)
+    })
+}
+
+async fn depart(
+    connection: &mut Connection,
+    session: MeetingSessionId,
+    participant: ParticipantId,
+    at: OffsetDateTime,
+    reason: &str,
+) -> Stored<bool> {
+    lock_meeting_of_session(connection, session).await?;
+    let left = end_stay(connection, session, participant, at, reason).await?;
+    if left {
+        sqlx::query("UPDATE sessions SET live_count = live_count - 1 WHERE id = $1")
+            .bind(session.as_uuid())
+            .execute(connection)
+            .await?;
+    }
+    Ok(left)
 }
 
 async fn arrive(connection: &mut Connection, arrival: &Arrival) -> Stored<Option<MeetingSession>> {

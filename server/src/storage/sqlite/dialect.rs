@@ -11,6 +11,9 @@ pub(in super::super) type Connection = sqlx::SqliteConnection;
 /// A statement with its arguments.
 pub(in super::super) type Query = sqlx::query::Query<'static, Db, <Db as sqlx::Database>::Arguments>;
 
+/// Begins a transaction that writes. A transaction that turned into a writer later would fail instead of waiting.
+pub(in super::super) const BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
+
 /// Ends a query whose rows must not change until the transaction ends. Here, nobody else writes until then.
 macro_rules! for_update {
     () => {

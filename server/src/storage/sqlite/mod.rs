@@ -18,7 +18,8 @@ use super::migrations::{MigrationFile, migration_error, migrator};
 use super::open::unavailable;
 use super::representation::search_text;
 use super::store::Stored;
-use dialect::{Connection, Query};
+use dialect::{BEGIN_WRITE, Connection, Query};
+use sql::Queues;
 use uuid::Uuid;
 
 /// Connections for reading; more than this only wait for each other.
@@ -40,6 +41,7 @@ pub struct SqliteStore {
     readers: SqlitePool,
     /// One connection: SQLite has one writer at a time, and who waits here is served in turn.
     writer: SqlitePool,
+    queues: Queues,
 }
 
 impl SqliteStore {
@@ -72,7 +74,7 @@ impl SqliteStore {
             .connect_with(options.pragma("query_only", "ON"))
             .await
             .map_err(|error| unavailable(&database, error))?;
-        Ok(Self { readers, writer })
+        Ok(Self { readers, queues: Queues::new(&writer), writer })
     }
 
     fn reader(&self) -> &SqlitePool {
@@ -106,14 +108,14 @@ impl SqliteStore {
     where
         T: Send + 'static,
     {
-        // IMMEDIATE: a transaction that turned into a writer later would fail instead of waiting.
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.writer.begin_with(BEGIN_WRITE).await?;
         let done = work(&mut transaction).await?;
         transaction.commit().await?;
         Ok(done)
     }
 
     async fn close_pools(&self) {
+        self.queues.close().await;
         // The writer last: who closes the file last tidies up the write-ahead log.
         self.readers.close().await;
         self.writer.close().await;
@@ -123,7 +125,7 @@ impl SqliteStore {
 /// Brings the tables up to date in one step, alone: another process may be opening the same file.
 async fn migrate(writer: &SqlitePool, database: &str) -> Stored<()> {
     let failed = |error| unavailable(database, error);
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    let mut transaction = writer.begin_with(BEGIN_WRITE).await.map_err(failed)?;
     // Only the first version had this column.
     let is_first_version: bool = sqlx::query_scalar(
         "SELECT count(*) > 0 FROM pragma_table_info('meetings') WHERE name = 'require_auth'",

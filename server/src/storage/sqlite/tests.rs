@@ -15,3 +15,10 @@ async fn conforms() {
     conformance::run(&store).await;
     store.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints what writes cost"]
+async fn cost_of_writes() {
+    let (_folder, store) = store().await;
+    conformance::cost::print(std::sync::Arc::new(store)).await;
+}

@@ -6,6 +6,7 @@ mod memory;
 mod path;
 mod quic;
 mod raw;
+mod rest;
 mod witness;
 
 use std::future::Future;
@@ -27,6 +28,7 @@ pub(crate) use memory::PeakMemory;
 pub(crate) use path::Path;
 pub(crate) use quic::quic;
 pub(crate) use raw::{RawMedia, RawSignaling, audio_metadata, unit, video_metadata};
+pub(crate) use rest::Rest;
 pub(crate) use witness::Witness;
 
 /// Bounds every wait of a test: longer than anything on a busy machine takes.
@@ -48,6 +50,7 @@ pub(crate) struct TestServer {
     /// Where its UDP port is, whatever its address for clients says.
     pub(crate) quic_address: std::net::SocketAddr,
     pub(crate) limits: Limits,
+    rest: Rest,
     data: TempDir,
     stop: CancellationToken,
     task: Option<JoinHandle<anyhow::Result<()>>>,
@@ -67,15 +70,20 @@ impl TestServer {
         let hash = server.certificates().hash().sha256;
         let trust = Trust::PinnedSha256(vec![hash]);
         let api = Api::new(server.urls().api(), trust.clone()).expect("the API's address");
+        let rest = Rest::new(server.urls().api());
         let signaling_url = server.urls().signaling();
         let quic_address = server.listen_addresses().expect("bound")[0];
         let stop = CancellationToken::new();
         let task = Some(tokio::spawn(server.run(stop.clone())));
-        Self { api, trust, signaling_url, quic_address, limits, data, stop, task }
+        Self { api, trust, signaling_url, quic_address, limits, rest, data, stop, task }
     }
 
     pub(crate) fn data_dir(&self) -> &std::path::Path {
         self.data.path()
+    }
+
+    pub(crate) fn rest(&self) -> Rest {
+        self.rest.clone()
     }
 
     pub(crate) async fn meeting(&self) -> MeetingId {
@@ -93,10 +101,16 @@ impl TestServer {
     }
 
     /// Stops the server and waits until it is gone.
-    pub(crate) async fn stop(mut self) {
+    pub(crate) async fn stop(self) {
+        let _data = self.stop_and_keep_data().await;
+    }
+
+    /// As [`stop`](Self::stop); the data folder lives on.
+    pub(crate) async fn stop_and_keep_data(mut self) -> TempDir {
         self.stop.cancel();
         let task = self.task.take().expect("the server runs until it is stopped");
         soon("shutdown", task).await.expect("no panic").expect("a clean end");
+        std::mem::replace(&mut self.data, tempfile::tempdir().expect("temporary directory"))
     }
 }
 
