@@ -31,7 +31,7 @@ fn defaults_depend_on_the_mode() {
     assert_eq!(config.listen.len(), 2);
     assert!(config.listen.iter().all(|address| address.ip().is_loopback() && address.port() == 4433));
     assert!(config.tls.is_none() && config.api.is_none());
-    assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.limits, Limits { max_concurrent_meetings: 0, ..Limits::default() });
     assert_eq!(config.rate_limits, RateLimits::OFF);
     assert_eq!(config.http3_listen, addresses(["127.0.0.1:4434", "[::1]:4434"]));
     assert!(config.allowed_origins.allows("http://localhost:5173"));

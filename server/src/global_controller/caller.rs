@@ -147,7 +147,7 @@ fn request_id(extensions: &Extensions) -> Option<String> {
     id.header_value().to_str().ok().map(str::to_owned)
 }
 
-async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, ApiError> {
+pub(super) async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let refuse = |message: &str| Err(ApiError::new(ErrorCode::Unauthorized, message));
     let mut values = headers.get_all(AUTHORIZATION).iter();
     match (values.next(), values.next()) {

@@ -98,3 +98,30 @@ async fn machine_clients_get_access_tokens_for_their_secret() {
     let right = development.request(Method::GET, "/api/v1/meetings").bearer_auth(own);
     assert_eq!(answer(right).await.0, StatusCode::OK);
 }
+
+/// CPU time of this thread, whatever else the machine does.
+#[cfg(target_os = "linux")]
+fn cpu_time() -> std::time::Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+    let nanoseconds = stat.split(' ').next().and_then(|field| field.parse().ok()).expect("a number");
+    std::time::Duration::from_nanos(nanoseconds)
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn knowing_a_caller_again_costs_little() {
+    use axum::http::HeaderMap;
+
+    let server = Server::production().await;
+    let owner = server.owner().await;
+    let mut headers = HeaderMap::new();
+    headers.insert("authorization", format!("Bearer {}", owner.access).parse().expect("a header"));
+    crate::global_controller::caller::authenticate(&server.state, &headers).await.expect("known");
+    let (rounds, begin) = (2000, cpu_time());
+    for _ in 0..rounds {
+        crate::global_controller::caller::authenticate(&server.state, &headers).await.expect("known");
+    }
+    let each = (cpu_time() - begin) / rounds;
+    println!("authentication: {each:?} of CPU per request");
+    assert!(each < std::time::Duration::from_micros(30), "{each:?}");
+}

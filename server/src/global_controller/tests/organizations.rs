@@ -238,8 +238,8 @@ async fn keys_of_tokens_are_published() {
         keys.iter()
             .any(|key| key["kid"] == next.as_str() && key["crv"] == "Ed25519" && key.get("d").is_none())
     );
-    // A server that shares the folder checks tokens of keys it has not seen.
-    let sibling = server.sibling(production).await;
+    // A server that shares the folder knows them.
     let owner = server.owner().await;
+    let sibling = server.sibling(production).await;
     assert_eq!(sibling.read(&owner, "/api/v1/auth/me").await.0, StatusCode::OK);
 }
