@@ -15,9 +15,15 @@ use axum::http::Uri;
 use figment::providers::{Format as _, Serialized, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+mod requests;
+
+use crate::storage::DatabaseLocation;
 use crate::transport::socket::MAX_SHARDS;
+use requests::CorsSettings;
+pub use requests::{AllowedOrigins, RateLimits};
 
 /// The file that is read when it exists in the working directory and `--config` names no other.
 pub const DEFAULT_FILE: &str = "darktower.toml";
@@ -44,8 +50,16 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Addresses of QUIC (UDP) and HTTPS (TCP), both at the same port. Never empty; loopback only if `dev`.
     pub listen: Vec<SocketAddr>,
+    /// Addresses of HTTP/3 (UDP), apart from those of QUIC sessions. Loopback only if `dev`.
+    pub http3_listen: Vec<SocketAddr>,
     /// Loopback addresses of plain HTTP.
     pub http_listen: Vec<SocketAddr>,
+    /// Pages of other sites that may use the API.
+    pub allowed_origins: AllowedOrigins,
+    /// How often things may be asked for.
+    pub rate_limits: RateLimits,
+    /// Proxies whose word about the client's address is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// Origin (`https://HOST[:PORT]`, no slash at the end) of API and pages as clients reach them.
     pub public_url: Option<String>,
     /// Origin of QUIC sessions as clients reach them.
@@ -56,8 +70,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// The machine client of the API; always present unless `dev`.
     pub api: Option<ApiClient>,
-    /// Where the database is; `None` for the SQLite file in the data folder.
-    pub database_url: Option<Secret>,
+    /// Where the facts are kept.
+    pub database: DatabaseLocation,
     /// Accounts and their tokens.
     pub accounts: Accounts,
     /// Bounds on what one client or meeting may use.
@@ -291,6 +305,9 @@ struct Settings {
     /// `IP:PORT` list. UDP carries QUIC, TCP the API over TLS, at the same port. Default `[::]:4433`, in
     /// development mode `127.0.0.1:4433` and `[::1]:4433`. Each address costs one UDP and one TCP socket.
     listen: Vec<SocketAddr>,
+    /// `IP:PORT` list of HTTP/3 (UDP), for API and pages; `listen` is for QUIC sessions. Default: each address of
+    /// `listen` with the port after it (`[::]:4434`); empty turns HTTP/3 off. Clients learn of it from `Alt-Svc`.
+    http3_listen: Option<Vec<SocketAddr>>,
     /// `IP:PORT` list of plain HTTP, loopback only: health and metrics, in development mode API and pages too.
     /// Default `127.0.0.1:8080` and `[::1]:8080`; empty turns it off.
     http_listen: Vec<SocketAddr>,
@@ -310,6 +327,11 @@ struct Settings {
     /// file or environment, because it may hold a password.
     database_url: Option<String>,
     accounts: Accounts,
+    cors: CorsSettings,
+    rate_limits: RateLimits,
+    /// `IP` or `IP/PREFIX` list of reverse proxies. Default none. What they say of a client's address (`Forwarded`,
+    /// `X-Forwarded-For`) is believed, and from nobody else: it decides whose rate limit a request counts against.
+    trusted_proxies: Vec<String>,
     limits: Limits,
     jobs: Jobs,
     media: Media,
@@ -350,6 +372,7 @@ impl Settings {
             dev,
             data_dir: PathBuf::from("darktower-data"),
             listen: if dev { loopback(4433) } else { vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 4433))] },
+            http3_listen: None,
             http_listen: loopback(8080),
             public_url: None,
             public_quic_url: None,
@@ -358,6 +381,9 @@ impl Settings {
             api: ApiSettings::default(),
             database_url: None,
             accounts: Accounts::default(),
+            cors: CorsSettings::default(),
+            rate_limits: RateLimits::defaults(dev),
+            trusted_proxies: Vec::new(),
             limits: if dev {
                 Limits { max_concurrent_meetings: 0, ..Limits::default() }
             } else {
@@ -373,7 +399,9 @@ impl Settings {
 
     /// The settings as a tree: which keys exist and of what kind each is.
     fn shape() -> Dict {
-        match Value::serialize(Self::defaults(false)) {
+        // Absent by default, because the default depends on another setting.
+        let settings = Self { http3_listen: Some(Vec::new()), ..Self::defaults(false) };
+        match Value::serialize(settings) {
             Ok(Value::Dict(_, dict)) => dict,
             _ => unreachable!("a struct serializes to a dictionary"),
         }
@@ -395,6 +423,9 @@ pub struct Flags {
     /// Address of QUIC (UDP) and HTTPS (TCP); may be repeated [default: `[::]:4433`, with --dev loopback only]
     #[arg(long, value_name = "IP:PORT", value_delimiter = ',')]
     pub listen: Vec<SocketAddr>,
+    /// Address of HTTP/3 (UDP); may be repeated [default: each address of --listen, next port]
+    #[arg(long, value_name = "IP:PORT", value_delimiter = ',')]
+    pub http3_listen: Vec<SocketAddr>,
     /// Loopback address of plain HTTP; may be repeated [default: `127.0.0.1:8080` and `[::1]:8080`]
     #[arg(long, value_name = "IP:PORT", value_delimiter = ',')]
     pub http_listen: Vec<SocketAddr>,
@@ -439,7 +470,12 @@ impl Flags {
                 set(key, Value::serialize(path).map_err(value_error)?);
             }
         }
-        for (key, addresses) in [("listen", &self.listen), ("http_listen", &self.http_listen)] {
+        let lists = [
+            ("listen", &self.listen),
+            ("http3_listen", &self.http3_listen),
+            ("http_listen", &self.http_listen),
+        ];
+        for (key, addresses) in lists {
             if !addresses.is_empty() {
                 set(key, Value::serialize(addresses).map_err(value_error)?);
             }
@@ -511,6 +547,9 @@ pub enum ConfigError {
     /// Client id without secret or the reverse.
     #[error("api.client_id and api.client_secret belong together: {0} is missing")]
     ApiIncomplete(&'static str),
+    /// Not a place for a database. The message does not repeat it: there may be a password in it.
+    #[error("database_url must be postgres://USER:PASSWORD@HOST/NAME or sqlite:PATH")]
+    Database,
     /// A secret that could be guessed.
     #[error(
         "api.client_secret has {len} bytes; it needs at least 32 (for example `openssl rand -base64 32`)"
@@ -536,6 +575,20 @@ pub enum ConfigError {
     /// The same TCP address twice.
     #[error("{0} is given twice in listen and http_listen")]
     AddressTwice(SocketAddr),
+    /// The same UDP address twice.
+    #[error("{0} is given twice in listen and http3_listen; both need a UDP port of their own")]
+    UdpAddressTwice(SocketAddr),
+    /// Every page in a browser of this machine could use the API without a token.
+    #[error("--dev answers without a token, so cors.allowed_origins must not be \"*\": name the origins")]
+    DevAnyOrigin,
+    /// Neither an address nor a network.
+    #[error("{key} = {value:?} is neither an IP address nor a network such as 10.0.0.0/8")]
+    Network {
+        /// Which setting.
+        key: &'static str,
+        /// What was given.
+        value: String,
+    },
     /// A URL that is not an origin.
     #[error("{key} = {value:?} {reason}")]
     Url {
@@ -596,6 +649,7 @@ impl Config {
         let settings = Settings {
             data_dir: data_dir.to_owned(),
             listen: free_port.clone(),
+            http3_listen: Some(free_port.clone()),
             http_listen: free_port,
             // Tests share the machine: no newcomer is refused because it is busy.
             media: Media { max_load_percent: 100, ..Media::default() },
@@ -631,10 +685,12 @@ impl Config {
     }
 
     fn check(settings: Settings) -> Result<Self, ConfigError> {
-        let Settings { dev, listen, http_listen, limits, jobs, media, accounts, .. } = settings;
+        let Settings { dev, listen, http_listen, rate_limits, limits, jobs, media, accounts, .. } = settings;
+        let http3_listen = settings.http3_listen.unwrap_or_else(|| listen.iter().map(next_port).collect());
 
         let Some(first) = listen.first().copied() else { return Err(ConfigError::NothingToListenOn) };
-        if dev && let Some(address) = listen.iter().find(|address| !address.ip().is_loopback()) {
+        let mut public = listen.iter().chain(&http3_listen);
+        if dev && let Some(address) = public.find(|address| !address.ip().is_loopback()) {
             return Err(ConfigError::DevNotLoopback(*address));
         }
         if let Some(address) = http_listen.iter().find(|address| !address.ip().is_loopback()) {
@@ -644,6 +700,12 @@ impl Config {
         for address in listen.iter().chain(&http_listen).filter(|address| address.port() != 0) {
             if !seen.insert(*address) {
                 return Err(ConfigError::AddressTwice(*address));
+            }
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for address in listen.iter().chain(&http3_listen).filter(|address| address.port() != 0) {
+            if !seen.insert(*address) {
+                return Err(ConfigError::UdpAddressTwice(*address));
             }
         }
 
@@ -671,10 +733,17 @@ impl Config {
             (None, None) if dev => None,
             (None, None) => return Err(ConfigError::ApiMissing),
         };
+        let database = match settings.database_url {
+            None => DatabaseLocation::Sqlite(settings.data_dir.join("darktower.db")),
+            Some(url) => database(url)?,
+        };
         if !dev && public_url.is_none() && first.ip().is_unspecified() {
             return Err(ConfigError::PublicUrlMissing(first));
         }
 
+        let allowed_origins = settings.cors.check(dev)?;
+        let trusted_proxies = requests::trusted_proxies(settings.trusted_proxies)?;
+        rate_limits.check()?;
         text("region", &settings.region, 64)?;
         range("limits.max_participants", limits.max_participants.into(), 1, 100_000)?;
         // The upper bounds keep one unit well below what a session may buffer by flow control.
@@ -709,13 +778,17 @@ impl Config {
             dev,
             data_dir: settings.data_dir,
             listen,
+            http3_listen,
             http_listen,
+            allowed_origins,
+            rate_limits,
+            trusted_proxies,
             public_url,
             public_quic_url,
             region: settings.region,
             tls,
             api,
-            database_url: settings.database_url.map(Secret),
+            database,
             accounts,
             limits,
             jobs,
@@ -725,6 +798,15 @@ impl Config {
             shutdown_grace: Duration::from_secs(settings.shutdown_grace_seconds),
         })
     }
+}
+
+/// Where HTTP/3 is by default: beside an address of `listen`. A port that the system chooses has no neighbour.
+fn next_port(address: &SocketAddr) -> SocketAddr {
+    let port = match address.port() {
+        0 | u16::MAX => 0,
+        port => port + 1,
+    };
+    SocketAddr::new(address.ip(), port)
 }
 
 /// A ready dictionary as one source of figment's.
@@ -859,6 +941,16 @@ fn value_error(error: figment::Error) -> ConfigError {
     });
     let place = place.map(|place| format!(" (in {place})")).unwrap_or_default();
     ConfigError::Value(format!("{setting}{}{place}", error.kind))
+}
+
+fn database(url: String) -> Result<DatabaseLocation, ConfigError> {
+    match url.split_once(':') {
+        Some(("sqlite", path)) if !path.is_empty() => {
+            Ok(DatabaseLocation::Sqlite(PathBuf::from(path.strip_prefix("//").unwrap_or(path))))
+        }
+        Some(("postgres" | "postgresql", _)) => Ok(DatabaseLocation::Postgres(url)),
+        _ => Err(ConfigError::Database),
+    }
 }
 
 fn origin(key: &'static str, value: String, plain_allowed: bool) -> Result<String, ConfigError> {

@@ -21,10 +21,9 @@ use crate::global_controller::{self, ApiState, Bootstrapped, Jobs, Urls, bootstr
 use crate::media_handler::{MediaControl, MediaHandler, MediaSettings};
 use crate::meeting_controller::{MeetingController, MeetingSettings};
 use crate::shards::ShardThread;
-use crate::storage::{SqliteStore, Store};
 use crate::transport::socket::{self, bind_group};
-use crate::transport::{Endpoint, EndpointFactory, Role, Session, TransportSettings};
-use crate::{private_file, telemetry};
+use crate::transport::{Endpoint, EndpointFactory, Http3Endpoint, Role, Session, TransportSettings};
+use crate::{private_file, storage, telemetry};
 
 /// How often another port is tried when the system's choice for TCP is taken on UDP.
 const PORT_TRIES: usize = 16;
@@ -34,7 +33,10 @@ pub struct Server {
     config: Config,
     urls: Urls,
     https: Vec<TcpListener>,
+    http3: Vec<UdpSocket>,
     http: Vec<TcpListener>,
+    /// The reset keys of the HTTP/3 sockets come from it, as those of QUIC's do.
+    reset_key: [u8; 32],
     /// The shards, each with its socket at every address.
     shards: Vec<(ShardThread, Vec<UdpSocket>)>,
     quic: EndpointFactory,
@@ -70,8 +72,7 @@ impl Server {
         let metrics = telemetry::metrics::install()?;
         let certificates = CertificateStore::open(&config)?;
         let tokens = Arc::new(TokenService::open(&config.data_dir)?);
-        let database = config.data_dir.join("darktower.db");
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&database).await.context("the database")?);
+        let store = storage::open(&config.database).await.context("the database")?;
 
         // In development mode everybody on this machine is the owner.
         let Bootstrapped { organization, setup_secret } =
@@ -95,6 +96,11 @@ impl Server {
                 sockets.push(udp);
             }
         }
+        let http3 = config
+            .http3_listen
+            .iter()
+            .map(|address| bind_http3(*address))
+            .collect::<anyhow::Result<Vec<_>>>()?;
         let http = config
             .http_listen
             .iter()
@@ -102,7 +108,10 @@ impl Server {
             .collect::<anyhow::Result<Vec<_>>>()?;
         let urls = Urls::new(&config, &addresses(&https)?, &addresses(&http)?);
 
-        let settings = TransportSettings { allowed_origins: own_origins(&config, &urls, &http)? };
+        let settings = TransportSettings {
+            own_origins: own_origins(&config, &urls, &http)?,
+            allowed_origins: config.allowed_origins.clone(),
+        };
         let reset_key = private_file::read_or_create_key(&config.data_dir.join("quic-reset.key"))?;
         let quic = EndpointFactory::new(&certificates, settings, reset_key, shards.len())?;
 
@@ -145,7 +154,9 @@ impl Server {
             config,
             urls,
             https,
+            http3,
             http,
+            reset_key,
             shards,
             quic,
             certificates,
@@ -170,6 +181,14 @@ impl Server {
         addresses(&self.https)
     }
 
+    /// Where HTTP/3 (UDP) is bound.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn http3_addresses(&self) -> anyhow::Result<Vec<SocketAddr>> {
+        udp_addresses(&self.http3)
+    }
+
     /// The certificate that clients will see.
     pub fn certificates(&self) -> &Arc<CertificateStore> {
         &self.certificates
@@ -186,6 +205,7 @@ impl Server {
     /// If the ready file cannot be written.
     pub fn announce(&self) -> anyhow::Result<()> {
         let https = addresses(&self.https)?;
+        let http3 = udp_addresses(&self.http3)?;
         let http = addresses(&self.http)?;
         let hash = self.certificates.hash().to_hex();
         let list = |addresses: &[SocketAddr]| {
@@ -195,6 +215,9 @@ impl Server {
         println!("  open          {}", self.urls.api());
         println!("  QUIC          {} (UDP)", list(&https));
         println!("  API           https://{} (TCP)", list(&https));
+        if !http3.is_empty() {
+            println!("  HTTP/3        {} (UDP; the same API)", list(&http3));
+        }
         if !http.is_empty() {
             let what = if self.config.dev { "API, pages, health, metrics" } else { "health, metrics" };
             println!("  plain HTTP    {} ({what}; loopback only)", list(&http));
@@ -227,6 +250,7 @@ impl Server {
             "http_url": http.first().map(|address| format!("http://{address}")),
             "https_url": https.first().map(|address| format!("https://{address}")),
             "quic_addrs": https,
+            "http3_addrs": http3,
             "certificate_sha256": hash,
         });
         // Whoever waits for the file must never see half of it.
@@ -244,8 +268,9 @@ impl Server {
         let tls = Arc::new(rustls_server_config(&self.certificates, TlsVersions::V1_2AndV1_3, &http::ALPN));
         let handle = Handle::new();
         let mut servers = JoinSet::new();
+        let http3 = udp_addresses(&self.http3)?;
         for listener in self.https {
-            let router = global_controller::router(&self.state);
+            let router = global_controller::router(&self.state, port_beside(listener.local_addr()?, &http3));
             servers.spawn(http::serve_tls(listener, router, Arc::clone(&tls), handle.clone()));
         }
         for listener in self.http {
@@ -256,6 +281,17 @@ impl Server {
             servers.spawn(http::serve_plain(listener, router, handle.clone()));
         }
         let stop_accepting = CancellationToken::new();
+        for (index, socket) in self.http3.into_iter().enumerate() {
+            socket::enlarge_buffers(&socket)?;
+            let reset_key = [&self.reset_key[..], b"http/3", &index.to_be_bytes()].concat();
+            let endpoint = Http3Endpoint::open(socket, &self.certificates, &reset_key)?;
+            let router = global_controller::router(&self.state, None);
+            let (stop, grace) = (stop_accepting.clone(), self.config.shutdown_grace);
+            servers.spawn(async move {
+                http::serve_http3(endpoint, router, stop, grace).await;
+                Ok(())
+            });
+        }
         let mut endpoints = Vec::new();
         let mut shards = Vec::new();
         for (thread, sockets) in self.shards {
@@ -271,6 +307,7 @@ impl Server {
         tokio::spawn(self.state.clone().keep_keys_fresh(shutdown.clone()));
         let attending = tokio::spawn(Arc::clone(&self.meetings).attend());
         let jobs = tokio::spawn(self.jobs.run(shutdown.clone()));
+        tokio::spawn(self.state.clone().keep_small(shutdown.clone()));
 
         // Without one of its sockets the kernel would lead packets astray: whoever supervises the server starts it again.
         let any_ended =
@@ -365,6 +402,22 @@ fn own_origins(config: &Config, urls: &Urls, http: &[TcpListener]) -> anyhow::Re
 
 fn addresses(listeners: &[TcpListener]) -> anyhow::Result<Vec<SocketAddr>> {
     Ok(listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?)
+}
+
+fn udp_addresses(sockets: &[UdpSocket]) -> anyhow::Result<Vec<SocketAddr>> {
+    Ok(sockets.iter().map(UdpSocket::local_addr).collect::<Result<Vec<_>, _>>()?)
+}
+
+/// Which port to name to clients that have come to `address`: that of the same address, else the first.
+fn port_beside(address: SocketAddr, http3: &[SocketAddr]) -> Option<u16> {
+    let same = http3.iter().find(|http3| http3.ip() == address.ip());
+    same.or(http3.first()).map(SocketAddr::port)
+}
+
+fn bind_http3(address: SocketAddr) -> anyhow::Result<UdpSocket> {
+    let sockets =
+        bind_group(address, 1).with_context(|| format!("cannot listen on {address} (UDP, HTTP/3)"))?;
+    sockets.into_iter().next().context("one socket was asked for")
 }
 
 fn bind_tcp(address: SocketAddr) -> anyhow::Result<TcpListener> {

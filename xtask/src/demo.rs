@@ -1,17 +1,18 @@
 //! The whole system in one command: server, bots, and in check mode a verdict.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
 use crate::process::{self, Running};
+use crate::server::Server;
 use crate::workspace::Workspace;
 use crate::{media, setup};
 
@@ -46,11 +47,8 @@ pub(crate) struct Args {
 }
 
 const CHECK_SECONDS: u32 = 10;
-/// The server is up in a fraction of a second; a busy CI machine gets more.
-const READY_LIMIT: Duration = Duration::from_secs(30);
 /// What the bots of a check may take beyond their publishing time: joining, draining, leaving.
 const BOTS_SLACK: Duration = Duration::from_secs(60);
-const LOG_TAIL_LINES: usize = 30;
 /// Where the bots of a check record to, in the temporary folder.
 const RECORDINGS: &str = "recordings";
 
@@ -97,8 +95,8 @@ fn show(bots: &Bots<'_>, args: &Args) -> Result<()> {
             listen.extend([flag, address.as_str()]);
         }
     }
-    let mut server = Server::start(bots.ws, folder.path(), &listen)?;
-    let played = Running::start(&mut bots.command(&server.http_url)).and_then(|mut running| {
+    let mut server = start_server(bots.ws, folder.path(), &listen)?;
+    let played = Running::start(&mut bots.command(server.http_url())).and_then(|mut running| {
         let status = running.wait_while(None, || server.check_running())?;
         // Ctrl-C is how this command is meant to end.
         if status.success() || process::interrupted() { Ok(()) } else { bail!("the bots failed ({status})") }
@@ -107,11 +105,17 @@ fn show(bots: &Bots<'_>, args: &Args) -> Result<()> {
     server.show_log_unless_ok(played.and(stopped))
 }
 
+fn start_server(ws: &Workspace, folder: &Path, listen: &[&str]) -> Result<Server> {
+    Server::start(ws, folder, |command| {
+        command.arg("--dev").args(listen);
+    })
+}
+
 /// Server and bots for some seconds, unattended; prints the figures and fails unless they are perfect.
 fn check(bots: &Bots<'_>, json: bool, keep: bool) -> Result<()> {
     let folder = Folder::make(keep)?;
     let mut server =
-        Server::start(bots.ws, folder.path(), &["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])?;
+        start_server(bots.ws, folder.path(), &["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])?;
     let judged = judge(bots, json, &mut server, folder.path());
     server.show_log_unless_ok(judged)
 }
@@ -167,87 +171,6 @@ impl Folder {
     }
 }
 
-/// A running `darktower serve`.
-struct Server {
-    running: Running,
-    log: PathBuf,
-    http_url: String,
-}
-
-impl Server {
-    /// Starts it in `folder` and waits until it serves. Only xtask stops it: the bots must be able to leave first.
-    fn start(ws: &Workspace, folder: &Path, listen: &[&str]) -> Result<Self> {
-        let log = folder.join("server.log");
-        let ready_file = folder.join("ready.json");
-        let output = File::create(&log)?;
-        let mut command = Command::new(ws.program("darktower"));
-        command.args(["serve", "--dev", "--data-dir"]).arg(folder.join("data"));
-        command.arg("--ready-file").arg(&ready_file).args(listen);
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let running = Running::start_detached(&mut command)?;
-        let mut server = Self { running, log, http_url: String::new() };
-        let ready = server.wait_until_ready(&ready_file);
-        server.http_url = server.show_log_unless_ok(ready)?;
-        Ok(server)
-    }
-
-    fn wait_until_ready(&mut self, ready_file: &Path) -> Result<String> {
-        let started = Instant::now();
-        loop {
-            if let Some(url) = http_url(ready_file) {
-                return Ok(url);
-            }
-            process::check_interrupted()?;
-            self.check_running()?;
-            if started.elapsed() > READY_LIMIT {
-                bail!("the server was not ready within {} s", READY_LIMIT.as_secs());
-            }
-            process::pause();
-        }
-    }
-
-    fn check_running(&mut self) -> Result<()> {
-        let Some(status) = self.running.ended()? else { return Ok(()) };
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
-        if log.to_lowercase().contains("address already in use") || log.contains("os error 98") {
-            bail!(
-                "a port of the server is taken, perhaps by another demo: stop that program, \
-                 or choose free ports with --listen 127.0.0.1:0 --http-listen 127.0.0.1:0"
-            );
-        }
-        bail!("the server ended by itself ({status})");
-    }
-
-    /// Asks it to end and waits for that; an error if it did not end cleanly.
-    fn stop(&mut self) -> Result<()> {
-        self.check_running()?;
-        let status = self.running.stop()?;
-        if !status.success() {
-            bail!("the server did not end cleanly ({status})");
-        }
-        Ok(())
-    }
-
-    /// Passes `result` on, and prints the end of the log with a failure.
-    fn show_log_unless_ok<T>(&self, result: Result<T>) -> Result<T> {
-        if result.as_ref().is_err_and(|error| !error.is::<process::Interrupted>()) {
-            let log = fs::read_to_string(&self.log).unwrap_or_default();
-            let lines: Vec<_> = log.lines().collect();
-            eprintln!("demo: the end of the server's log:");
-            for line in &lines[lines.len().saturating_sub(LOG_TAIL_LINES)..] {
-                eprintln!("  {line}");
-            }
-        }
-        result
-    }
-}
-
-/// The address in a complete ready file.
-fn http_url(ready_file: &Path) -> Option<String> {
-    let ready: Value = serde_json::from_slice(&fs::read(ready_file).ok()?).ok()?;
-    Some(ready["http_url"].as_str()?.to_owned())
-}
-
 /// How to run `darktower-client bots`.
 struct Bots<'a> {
     ws: &'a Workspace,
@@ -269,7 +192,7 @@ impl Bots<'_> {
 
     /// Runs them unattended; returns their figures and whether they ended well.
     fn count_units(&self, server: &mut Server, folder: &Path) -> Result<(Map<String, Value>, bool)> {
-        let mut command = self.command(&server.http_url);
+        let mut command = self.command(server.http_url());
         // Only here: a demo that somebody watches runs for as long as they like, and would fill the disk.
         command.arg("--record").arg(folder.join(RECORDINGS));
         command.args(["--check", "--json"]).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -482,16 +405,5 @@ mod tests {
         assert!(line.starts_with(r#"{"participants":3,"streams":6,"units_expected":900,"#), "{line}");
         assert!(line.ends_with(r#""latency_us_p99":4000,"decode_errors":0,"another":"x"}"#), "{line}");
         assert_eq!(serde_json::from_str::<Map<String, Value>>(&line).unwrap(), figures);
-    }
-
-    #[test]
-    fn a_half_written_ready_file_is_not_ready() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ready.json");
-        assert_eq!(http_url(&path), None);
-        fs::write(&path, r#"{"http_url":"http://127.0.0.1:1"#).unwrap();
-        assert_eq!(http_url(&path), None);
-        fs::write(&path, r#"{"http_url":"http://127.0.0.1:1"}"#).unwrap();
-        assert_eq!(http_url(&path).as_deref(), Some("http://127.0.0.1:1"));
     }
 }

@@ -6,7 +6,9 @@
 //! | [`workspace`] | where things are in the checkout |
 //! | [`setup`] | the programs that the other commands need |
 //! | [`media`] | the clips that demo and tests publish |
+//! | [`server`] | a server that xtask starts and watches |
 //! | [`demo`] | server and bots in one command, and their check |
+//! | [`contract`] | the HTTP API against its own OpenAPI document |
 //! | [`steps`] | named, timed steps, and the closing table |
 //! | [`mod@test`] | every check, in one command |
 //! | [`lint`], [`lockfile`] | formatting, lints, documentation, dependency rules |
@@ -15,12 +17,14 @@
 
 mod bench;
 mod bench_peers;
+mod contract;
 mod demo;
 mod fuzz;
 mod lint;
 mod lockfile;
 mod media;
 mod process;
+mod server;
 mod setup;
 mod steps;
 mod test;
@@ -51,6 +55,7 @@ struct Cli {
 enum Command {
     Demo(demo::Args),
     Test(test::Args),
+    Contract(contract::Args),
     Lint(lint::Args),
     Bench(bench::Args),
     Fuzz(fuzz::Args),
@@ -64,6 +69,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         Command::Demo(args) => demo::run(&ws, args),
         Command::Test(args) => test::run(&ws, args),
+        Command::Contract(args) => contract::run(&ws, args),
         Command::Lint(args) => lint::run(&ws, args),
         Command::Bench(args) => bench::run(&ws, args),
         Command::Fuzz(args) => fuzz::run(&ws, args),

@@ -9,7 +9,8 @@ use crate::process;
 /// Install the programs that demo and test need, or say what is missing.
 ///
 /// ffmpeg and espeak-ng make the clips that bots publish (without espeak-ng they hum instead of speaking); a C and a C++
-/// compiler build the cryptography and the fuzzer; cargo-nextest runs the tests. On Debian and its relatives, as root or with sudo that asks no password, what is missing is
+/// compiler build the cryptography and the fuzzer; PostgreSQL is one of the databases that are tested; Python, curl and openssl check the
+/// HTTP API from outside; cargo-nextest runs the tests. On Debian and its relatives, as root or with sudo that asks no password, what is missing is
 /// installed; elsewhere this prints what to install and fails. demo and test run it by themselves.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -21,6 +22,8 @@ pub(crate) struct Args {
 /// A program and the Debian package that has it.
 struct Tool {
     program: &'static str,
+    /// How to see that it is there.
+    found: fn(&str) -> bool,
     package: &'static str,
     purpose: &'static str,
     need: Need,
@@ -39,19 +42,74 @@ enum Need {
 const TOOLS: &[Tool] = &[
     Tool {
         program: "ffmpeg",
+        found: process::exists,
         package: "ffmpeg",
         purpose: "makes clips, decodes recordings",
         need: Need::Demo,
     },
-    Tool { program: "ffprobe", package: "ffmpeg", purpose: "counts decoded frames", need: Need::Demo },
+    Tool {
+        program: "ffprobe",
+        found: process::exists,
+        package: "ffmpeg",
+        purpose: "counts decoded frames",
+        need: Need::Demo,
+    },
     Tool {
         program: "espeak-ng",
+        found: process::exists,
         package: "espeak-ng",
         purpose: "makes speech (else tones)",
         need: Need::Nice,
     },
-    Tool { program: "cc", package: "gcc", purpose: "compiles aws-lc and SQLite", need: Need::Demo },
-    Tool { program: "c++", package: "g++", purpose: "compiles libFuzzer", need: Need::Test },
+    Tool {
+        program: "cc",
+        found: process::exists,
+        package: "gcc",
+        purpose: "compiles aws-lc and SQLite",
+        need: Need::Demo,
+    },
+    Tool {
+        program: "c++",
+        found: process::exists,
+        package: "g++",
+        purpose: "compiles libFuzzer",
+        need: Need::Test,
+    },
+    Tool {
+        program: "initdb",
+        found: postgres_has,
+        package: "postgresql",
+        purpose: "makes databases for tests",
+        need: Need::Test,
+    },
+    Tool {
+        program: "postgres",
+        found: postgres_has,
+        package: "postgresql",
+        purpose: "runs them",
+        need: Need::Test,
+    },
+    Tool {
+        program: "curl",
+        found: process::exists,
+        package: "curl",
+        purpose: "calls the HTTP API",
+        need: Need::Test,
+    },
+    Tool {
+        program: "openssl",
+        found: process::exists,
+        package: "openssl",
+        purpose: "makes certificates for tests",
+        need: Need::Test,
+    },
+    Tool {
+        program: "python3",
+        found: |_| python_has("venv") && python_has("ensurepip"),
+        package: "python3-venv",
+        purpose: "runs schemathesis",
+        need: Need::Test,
+    },
 ];
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -121,8 +179,21 @@ fn ensure(need: Need) -> Result<()> {
     Ok(())
 }
 
+/// Whether PostgreSQL has `program`. Debian keeps the server's programs out of `PATH`, in a folder per version.
+fn postgres_has(program: &str) -> bool {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    process::exists(program)
+        || versions.into_iter().any(|version| version.path().join("bin").join(program).is_file())
+}
+
+/// Whether Python can load `module`: Debian has it without those that make virtual environments.
+fn python_has(module: &str) -> bool {
+    process::capture(Command::new("python3").args(["-c", &format!("import {module}")]))
+        .is_ok_and(|(ok, ..)| ok)
+}
+
 fn missing() -> Vec<&'static Tool> {
-    TOOLS.iter().filter(|tool| !process::exists(tool.program)).collect()
+    TOOLS.iter().filter(|tool| !(tool.found)(tool.program)).collect()
 }
 
 fn packages(missing: &[&'static Tool]) -> Vec<&'static str> {
@@ -149,8 +220,9 @@ fn apt_get() -> Option<impl FnMut() -> Command> {
         if !root {
             command.args(["-n", "env"]);
         }
+        // The tests start their own databases: without a run level to start services in, none is started here.
+        command.args(["DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get", "-o", "Dpkg::Use-Pty=0"]);
         // Standard output of the demo is for its JSON alone.
-        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "Dpkg::Use-Pty=0"]);
         command.stdin(std::process::Stdio::null()).stdout(std::io::stderr());
         command
     })
@@ -190,7 +262,12 @@ mod tests {
         for tool in TOOLS {
             assert!(text.contains(tool.program), "{text}");
         }
-        assert!(text.contains("--no-install-recommends ffmpeg espeak-ng gcc g++\n"), "{text}");
+        assert!(
+            text.contains(
+                "--no-install-recommends ffmpeg espeak-ng gcc g++ postgresql curl openssl python3-venv\n"
+            ),
+            "{text}"
+        );
         assert!(text.ends_with("cargo install cargo-nextest --locked"), "{text}");
     }
 }

@@ -6,10 +6,10 @@ use anyhow::Result;
 
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{bench, demo, fuzz, lint, media, process, setup};
+use crate::{bench, contract, demo, fuzz, lint, media, process, setup};
 
-/// Run every check: setup, clips, lints, documentation, tests, benches once, fuzzing for 30 s, the demo's check, a
-/// little load.
+/// Run every check: setup, clips, lints, documentation, tests, benches once, fuzzing for 30 s, the API
+/// against its document, the demo's check, a little load.
 ///
 /// CI runs exactly this. The first failing step stops; the closing table tells what ran and how long it took. While working on
 /// one thing, `cargo nextest run -p darktower-protocol` (or any other package) is the quick way.
@@ -41,6 +41,7 @@ pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     if args.fuzz_seconds > 0 {
         steps.step("fuzz", || fuzz::run_all_briefly(ws, Duration::from_secs(args.fuzz_seconds.into())))?;
     }
+    steps.step("contract", || contract::check_built(ws))?;
     steps.step("demo", || demo::check_built(ws, DEMO_SECONDS))?;
     steps.step("load", || bench::check_built(ws))?;
     steps.finish()

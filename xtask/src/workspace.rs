@@ -68,6 +68,11 @@ impl Workspace {
         self.target.join("fuzz")
     }
 
+    /// Where `cargo xtask contract` keeps its Python packages.
+    pub(crate) fn contract_dir(&self) -> PathBuf {
+        self.target.join("contract")
+    }
+
     /// `path` as a person in the root folder would type it.
     pub(crate) fn shown<'a>(&self, path: &'a Path) -> std::path::Display<'a> {
         path.strip_prefix(&self.root).unwrap_or(path).display()

@@ -31,11 +31,54 @@ fn defaults_depend_on_the_mode() {
     assert_eq!(config.listen.len(), 2);
     assert!(config.listen.iter().all(|address| address.ip().is_loopback() && address.port() == 4433));
     assert!(config.tls.is_none() && config.api.is_none());
-    assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.limits, Limits { max_concurrent_meetings: 0, ..Limits::default() });
+    assert_eq!(config.rate_limits, RateLimits::OFF);
+    assert_eq!(config.http3_listen, addresses(["127.0.0.1:4434", "[::1]:4434"]));
+    assert!(config.allowed_origins.allows("http://localhost:5173"));
+    assert!(!config.allowed_origins.allows("https://app.example.org"));
 
     let config = load(PRODUCTION, &[], &Flags::default()).expect("complete");
     assert_eq!(config.listen, ["[::]:4433".parse().expect("address")]);
     assert_eq!(config.public_url.as_deref(), Some("https://meet.example.org"));
+    assert_eq!(config.http3_listen, addresses(["[::]:4434"]));
+    assert_eq!((config.rate_limits.general, config.rate_limits.register), (100, 3));
+    assert!(!config.allowed_origins.allows("http://localhost:5173"));
+}
+
+fn addresses<const N: usize>(list: [&str; N]) -> Vec<SocketAddr> {
+    list.iter().map(|address| address.parse().expect("address")).collect()
+}
+
+#[test]
+fn http3_follows_listen_and_can_be_turned_off() {
+    let listen = |text: &str| Flags { listen: addresses([text]).to_vec(), ..dev() };
+    assert_eq!(
+        load("", &[], &listen("127.0.0.1:0")).expect("valid").http3_listen,
+        addresses(["127.0.0.1:0"])
+    );
+    assert_eq!(load("", &[], &listen("[::1]:65535")).expect("valid").http3_listen, addresses(["[::1]:0"]));
+    assert_eq!(load("http3_listen = []", &[], &dev()).expect("valid").http3_listen, []);
+    assert_eq!(load("", &[("DARKTOWER_HTTP3_LISTEN", "")], &dev()).expect("valid").http3_listen, []);
+    let env = [("DARKTOWER_HTTP3_LISTEN", "127.0.0.1:5, [::1]:5")];
+    assert_eq!(load("", &env, &dev()).expect("valid").http3_listen.len(), 2);
+}
+
+#[test]
+fn other_sites_and_proxies_are_listed() {
+    let toml = format!(
+        "{PRODUCTION}\ntrusted_proxies = ['10.0.0.1', 'fd00::1/8']\n[cors]\nallowed_origins = ['https://App.example.org/']"
+    );
+    let config = load(&toml, &[("DARKTOWER_RATE_LIMITS__GENERAL", "0")], &Flags::default()).expect("valid");
+    assert!(config.allowed_origins.allows("https://app.example.org"));
+    assert!(!config.allowed_origins.allows("http://app.example.org") && !config.allowed_origins.is_any());
+    assert_eq!(
+        config.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["10.0.0.1/32", "fd00::/8"]
+    );
+    assert_eq!((config.rate_limits.general, config.rate_limits.login), (0, 5));
+
+    let any = format!("{PRODUCTION}\ncors.allowed_origins = ['*']");
+    assert!(load(&any, &[], &Flags::default()).expect("valid").allowed_origins.is_any());
 }
 
 #[test]
@@ -130,6 +173,12 @@ fn bad_combinations_say_what_to_change() {
         ("limits.max_participants = 0", &dev(), &["limits.max_participants = 0", "1..="]),
         ("media.shards = 65", &dev(), &["media.shards = 65", "64"]),
         ("region = \"\"", &dev(), &["region"]),
+        ("http3_listen = [\"0.0.0.0:4434\"]", &dev(), &["--dev", "0.0.0.0:4434"]),
+        ("http3_listen = [\"127.0.0.1:4433\"]", &dev(), &["127.0.0.1:4433 is given twice", "http3_listen"]),
+        ("cors.allowed_origins = [\"*\"]", &dev(), &["cors.allowed_origins", "--dev"]),
+        ("cors.allowed_origins = [\"example.org\"]", &dev(), &["cors.allowed_origins", "https://"]),
+        ("trusted_proxies = [\"10.0.0.0/33\"]", &dev(), &["trusted_proxies", "10.0.0.0/33"]),
+        ("rate_limits.login = 1000001", &dev(), &["rate_limits.login", "1000000"]),
     ];
     for (toml, flags, parts) in table {
         let message = refusal(toml, &[], flags);
@@ -147,4 +196,32 @@ fn test_configuration_is_loopback_on_free_ports() {
     assert!(config.dev);
     assert_eq!(config.listen, ["127.0.0.1:0".parse().expect("address")]);
     assert_eq!(config.http_listen, config.listen);
+}
+
+#[test]
+fn the_database_is_a_file_unless_a_url_says_otherwise() {
+    let config = load("data_dir = \"d\"", &[], &dev()).expect("valid");
+    assert_eq!(config.database, DatabaseLocation::Sqlite("d/darktower.db".into()));
+    let url = "postgres://me:hunter22hunter22@db.example.org/darktower";
+    let config = load("", &[("DARKTOWER_DATABASE_URL", url)], &dev()).expect("valid");
+    assert_eq!(config.database, DatabaseLocation::Postgres(url.to_owned()));
+    assert!(!format!("{config:?}").contains("hunter22"));
+    for path in ["sqlite:/var/lib/a.db", "sqlite:///var/lib/a.db"] {
+        let config = load("", &[("DARKTOWER_DATABASE_URL", path)], &dev()).expect("valid");
+        assert_eq!(config.database, DatabaseLocation::Sqlite("/var/lib/a.db".into()));
+    }
+    for bad in ["", "sqlite:", "mysql://me:hunter22hunter22@h/d", "hunter22hunter22"] {
+        let message = refusal("", &[("DARKTOWER_DATABASE_URL", bad)], &dev());
+        assert!(message.contains("database_url must be") && !message.contains("hunter22"), "{message}");
+    }
+}
+
+#[test]
+fn weaker_accounts_are_refused() {
+    for (key, value) in
+        [("MIN_PASSWORD_LENGTH", "9"), ("ACCESS_TOKEN_MINUTES", "1441"), ("REFRESH_TOKEN_DAYS", "0")]
+    {
+        let message = refusal("", &[(&format!("DARKTOWER_ACCOUNTS__{key}"), value)], &dev());
+        assert!(message.contains(&format!("accounts.{}", key.to_lowercase())), "{message}");
+    }
 }

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use darktower_core::access::OrganizationRole;
 use darktower_protocol::{OrganizationId, UserId};
 use serde_json::json;
-use time::{Duration, OffsetDateTime};
+use time::Duration;
 use uuid::Uuid;
 
 use super::audit::{Audit, Who};
 use super::caller::{Caller, Identity, Visitor};
 use super::directory::Directory;
 use super::error::{ApiError, ErrorCode};
+use super::meetings::now;
 use super::organizations::{new_organization, shipped_presets};
 use super::text::{self, MAX_NAME_LEN};
 use crate::auth::password::{HashError, MAX_PASSWORD_LEN, Passwords, check_password};
@@ -86,7 +87,7 @@ impl Accounts {
         let refused = || ApiError::new(ErrorCode::Unauthorized, "setup_secret is wrong, or was used");
         let (email, name) = self.check_person(&person)?;
         let hash = hash_secret(setup_secret);
-        let secret = self.store.setup_secret(&hash, OffsetDateTime::now_utc()).await?;
+        let secret = self.store.setup_secret(&hash, now()).await?;
         let Some(secret) = secret.filter(|secret| secret.user_id.is_none()) else { return Err(refused()) };
         let password_hash = self.hash_password(person.password).await?;
         let owner =
@@ -202,7 +203,7 @@ impl Accounts {
     pub(super) async fn refresh(&self, visitor: Visitor, token: &str) -> Result<SignedIn, ApiError> {
         let refused =
             || ApiError::new(ErrorCode::Unauthorized, "refresh_token is wrong, was revoked, or has ended");
-        let now = OffsetDateTime::now_utc();
+        let now = now();
         let old = hash_secret(token);
         let known = self.store.refresh_token(&old, now).await?;
         let user = match &known {
@@ -253,7 +254,7 @@ impl Accounts {
             || ApiError::new(ErrorCode::Unauthorized, "setup_token is wrong, was used, or has ended");
         let name = name.map(|name| text::line("name", &name, MAX_NAME_LEN)).transpose()?;
         let hash = hash_secret(setup_token);
-        let now = OffsetDateTime::now_utc();
+        let now = now();
         let secret = self.store.setup_secret(&hash, now).await?;
         let Some(id) = secret.and_then(|secret| secret.user_id) else { return Err(refused()) };
         let user = self.store.user(id).await?.filter(|user| user.is_active);
@@ -286,7 +287,7 @@ impl Accounts {
             return Err(ApiError::new(ErrorCode::Unauthorized, "current_password is wrong"));
         }
         let hash = self.hash_password(new).await?;
-        self.store.set_password(user.id, &hash, caller.login, OffsetDateTime::now_utc()).await?;
+        self.store.set_password(user.id, &hash, caller.login, now()).await?;
         self.audit.record(caller, "user.password", target, json!({})).await?;
         Ok(())
     }
@@ -309,7 +310,7 @@ impl Accounts {
         if let Some(url) = change.avatar_url {
             user.avatar_url = url.map(|url| text::https_url("avatar_url", &url)).transpose()?;
         }
-        user.updated_at = OffsetDateTime::now_utc();
+        user.updated_at = now();
         self.store.update_user(&user).await?;
         let target = Some(("user", user.id.to_string()));
         self.audit.record(caller, "user.update", target, json!({ "name": user.name })).await?;
@@ -376,7 +377,7 @@ impl Accounts {
     ) -> Result<(OneTimeSecret, RefreshToken), ApiError> {
         let token = OneTimeSecret::draw(SecretKind::Refresh).map_err(ApiError::internal)?;
         let hash: SecretHash = token.hash();
-        let created_at = OffsetDateTime::now_utc();
+        let created_at = now();
         let expires_at = created_at + Duration::days(self.settings.refresh_token_days.into());
         Ok((token, RefreshToken { hash, user_id, family, created_at, expires_at }))
     }
@@ -389,7 +390,7 @@ pub(super) fn new_user(
     role: OrganizationRole,
     password_hash: Option<String>,
 ) -> User {
-    let now = OffsetDateTime::now_utc();
+    let now = now();
     User {
         id: UserId::generate(),
         organization_id,

@@ -1,7 +1,6 @@
 //! Who calls the API, and whether it may.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::header::AUTHORIZATION;
@@ -17,7 +16,8 @@ use uuid::Uuid;
 
 use super::ApiState;
 use super::error::{ApiError, ErrorCode};
-use super::rules::{Access, Rules};
+use super::rate_limit::ClientAddress;
+use super::rules::Access;
 use crate::auth::Subject;
 
 /// Who calls the API: authenticated, and allowed to use the route in some case.
@@ -96,18 +96,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
 
 /// Lets a request reach its route if the route's row says so. Handlers of other than public routes find the
 /// [`Caller`] in the request.
-///
-/// Rate limits: class `failed_auth` (by address) applies where `authenticate` refuses, class `general` (by the caller's id)
-/// where it does not; public routes are limited by address.
 pub(super) async fn authorize(
-    State((state, rules)): State<(ApiState, Arc<Rules>)>,
+    State(state): State<ApiState>,
     route: Option<MatchedPath>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
     // Only known routes come here; what is not matched is answered by the fallback.
     let Some(route) = route else { return next.run(request).await };
-    let Some(rule) = rules.of(request.method(), route.as_str()) else {
+    let Some(rule) = state.0.rules.of(request.method(), route.as_str()) else {
         let allowed = request.method() == axum::http::Method::OPTIONS;
         return match allowed {
             true => next.run(request).await,
@@ -115,18 +112,33 @@ pub(super) async fn authorize(
                 .into_response(),
         };
     };
-    if let Access::Needs(action) = rule.access {
-        let caller = match authenticate(&state, request.headers()).await {
-            Ok(caller) => Caller { request_id: request_id(request.extensions()), ..caller },
-            Err(error) => return error.into_response(),
-        };
-        if !caller.permits(action, Relation::Own, AccessPolicy::Open) {
-            let message = format!("This needs the right to {}", action.to_string().replace('_', " "));
-            return ApiError::new(ErrorCode::Forbidden, message).into_response();
-        }
-        request.extensions_mut().insert(caller);
+    let (parts, body) = request.into_parts();
+    let address = ClientAddress::of(&parts);
+    let caller = match rule.access {
+        Access::Public => Ok(None),
+        Access::Needs(action) => admit(&state, &parts, action).await.map(Some),
+    };
+    let id = caller.as_ref().ok().and_then(Option::as_ref).and_then(Caller::id);
+    if let Err(refused) = state.0.limits.general(id.as_deref(), address) {
+        return refused.into_response();
+    }
+    let mut request = Request::from_parts(parts, body);
+    match caller {
+        Ok(Some(caller)) => drop(request.extensions_mut().insert(caller)),
+        Ok(None) => {}
+        Err(refused) => return refused.into_response(),
     }
     next.run(request).await
+}
+
+/// Who calls, if it may ever do `action`.
+async fn admit(state: &ApiState, parts: &Parts, action: Action) -> Result<Caller, ApiError> {
+    let caller = authenticate(state, &parts.headers).await?;
+    if !caller.permits(action, Relation::Own, AccessPolicy::Open) {
+        let message = format!("This needs the right to {}", action.to_string().replace('_', " "));
+        return Err(ApiError::new(ErrorCode::Forbidden, message));
+    }
+    Ok(Caller { request_id: request_id(&parts.extensions), ..caller })
 }
 
 fn request_id(extensions: &Extensions) -> Option<String> {
@@ -134,7 +146,7 @@ fn request_id(extensions: &Extensions) -> Option<String> {
     id.header_value().to_str().ok().map(str::to_owned)
 }
 
-async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, ApiError> {
+pub(super) async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let refuse = |message: &str| Err(ApiError::new(ErrorCode::Unauthorized, message));
     let mut values = headers.get_all(AUTHORIZATION).iter();
     match (values.next(), values.next()) {

@@ -11,6 +11,7 @@ use super::audit::{Audit, Who};
 use super::caller::{Caller, Visitor};
 use super::directory::Directory;
 use super::error::{ApiError, ErrorCode};
+use super::meetings::now;
 use super::text::{self, MAX_NAME_LEN};
 use crate::auth::secret::{OneTimeSecret, SecretKind, hash_secret, same_hash};
 use crate::auth::{AccessClaims, Subject, TokenService};
@@ -118,7 +119,7 @@ impl Clients {
             name,
             secret_hash: secret.hash(),
             scopes,
-            created_at: OffsetDateTime::now_utc(),
+            created_at: now(),
         };
         self.store.create_client(&client).await?;
         let details = json!({ "name": client.name, "scopes": client.scopes });

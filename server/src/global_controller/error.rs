@@ -76,6 +76,10 @@ error_codes! {
     AlreadyExists = "ALREADY_EXISTS", CONFLICT;
     /// The body is larger than 1 MiB.
     PayloadTooLarge = "PAYLOAD_TOO_LARGE", PAYLOAD_TOO_LARGE;
+    /// The URL is longer than 8 KiB.
+    UriTooLong = "URI_TOO_LONG", URI_TOO_LONG;
+    /// More than 100 header lines, or more than 16 KiB of them.
+    HeadersTooLarge = "HEADERS_TOO_LARGE", REQUEST_HEADER_FIELDS_TOO_LARGE;
     /// The body is not `application/json`.
     UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE", UNSUPPORTED_MEDIA_TYPE;
     /// Too many requests; `Retry-After` says when to come again.

@@ -1,14 +1,28 @@
-//! Serving a router on sockets: HTTPS with the server's certificate, and plain HTTP on loopback.
+//! Serving a router on sockets: HTTPS with the server's certificate, HTTP/3, and plain HTTP on loopback. Handlers find the
+//! client's address as `ConnectInfo<SocketAddr>`, however it came.
 
+use std::future::Ready;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::http::Request;
+use axum_server::accept::Accept;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use axum_server::{Handle, Server};
 use hyper_util::rt::TokioTimer;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use crate::transport::{Http3Endpoint, RequestBody};
 
 /// The protocols to offer in ALPN, the better first.
 pub const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -23,6 +37,15 @@ const MAX_STREAMS: u32 = 64;
 const MAX_HEADERS: u32 = 16 * 1024;
 /// Read buffer of an HTTP/1 connection, bytes.
 const MAX_BUFFER: usize = 32 * 1024;
+/// Connections of one listener. Each holds some 50 KiB, and up to [`CONNECTION_WINDOW`] if its client is hostile.
+const MAX_CONNECTIONS: usize = 4096;
+/// Bytes of bodies that may wait to be read.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// HTTP/2 requests that a client may take back before we have looked at them ("rapid reset").
+const MAX_RESETS: usize = 20;
+/// HTTP/2 requests of a connection that may break the protocol, before all of it is given up.
+const MAX_BAD_STREAMS: usize = 100;
 
 /// Serves `router` over TLS until `handle` is told to stop.
 ///
@@ -38,10 +61,11 @@ pub async fn serve_tls(
     handle: Handle<SocketAddr>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
-    let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(tls)).handshake_timeout(HEAD_TIMEOUT);
+    let tls = RustlsAcceptor::new(RustlsConfig::from_config(tls)).handshake_timeout(HEAD_TIMEOUT);
+    let acceptor = tls.acceptor(Places::new());
     let mut server = axum_server::from_tcp(listener)?.acceptor(acceptor).handle(handle);
     limit(&mut server);
-    server.serve(router.into_make_service()).await
+    server.serve(router.into_make_service_with_connect_info::<SocketAddr>()).await
 }
 
 /// Serves `router` without encryption until `handle` is told to stop. The listener must be bound to loopback.
@@ -54,9 +78,20 @@ pub async fn serve_plain(
     handle: Handle<SocketAddr>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
-    let mut server = axum_server::from_tcp(listener)?.handle(handle);
+    let mut server = axum_server::from_tcp(listener)?.acceptor(Places::new()).handle(handle);
     limit(&mut server);
-    server.serve(router.into_make_service()).await
+    server.serve(router.into_make_service_with_connect_info::<SocketAddr>()).await
+}
+
+/// Serves `router` over HTTP/3 until `stop`, then lets running requests finish within `grace`.
+pub async fn serve_http3(endpoint: Http3Endpoint, router: Router, stop: CancellationToken, grace: Duration) {
+    let service_for = move |peer: SocketAddr| {
+        router.clone().map_request(move |mut request: Request<RequestBody>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request
+        })
+    };
+    endpoint.run(service_for, stop, grace).await;
 }
 
 fn limit<A>(server: &mut Server<SocketAddr, A>) {
@@ -68,5 +103,79 @@ fn limit<A>(server: &mut Server<SocketAddr, A>) {
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEADERS);
+        .max_header_list_size(MAX_HEADERS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_BAD_STREAMS);
+}
+
+/// Gives each TCP connection one of a number of places, and sends at once what is written.
+#[derive(Clone, Debug)]
+struct Places(Arc<Semaphore>);
+
+impl Places {
+    fn new() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_CONNECTIONS)))
+    }
+}
+
+impl<S> Accept<TcpStream, S> for Places {
+    type Stream = Placed;
+    type Service = S;
+    type Future = Ready<io::Result<(Placed, S)>>;
+
+    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        std::future::ready(match Arc::clone(&self.0).try_acquire_owned() {
+            // HTTP/2 answers of several requests follow each other; none should wait for an acknowledgement.
+            Ok(place) => stream.set_nodelay(true).map(|()| (Placed { stream, _place: place }, service)),
+            Err(_) => {
+                metrics::counter!("http_connections_refused_total").increment(1);
+                Err(io::Error::other("too many connections"))
+            }
+        })
+    }
+}
+
+/// A connection and its place.
+#[derive(Debug)]
+struct Placed {
+    stream: TcpStream,
+    _place: OwnedSemaphorePermit,
+}
+
+impl AsyncRead for Placed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Placed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }

@@ -2,26 +2,33 @@
 
 use std::any::Any;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    ALT_SVC, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
+    LOCATION, ORIGIN, REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::uri::Authority;
-use axum::http::{HeaderName, HeaderValue, Method, Uri};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{Predicate as _, SizeAbove};
+use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
-use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 
 use super::ApiState;
 use super::error::{ApiError, ErrorCode};
+use super::rate_limit::{
+    X_RATELIMIT_LIMIT, X_RATELIMIT_REMAINING, X_RATELIMIT_RESET, find_client_address, limit_rate,
+};
 use crate::telemetry::metrics;
 
 /// Largest body. Every request of this API is far smaller.
@@ -31,31 +38,58 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A caller may bring its own request id up to this length.
 const MAX_REQUEST_ID_LEN: usize = 64;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// Longest path and query.
+const MAX_URI_LEN: usize = 8 * 1024;
+/// Header lines of a request, and their bytes as HTTP/2 and HTTP/3 count them: 32 more for each line.
+const MAX_HEADER_LINES: usize = 100;
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+/// Shorter answers are not worth compressing.
+const COMPRESS_ABOVE: u64 = 1024;
+/// For how long browsers remember that another site may use the API.
+const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
+/// For how long clients remember that there is HTTP/3, and that there is nothing without TLS.
+const ALT_SVC_SECONDS: u32 = 24 * 3600;
+const HSTS: &str = "max-age=31536000";
 
 /// Nothing inline and nothing from elsewhere.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
      img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Adds fallbacks and layers. With `loopback_only`, requests must name this machine as their host.
-pub(super) fn wrap(routes: Router<ApiState>, state: &ApiState, loopback_only: bool) -> Router {
-    let default_header = |name, value: &'static str| {
-        SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+/// Who reaches a router, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exposure {
+    /// Requests must name this machine as their host.
+    pub(super) loopback_only: bool,
+    pub(super) is_encrypted: bool,
+    /// Where HTTP/3 is, if those who come here should know.
+    pub(super) http3_port: Option<u16>,
+}
+
+impl Exposure {
+    /// Plain HTTP on loopback.
+    pub(super) const PLAIN: Self = Self { loopback_only: true, is_encrypted: false, http3_port: None };
+}
+
+/// Adds fallbacks and layers.
+pub(super) fn wrap(routes: Router<ApiState>, state: &ApiState, exposure: Exposure) -> Router {
+    let manners = Manners {
+        alternative: exposure
+            .http3_port
+            .and_then(|port| HeaderValue::try_from(format!("h3=\":{port}\"; ma={ALT_SVC_SECONDS}")).ok()),
+        insist_on_tls: exposure.is_encrypted && !state.0.config.dev,
     };
     let layers = ServiceBuilder::new()
         .layer(middleware::from_fn(drop_strange_request_id))
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
         .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()))
         .layer(PropagateRequestIdLayer::x_request_id())
-        .layer(middleware::from_fn(measure))
-        .layer(default_header(CONTENT_SECURITY_POLICY, CONTENT_POLICY))
-        .layer(default_header(X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        // The address of a meeting's page is what lets people find the meeting.
-        .layer(default_header(REFERRER_POLICY, "no-referrer"))
-        .layer(default_header(CACHE_CONTROL, "no-store"))
+        .layer(middleware::from_fn_with_state(Arc::new(manners), dress))
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_ABOVE).and(is_text)))
+        .layer(cors(state))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn_with_state((state.clone(), loopback_only), check_host))
+        .layer(middleware::from_fn_with_state((state.clone(), exposure.loopback_only), admit))
         .layer(CsrfLayer::new().with_rejection_response(cross_origin))
-        .layer(middleware::from_fn(limit_time))
         .layer(DefaultBodyLimit::max(MAX_BODY_LEN));
     routes
         .fallback(async |uri: Uri| {
@@ -88,11 +122,47 @@ fn span(request: &Request) -> tracing::Span {
     tracing::info_span!("http", method = %request.method(), path = request.uri().path(), request_id = id)
 }
 
-async fn measure(request: Request, next: Next) -> Response {
+/// What every answer of a router says beside its content.
+#[derive(Debug)]
+struct Manners {
+    /// Where else to come.
+    alternative: Option<HeaderValue>,
+    insist_on_tls: bool,
+}
+
+/// Counts and times the request, and gives its answer the headers that all have.
+async fn dress(State(manners): State<Arc<Manners>>, request: Request, next: Next) -> Response {
     let start = Instant::now();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    // Methods are the caller's choice of words; metrics have one series per known word.
-    let method = match *request.method() {
+    let method = known_method(request.method());
+    let insist_on_tls = manners.insist_on_tls && host(&request).is_some_and(|host| has_name(&host));
+    let mut response = next.run(request).await;
+
+    let headers = response.headers_mut();
+    let defaults = [
+        (CONTENT_SECURITY_POLICY, CONTENT_POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // The address of a meeting's page is what lets people find the meeting.
+        (REFERRER_POLICY, "no-referrer"),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in defaults {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    if let Some(alternative) = &manners.alternative {
+        headers.insert(ALT_SVC, alternative.clone());
+    }
+    if insist_on_tls {
+        headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS));
+    }
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    metrics::http_request(route, method, response.status().as_u16(), start.elapsed());
+    response
+}
+
+/// Methods are the caller's choice of words; metrics have one series per known word.
+fn known_method(method: &Method) -> &'static str {
+    match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",
         Method::POST => "POST",
@@ -101,11 +171,7 @@ async fn measure(request: Request, next: Next) -> Response {
         Method::DELETE => "DELETE",
         Method::OPTIONS => "OPTIONS",
         _ => "other",
-    };
-    let response = next.run(request).await;
-    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    metrics::http_request(route, method, response.status().as_u16(), start.elapsed());
-    response
+    }
 }
 
 fn panicked(_payload: Box<dyn Any + Send>) -> Response {
@@ -118,33 +184,113 @@ fn cross_origin(_error: ProtectionError) -> Response {
         .into_response()
 }
 
-async fn limit_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+/// What browsers let pages of other sites do and read. Credentials that a browser adds by itself are never allowed.
+fn cors(state: &ApiState) -> CorsLayer {
+    let allowed = state.0.config.allowed_origins.clone();
+    let origins = match allowed.is_any() {
+        true => AllowOrigin::any(),
+        false => AllowOrigin::predicate(move |origin: &HeaderValue, _| {
+            origin.to_str().is_ok_and(|origin| allowed.allows(origin))
+        }),
+    };
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE, X_REQUEST_ID])
+        .expose_headers([
+            X_RATELIMIT_LIMIT,
+            X_RATELIMIT_REMAINING,
+            X_RATELIMIT_RESET,
+            RETRY_AFTER,
+            X_REQUEST_ID,
+            LOCATION,
+        ])
+        .max_age(PREFLIGHT_AGE)
+}
+
+/// Requests of pages that may make them are no longer told from our own.
+fn trust_allowed_origins(state: &ApiState, request: &mut Request) {
+    let origin = request.headers().get(ORIGIN).and_then(|origin| origin.to_str().ok());
+    if origin.is_some_and(|origin| state.0.config.allowed_origins.allows(origin)) {
+        request.headers_mut().remove(ORIGIN);
+        request.headers_mut().remove(SEC_FETCH_SITE);
+    }
+}
+
+/// Whether a body shrinks.
+fn is_text(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.starts_with("text/")
+        || content_type.starts_with("application/json")
+        || content_type.starts_with("image/svg+xml")
+}
+
+/// Bounds that the protocols' own (`http`, `transport::http3`) do not cover, with a body that says so.
+fn check_head(request: &Request) -> Result<(), ApiError> {
+    let headers = request.headers();
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    let (code, message) =
+        if request.uri().path_and_query().is_some_and(|uri| uri.as_str().len() > MAX_URI_LEN) {
+            (ErrorCode::UriTooLong, "The URL is longer than 8 KiB")
+        } else if headers.len() > MAX_HEADER_LINES || bytes > MAX_HEADER_BYTES {
+            (
+                ErrorCode::HeadersTooLarge,
+                "The request has more than 100 header lines, or more than 16 KiB of them",
+            )
+        } else if headers.get_all(CONTENT_ENCODING).iter().any(|encoding| encoding != "identity") {
+            (ErrorCode::UnsupportedMediaType, "The body must be sent without Content-Encoding")
+        } else {
+            return Ok(());
+        };
+    Err(ApiError::new(code, message))
+}
+
+/// Browsers heed a word about TLS only for hosts that have a name (RFC 6797 section 8.1.1), and on loopback it would reach
+/// other programs.
+fn has_name(authority: &Authority) -> bool {
+    let host = authority.host();
+    host.contains('.') && !host.starts_with('[') && host.parse::<IpAddr>().is_err()
+}
+
+/// Under which name the client reached us.
+fn host(request: &Request) -> Option<Authority> {
+    request
+        .uri()
+        .authority()
+        .cloned()
+        .or_else(|| request.headers().get(HOST)?.to_str().ok()?.parse::<Authority>().ok())
+}
+
+/// What a request must pass before a handler sees it, and the time it may take then.
+async fn admit(
+    State((state, loopback_only)): State<(ApiState, bool)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let checked = check_host(&state, loopback_only, &request).and_then(|()| check_head(&request));
+    if let Err(refused) = checked {
+        return refused.into_response();
+    }
+    find_client_address(&state, &mut request);
+    trust_allowed_origins(&state, &mut request);
+    match tokio::time::timeout(REQUEST_TIMEOUT, limit_rate(&state, request, next)).await {
         Ok(response) => response,
         Err(_) => ApiError::new(ErrorCode::RequestTimeout, "The request took too long").into_response(),
     }
 }
 
 /// Refuses requests that reached a loopback address under a foreign name (DNS rebinding).
-async fn check_host(
-    State((state, loopback_only)): State<(ApiState, bool)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if loopback_only {
-        let named = request
-            .uri()
-            .authority()
-            .cloned()
-            .or_else(|| request.headers().get(HOST)?.to_str().ok()?.parse::<Authority>().ok());
-        let public = state.0.urls.api().split_once("://").map(|(_, authority)| authority);
-        let allowed = named.is_some_and(|named| is_loopback(named.host()) || Some(named.as_str()) == public);
-        if !allowed {
-            let message = "This address answers only to localhost, 127.0.0.1 and [::1]";
-            return ApiError::new(ErrorCode::Forbidden, message).into_response();
-        }
+fn check_host(state: &ApiState, loopback_only: bool, request: &Request) -> Result<(), ApiError> {
+    if !loopback_only {
+        return Ok(());
     }
-    next.run(request).await
+    let named = host(request);
+    let public = state.0.urls.api().split_once("://").map(|(_, authority)| authority);
+    if named.is_some_and(|named| is_loopback(named.host()) || Some(named.as_str()) == public) {
+        return Ok(());
+    }
+    let message = "This address answers only to localhost, 127.0.0.1 and [::1]";
+    Err(ApiError::new(ErrorCode::Forbidden, message))
 }
 
 fn is_loopback(host: &str) -> bool {

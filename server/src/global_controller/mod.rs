@@ -24,6 +24,7 @@ mod pages;
 mod participants;
 mod path;
 mod presets;
+mod rate_limit;
 mod reference;
 mod rules;
 mod sessions;
@@ -51,14 +52,19 @@ use accounts::Accounts;
 use audit::{Audit, Who};
 use clients::Clients;
 use directory::Directory;
+use layers::Exposure;
 use meetings::Meetings;
 use organizations::Organizations;
 pub(crate) use organizations::{Bootstrapped, bootstrap};
 use presets::Presets;
+use rate_limit::RateLimits;
 use rules::Rules;
 use users::Users;
 
 pub use jobs::Jobs;
+
+/// How often clients that were not there lately are forgotten by the rate limits.
+const FORGET_INTERVAL: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// What the meeting controller knows about meetings right now, and can do to them. All calls must answer without
 /// waiting.
@@ -196,6 +202,8 @@ struct Shared {
     urls: Urls,
     config: Config,
     metrics: Exposition,
+    limits: RateLimits,
+    rules: Rules,
     /// Whoever uses development mode without a token belongs here, and the client of the configuration.
     default_organization: OrganizationId,
     draining: AtomicBool,
@@ -259,6 +267,8 @@ impl ApiState {
             urls,
             config: config.clone(),
             metrics,
+            limits: RateLimits::new(&config.rate_limits),
+            rules: Rules::new(api::RULES),
             default_organization,
             draining: AtomicBool::new(false),
         }))
@@ -305,26 +315,38 @@ impl ApiState {
         }
     }
 
+    /// Keeps what is remembered of clients small, until `stop`.
+    pub async fn keep_small(self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(FORGET_INTERVAL);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => self.0.limits.forget_idle(),
+            }
+        }
+    }
+
     fn is_draining(&self) -> bool {
         self.0.draining.load(Ordering::Relaxed)
     }
 }
 
-/// API and pages: what is served over TLS.
-pub fn router(state: &ApiState) -> Router {
+/// API and pages: what is served over TLS and HTTP/3. `http3_port` is where HTTP/3 is, to tell those who came otherwise.
+pub fn router(state: &ApiState, http3_port: Option<u16>) -> Router {
     // Development mode trusts whoever reaches it, so only loopback names may: a foreign name that resolves to
     // loopback is a web page attacking its visitor.
-    layers::wrap(public_routes(state), state, state.0.config.dev)
+    let loopback_only = state.0.config.dev;
+    layers::wrap(public_routes(state), state, Exposure { loopback_only, is_encrypted: true, http3_port })
 }
 
 /// Health and metrics: what is served over plain HTTP on loopback outside development mode.
 pub fn operations_router(state: &ApiState) -> Router {
-    layers::wrap(operations_routes(), state, true)
+    layers::wrap(operations_routes(), state, Exposure::PLAIN)
 }
 
 /// API, pages, health and metrics: what is served over plain HTTP on loopback in development mode.
 pub fn development_router(state: &ApiState) -> Router {
-    layers::wrap(public_routes(state).merge(operations_routes()), state, true)
+    layers::wrap(public_routes(state).merge(operations_routes()), state, Exposure::PLAIN)
 }
 
 fn public_routes(state: &ApiState) -> Router<ApiState> {
@@ -337,9 +359,8 @@ fn public_routes(state: &ApiState) -> Router<ApiState> {
 }
 
 fn api_routes(state: &ApiState) -> Router<ApiState> {
-    let rules = Arc::new(Rules::new(api::RULES));
     let (router, _document) = api::routes().split_for_parts();
-    router.route_layer(middleware::from_fn_with_state((state.clone(), rules), caller::authorize))
+    router.route_layer(middleware::from_fn_with_state(state.clone(), caller::authorize))
 }
 
 fn operations_routes() -> Router<ApiState> {

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use darktower_core::access::guests::AccessPolicy;
 use darktower_core::access::{Action, Actor, OrganizationRole, Relation, Scope, permits};
 use darktower_core::named::Named as _;
+use darktower_core::preset::shipped;
 use serde_json::{Map, Value, json};
 
 use super::api;
@@ -66,6 +67,7 @@ pub(super) fn document() -> Value {
         "description": "The access token of a login or of a machine client.",
     } });
 
+    preset_examples(&mut document["components"]["schemas"]);
     let schemas = document["components"]["schemas"].clone();
     if let Some(paths) = document["paths"].as_object_mut() {
         for (path, item) in paths {
@@ -80,6 +82,17 @@ pub(super) fn document() -> Value {
         }
     }
     document
+}
+
+/// The types of presets know nothing of the API: their examples are those of a preset that is shipped.
+fn preset_examples(schemas: &mut Value) {
+    let Some(preset) = shipped().into_iter().next() else { return };
+    let example = serde_json::to_value(preset).expect("presets are plain data");
+    for (name, part) in [("PresetConfig", "config"), ("PresetPermissions", "permissions"), ("PresetUi", "ui")]
+    {
+        schemas[name]["example"] = example[part].clone();
+    }
+    schemas["Preset"]["example"] = example;
 }
 
 fn used_tags(document: &Value) -> Vec<String> {

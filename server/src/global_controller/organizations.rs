@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::audit::{Audit, Who};
 use super::caller::Caller;
 use super::error::{ApiError, ErrorCode};
+use super::meetings::now;
 use super::text::{self, MAX_NAME_LEN};
 use crate::auth::secret::{NoRandomness, OneTimeSecret, SecretKind};
 use crate::storage::model::{
@@ -69,7 +70,7 @@ pub(crate) async fn bootstrap(store: &dyn Store, for_owner: bool) -> Result<Boot
             hash: secret.hash(),
             organization_id: id,
             user_id: None,
-            created_at: OffsetDateTime::now_utc(),
+            created_at: now(),
             expires_at: None,
         };
         store.put_setup_secret(&kept).await?;
@@ -81,7 +82,7 @@ pub(crate) async fn bootstrap(store: &dyn Store, for_owner: bool) -> Result<Boot
 /// Adds presets that came with a newer server; those that are there may have been changed and stay.
 async fn complete_presets(store: &dyn Store, organization: OrganizationId) -> Result<(), StoreError> {
     let present = store.presets(organization).await?;
-    for preset in shipped_presets(OffsetDateTime::now_utc()) {
+    for preset in shipped_presets(now()) {
         if present.iter().all(|known| known.preset.name != preset.preset.name) {
             match store.create_preset(organization, &preset).await {
                 Err(StoreError::Taken(Unique::PresetName)) => {}
@@ -98,7 +99,7 @@ pub(super) fn shipped_presets(at: OffsetDateTime) -> Vec<StoredPreset> {
 }
 
 pub(super) fn new_organization(name: String, slug: String) -> Organization {
-    let now = OffsetDateTime::now_utc();
+    let now = now();
     Organization {
         id: OrganizationId::generate(),
         name,
@@ -174,7 +175,7 @@ impl Organizations {
         settings.max_participants = change.max_participants.unwrap_or(settings.max_participants);
         settings.max_meeting_minutes = change.max_meeting_minutes.unwrap_or(settings.max_meeting_minutes);
         settings.hosts_host_everywhere = hosts_host_everywhere.unwrap_or(settings.hosts_host_everywhere);
-        organization.updated_at = OffsetDateTime::now_utc();
+        organization.updated_at = now();
         self.store.update_organization(&organization).await?;
         let details = json!({ "name": organization.name, "settings": organization.settings });
         let target = ("organization", organization.id.to_string());
@@ -220,7 +221,7 @@ impl Organizations {
                     meeting_id: meeting.id,
                     participant_id: None,
                     meeting_over: true,
-                    at: OffsetDateTime::now_utc(),
+                    at: now(),
                 };
                 self.store.delete_meeting(meeting.id, &removal).await?;
             }

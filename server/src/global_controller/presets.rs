@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use darktower_core::preset::Preset;
 use serde_json::json;
-use time::OffsetDateTime;
 
 use super::audit::Audit;
 use super::caller::Caller;
 use super::error::{ApiError, ErrorCode};
+use super::meetings::now;
 use crate::storage::model::StoredPreset;
 use crate::storage::{Store, StoreError, Unique};
 
@@ -42,7 +42,7 @@ impl Presets {
             let message = format!("An organization may have {MAX_PRESETS} presets");
             return Err(ApiError::new(ErrorCode::CapacityExceeded, message));
         }
-        let now = OffsetDateTime::now_utc();
+        let now = now();
         let stored = StoredPreset { preset, is_shipped: false, created_at: now, updated_at: now };
         match self.store.create_preset(caller.organization, &stored).await {
             Err(StoreError::Taken(Unique::PresetName)) => {
@@ -68,7 +68,7 @@ impl Presets {
             ));
         }
         let known = self.get(caller, name).await?;
-        let stored = StoredPreset { preset, updated_at: OffsetDateTime::now_utc(), ..known };
+        let stored = StoredPreset { preset, updated_at: now(), ..known };
         if !self.store.update_preset(caller.organization, &stored).await? {
             return Err(not_found());
         }

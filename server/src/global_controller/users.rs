@@ -13,6 +13,7 @@ use super::audit::Audit;
 use super::caller::Caller;
 use super::directory::Directory;
 use super::error::{ApiError, ErrorCode};
+use super::meetings::now;
 use super::text::{self, MAX_NAME_LEN};
 use crate::auth::secret::{OneTimeSecret, SecretKind};
 use crate::storage::model::{Listed, SetupSecret, User, UserFilter};
@@ -112,8 +113,7 @@ impl Users {
         let role = role.filter(|role| *role != user.role);
         let is_active = is_active.filter(|is_active| *is_active != user.is_active);
         if user.role == OrganizationRole::Owner && (role.is_some() || is_active == Some(false)) {
-            let message = "The owner keeps role and access until it makes another user the owner";
-            return Err(ApiError::new(ErrorCode::Conflict, message));
+            return Err(owner_stays());
         }
         if role == Some(OrganizationRole::Owner) {
             if !may_dispose(caller) {
@@ -125,7 +125,7 @@ impl Users {
                 return Err(ApiError::new(ErrorCode::Conflict, message));
             }
         }
-        let now = OffsetDateTime::now_utc();
+        let now = now();
         if let Some(name) = name {
             user.name = text::line("name", &name, MAX_NAME_LEN)?;
         }
@@ -136,7 +136,9 @@ impl Users {
         }
         if let Some(role) = role {
             if !self.store.change_role(id, role, now).await? {
-                return Err(not_found(id));
+                // It was removed meanwhile, or became the owner.
+                self.get(caller, id).await?;
+                return Err(owner_stays());
             }
             user.role = role;
         }
@@ -194,7 +196,7 @@ fn may_dispose(caller: &Caller) -> bool {
 
 fn draw(user: &User) -> Result<(SetupToken, SetupSecret), ApiError> {
     let secret = OneTimeSecret::draw(SecretKind::Setup).map_err(ApiError::internal)?;
-    let created_at = OffsetDateTime::now_utc();
+    let created_at = now();
     let expires_at = created_at + SETUP_LIFETIME;
     let kept = SetupSecret {
         hash: secret.hash(),
@@ -204,6 +206,11 @@ fn draw(user: &User) -> Result<(SetupToken, SetupSecret), ApiError> {
         expires_at: Some(expires_at),
     };
     Ok((SetupToken { secret, expires_at }, kept))
+}
+
+fn owner_stays() -> ApiError {
+    let message = "The owner keeps role and access until it makes another user the owner";
+    ApiError::new(ErrorCode::Conflict, message)
 }
 
 fn target(id: UserId) -> (&'static str, String) {

@@ -158,7 +158,8 @@ pub trait UserStore: Send + Sync + 'static {
     /// Writes everything about a user but its password, role and organization.
     async fn update_user(&self, user: &User) -> Stored<bool>;
 
-    /// Changes a role. Making somebody the owner makes the owner before an admin, both or nothing.
+    /// Changes a role; `false` if there is no such user, or the owner would become something else. Making somebody the owner
+    /// makes the owner before an admin, both or nothing.
     async fn change_role(&self, id: UserId, role: OrganizationRole, at: OffsetDateTime) -> Stored<bool>;
 
     /// Sets a password and ends every refresh token but those of the family `keep`.

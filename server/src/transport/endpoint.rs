@@ -17,13 +17,14 @@ use tokio_util::sync::CancellationToken;
 use super::Session;
 use super::socket::{CountedSocket, ShardConnectionIds};
 use crate::certificate::{CertificateStore, TlsVersions, rustls_server_config};
+use crate::config::AllowedOrigins;
 
 /// From the first packet to an established session.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Handshakes in progress from which on clients must first prove their address (Retry): it costs
 /// them a round trip, and a flood of forged addresses costs us nothing but that packet.
-const RETRY_ABOVE_OPEN_HANDSHAKES: usize = 256;
+pub(super) const RETRY_ABOVE_OPEN_HANDSHAKES: usize = 256;
 
 /// The reason that goes with [`Code::GOING_AWAY`].
 const SHUTTING_DOWN: &str = "server is shutting down";
@@ -40,9 +41,11 @@ pub enum Role {
 /// What of the transport is configurable.
 #[derive(Debug, Clone, Default)]
 pub struct TransportSettings {
-    /// Origins of web pages that may open WebTransport sessions. Requests without an `Origin`
+    /// Origins of our own pages, which may open WebTransport sessions. Requests without an `Origin`
     /// header do not come from a page and pass.
-    pub allowed_origins: Vec<String>,
+    pub own_origins: Vec<String>,
+    /// Pages of others that may.
+    pub allowed_origins: AllowedOrigins,
 }
 
 /// What all endpoints of a server share: certificates and tickets, the key of address tokens, and the settings. A client that comes back may come to any of them.
@@ -182,7 +185,7 @@ impl Role {
 }
 
 /// Awaits `handshake`, and gives up its place among those in progress however it ends.
-async fn counted<T>(place: Arc<()>, handshake: impl Future<Output = T>) -> T {
+pub(super) async fn counted<T>(place: Arc<()>, handshake: impl Future<Output = T>) -> T {
     let result = handshake.await;
     drop(place);
     result
@@ -238,7 +241,7 @@ async fn establish(
 
 impl TransportSettings {
     fn allows(&self, origin: &str) -> bool {
-        self.allowed_origins.iter().any(|allowed| allowed == origin)
+        self.own_origins.iter().any(|own| own == origin) || self.allowed_origins.allows(origin)
     }
 }
 

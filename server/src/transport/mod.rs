@@ -5,6 +5,7 @@
 //! never copied on the way. Codes are mapped into the range that WebTransport reserves.
 
 mod endpoint;
+mod http3;
 #[cfg(test)]
 pub(crate) mod loopback;
 mod message_reader;
@@ -19,6 +20,7 @@ use darktower_protocol::Code;
 use darktower_webtransport as webtransport;
 
 pub use endpoint::{Endpoint, EndpointFactory, Role, TransportSettings};
+pub use http3::{Http3Endpoint, RequestBody};
 pub use message_reader::MessageReader;
 pub use stream::{ReadError, RecvStream, SendStream, WriteError};
 

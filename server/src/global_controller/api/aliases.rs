@@ -19,6 +19,7 @@ use crate::global_controller::error::{ApiError, ErrorCode};
 use crate::global_controller::extract::{JsonBody, QueryOf};
 use crate::global_controller::meetings::{MAX_PAGE, MeetingView, NewMeeting};
 use crate::global_controller::participants::NewParticipant;
+use crate::global_controller::rate_limit::Class;
 use crate::global_controller::rules::Rule;
 use crate::storage::model::{MeetingFilter, Page};
 
@@ -83,7 +84,7 @@ pub(super) async fn create_session(
         }
         (name, title) => name.or(title).unwrap_or_else(|| UNNAMED_MEETING.to_owned()),
     };
-    // Rate limit: class `meeting_create`, by the caller's organization.
+    state.0.limits.check(Class::MeetingCreate, caller.organization)?;
     let new = NewMeeting { display_name, ..NewMeeting::default() };
     let (view, _host) = state.0.meetings.create(&caller, new).await?;
     Ok((StatusCode::CREATED, Json(CreatedSession { meeting_id: view.meeting.id.to_string() })))
@@ -258,7 +259,7 @@ pub(super) async fn generate_token(
         user_id: body.custom_participant_id,
         ..NewParticipant::default()
     };
-    // Rate limit: class `meeting_join`, by meeting.
+    state.0.limits.check(Class::MeetingJoin, id)?;
     let issued = state.0.meetings.issue(&caller, id, new).await?;
     Ok(Json(GeneratedToken {
         auth_token: issued.join_token,

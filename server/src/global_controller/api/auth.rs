@@ -19,7 +19,9 @@ use crate::global_controller::caller::{Caller, Identity, Visitor};
 use crate::global_controller::clients::ACCESS_TOKEN_LIFETIME;
 use crate::global_controller::error::{ApiError, ErrorCode};
 use crate::global_controller::extract::JsonBody;
+use crate::global_controller::rate_limit::{Class, ClientAddress};
 use crate::global_controller::rules::{Access, Rule};
+use crate::global_controller::text;
 
 pub(in crate::global_controller) const RULES: &[Rule] = &[
     Rule {
@@ -116,11 +118,13 @@ pub(super) struct TokenBody {
 pub(super) async fn issue_access_token(
     State(state): State<ApiState>,
     visitor: Visitor,
+    address: ClientAddress,
     JsonBody(body): JsonBody<TokenRequest>,
 ) -> Result<Json<TokenBody>, ApiError> {
     if body.grant_type != "client_credentials" {
         return Err(ApiError::field("grant_type", "grant_type must be client_credentials"));
     }
+    state.0.limits.check(Class::Login, (address, &body.client_id))?;
     let granted = state.0.clients.grant(visitor, &body.client_id, &body.client_secret).await?;
     Ok(Json(TokenBody {
         access_token: granted.access_token,
@@ -193,9 +197,10 @@ impl SignedInBody {
 pub(super) async fn register(
     State(state): State<ApiState>,
     visitor: Visitor,
+    address: ClientAddress,
     JsonBody(body): JsonBody<Register>,
 ) -> Result<impl IntoResponse, ApiError> {
-    // Rate limit: class `register`, by address.
+    state.0.limits.check(Class::Register, address)?;
     let person = NewPerson { email: body.email, password: body.password, name: body.name };
     let accounts = &state.0.accounts;
     let signed_in = match (body.setup_secret, body.organization_name, body.organization_slug) {
@@ -238,9 +243,11 @@ pub(super) struct Login {
 pub(super) async fn login(
     State(state): State<ApiState>,
     visitor: Visitor,
+    address: ClientAddress,
     JsonBody(body): JsonBody<Login>,
 ) -> Result<Json<SignedInBody>, ApiError> {
-    // Rate limit: class `login`, by address and `text::email(&body.email)`.
+    // In the form in which the account is looked up: other spellings are no further tries.
+    state.0.limits.check(Class::Login, (address, text::email(&body.email)))?;
     let Login { email, password, organization_slug } = body;
     let slug = organization_slug.as_deref();
     SignedInBody::new(state.0.accounts.login(visitor, &email, password, slug).await?)
@@ -390,9 +397,10 @@ pub(super) struct ChangePassword {
 pub(super) async fn change_password(
     State(state): State<ApiState>,
     caller: Caller,
+    address: ClientAddress,
     JsonBody(body): JsonBody<ChangePassword>,
 ) -> Result<StatusCode, ApiError> {
-    // Rate limit: class `login`, by address and the caller's id.
+    state.0.limits.check(Class::Login, (address, caller.id()))?;
     state.0.accounts.change_password(&caller, body.current_password, body.new_password).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -20,6 +20,7 @@ use crate::global_controller::error::{ApiError, ErrorCode};
 use crate::global_controller::extract::{JsonBody, QueryOf};
 use crate::global_controller::meetings::{MeetingChange, MeetingView, NewMeeting};
 use crate::global_controller::path::{InviteePath, MeetingPath};
+use crate::global_controller::rate_limit::Class;
 use crate::global_controller::rules::Rule;
 use crate::storage::model::{MeetingFilter, MeetingSettings, Page};
 
@@ -157,6 +158,7 @@ pub(super) async fn create_meeting(
     caller: Caller,
     JsonBody(body): JsonBody<CreateMeeting>,
 ) -> Result<impl IntoResponse, ApiError> {
+    state.0.limits.check(Class::MeetingCreate, caller.organization)?;
     let SettingsBody { enable_e2e_encryption, require_auth, recording_enabled } = body.settings;
     let new = NewMeeting {
         display_name: body.display_name,
@@ -173,7 +175,6 @@ pub(super) async fn create_meeting(
         keep_alive_seconds: body.keep_alive_seconds,
         settings: MeetingSettings { enable_e2e_encryption, recording_enabled },
     };
-    // Rate limit: class `meeting_create`, by the caller's organization.
     let (MeetingView { meeting, policy, .. }, host) = state.0.meetings.create(&caller, new).await?;
     let location = format!("/api/v1/meetings/{}", meeting.id);
     let body = CreatedMeeting {

@@ -17,6 +17,7 @@ use crate::global_controller::error::{ApiError, ErrorCode};
 use crate::global_controller::extract::{JsonBody, OptionalBody};
 use crate::global_controller::participants::{Issued, NewGuest, NewParticipant, ParticipantView};
 use crate::global_controller::path::{MeetingPath, ParticipantPath};
+use crate::global_controller::rate_limit::{Class, ClientAddress};
 use crate::global_controller::rules::Rule;
 use crate::global_controller::{ApiState, LiveParticipant, LiveStreamType};
 
@@ -153,7 +154,7 @@ pub(super) async fn add_participant(
     MeetingPath(id): MeetingPath,
     JsonBody(body): JsonBody<AddParticipant>,
 ) -> Result<impl IntoResponse, ApiError> {
-    // Rate limit: class `meeting_join`, by meeting.
+    state.0.limits.check(Class::MeetingJoin, id)?;
     let issued = state.0.meetings.issue(&caller, id, body.into()).await?;
     Ok((StatusCode::CREATED, grant(&state, issued)?))
 }
@@ -183,7 +184,7 @@ pub(super) async fn issue_token(
     MeetingPath(id): MeetingPath,
     JsonBody(body): JsonBody<AddParticipant>,
 ) -> Result<impl IntoResponse, ApiError> {
-    // Rate limit: class `meeting_join`, by meeting.
+    state.0.limits.check(Class::MeetingJoin, id)?;
     let issued = state.0.meetings.issue(&caller, id, body.into()).await?;
     let auth_token = issued.join_token.clone();
     let Json(grant) = grant(&state, issued)?;
@@ -209,7 +210,7 @@ pub(super) async fn join_meeting(
     MeetingPath(id): MeetingPath,
     OptionalBody(body): OptionalBody<JoinMeeting>,
 ) -> Result<impl IntoResponse, ApiError> {
-    // Rate limit: class `meeting_join`, by meeting.
+    state.0.limits.check(Class::MeetingJoin, id)?;
     let issued = state.0.meetings.join(&caller, id, body.name).await?;
     Ok((StatusCode::CREATED, grant(&state, issued)?))
 }
@@ -236,10 +237,12 @@ pub(super) struct JoinAsGuest {
 pub(super) async fn join_as_guest(
     State(state): State<ApiState>,
     visitor: Visitor,
+    address: ClientAddress,
     MeetingPath(id): MeetingPath,
     JsonBody(body): JsonBody<JoinAsGuest>,
 ) -> Result<impl IntoResponse, ApiError> {
-    // Rate limit: class `guest_join`, by meeting, and by address and meeting.
+    state.0.limits.check(Class::GuestJoin, id)?;
+    state.0.limits.check(Class::GuestJoinPerAddress, (id, address))?;
     let new = NewGuest { name: body.name, email: body.email, request_id: visitor.request_id };
     let issued = state.0.meetings.join_as_guest(id, new).await?;
     Ok((StatusCode::CREATED, grant(&state, issued)?))
@@ -266,7 +269,7 @@ pub(super) async fn renew_token(
     ParticipantPath(id, participant): ParticipantPath,
     OptionalBody(body): OptionalBody<RenewToken>,
 ) -> Result<impl IntoResponse, ApiError> {
-    // Rate limit: class `meeting_join`, by meeting.
+    state.0.limits.check(Class::MeetingJoin, id)?;
     let issued = state.0.meetings.renew(&caller, id, participant, body.expires_in).await?;
     Ok((StatusCode::CREATED, grant(&state, issued)?))
 }

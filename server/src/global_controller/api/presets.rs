@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use darktower_core::access::Action;
-use darktower_core::preset::Preset;
+use darktower_core::preset::{Config, Permissions, Preset, Ui};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -62,8 +62,11 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = StoredPreset)]
 pub(super) struct PresetBody {
-    #[serde(flatten)]
-    preset: Preset,
+    #[schema(example = "video_host")]
+    name: String,
+    config: Config,
+    permissions: Permissions,
+    ui: Ui,
     /// Whether it came with the server: it can be changed, not deleted.
     #[schema(example = false)]
     is_shipped: bool,
@@ -75,8 +78,12 @@ pub(super) struct PresetBody {
 
 impl PresetBody {
     fn new(stored: StoredPreset) -> Result<Self, ApiError> {
+        let Preset { name, config, permissions, ui } = stored.preset;
         Ok(Self {
-            preset: stored.preset,
+            name,
+            config,
+            permissions,
+            ui,
             is_shipped: stored.is_shipped,
             created_at: rfc3339(stored.created_at)?,
             updated_at: rfc3339(stored.updated_at)?,

@@ -14,7 +14,6 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::auth::secret::OneTimeSecret;
-use crate::auth::{AccessClaims, Subject};
 use crate::certificate::{TlsVersions, rustls_server_config};
 use crate::config::Flags;
 use crate::storage::SqliteStore;
@@ -22,13 +21,19 @@ use crate::storage::model::{Arrival, Organization, OrganizationSettings, Page, S
 use crate::storage::store::*;
 
 mod access;
+mod accounts;
 mod aliases;
+mod auth;
+mod authorization;
 mod jobs;
 mod meetings;
+mod organizations;
 mod pages;
 mod participants;
 mod requests;
 mod sessions;
+mod users;
+
 /// Says what a test put in, and keeps what it was told to remove.
 #[derive(Default)]
 struct Live {
@@ -93,10 +98,22 @@ struct Server {
     handle: Handle<SocketAddr>,
     /// What `darktower serve` prints while there is no owner.
     setup_secret: Option<OneTimeSecret>,
-    folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// The public part, without HTTP/3 beside it.
+fn public_router(state: &ApiState) -> Router {
+    router(state, None)
+}
+
+/// Outside development mode, where anybody may register an organization.
+fn open(data_dir: &Path) -> Config {
+    let mut config = production(data_dir);
+    config.accounts.open_registration = true;
+    config
+}
 
 fn production(data_dir: &Path) -> Config {
     let folder = data_dir.join("config");
@@ -104,7 +121,9 @@ fn production(data_dir: &Path) -> Config {
     let file = folder.join("darktower.toml");
     let toml = format!(
         "public_url = 'https://meet.example.org'\ntls = {{ certificate = 'c', private_key = 'k' }}\n\
-         api = {{ client_id = 'backend', client_secret = '{SECRET}' }}\nlimits.max_participants = 20\n"
+         api = {{ client_id = 'backend', client_secret = '{SECRET}' }}\nlimits.max_participants = 20\n\
+         rate_limits = {{ general = 0, login = 0, register = 0, meeting_create = 0, meeting_join = 0, guest_join = 0, \
+         guest_join_per_address = 0, failed_auth = 0 }}\n"
     );
     std::fs::write(&file, toml).expect("own folder");
     let mut config = Config::load(&Flags { config: Some(file), ..Flags::default() }).expect("complete");
@@ -119,11 +138,18 @@ impl Server {
 
     /// The public part of a server outside development mode, here without TLS in front.
     async fn production() -> Self {
-        Self::start(production, router).await
+        Self::start(production, public_router).await
     }
 
     async fn start(config: impl FnOnce(&Path) -> Config, router: impl FnOnce(&ApiState) -> Router) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::start_on(Arc::new(tempfile::tempdir().expect("a temporary folder")), config, router).await
+    }
+
+    async fn start_on(
+        folder: Arc<TempDir>,
+        config: impl FnOnce(&Path) -> Config,
+        router: impl FnOnce(&ApiState) -> Router,
+    ) -> Self {
         let config = config(folder.path());
         let store = Arc::new(SqliteStore::open(&folder.path().join("a.db")).await.expect("a database"));
         let Bootstrapped { organization, setup_secret } =
@@ -256,6 +282,102 @@ fn shipped_presets() -> Vec<StoredPreset> {
     let now = OffsetDateTime::now_utc();
     let stored = |preset| StoredPreset { preset, is_shipped: true, created_at: now, updated_at: now };
     darktower_core::preset::shipped().into_iter().map(stored).collect()
+}
+
+const PASSWORD: &str = "correct horse battery";
+
+/// A user that is signed in.
+#[derive(Clone, Debug)]
+struct Session {
+    id: String,
+    access: String,
+    refresh: String,
+}
+
+impl Session {
+    #[track_caller]
+    fn of((status, body): &(StatusCode, Value)) -> Self {
+        assert!(status.is_success(), "{status} {body}");
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        Self {
+            id: text(&body["user"]["user_id"]),
+            access: text(&body["access_token"]),
+            refresh: text(&body["refresh_token"]),
+        }
+    }
+}
+
+impl Server {
+    /// The owner of the default organization, outside development mode.
+    async fn owner(&self) -> Session {
+        let secret = self.setup_secret.as_ref().expect("no owner yet").expose();
+        let body = json!({
+            "setup_secret": secret, "email": "owner@example.org", "name": "Olga", "password": PASSWORD,
+        });
+        Session::of(&self.post("/api/v1/auth/register", &body).await)
+    }
+
+    /// A user of the same organization as `by`, who adds it.
+    async fn user(&self, by: &Session, role: &str) -> Session {
+        let email = format!("{role}-{}@example.org", uuid::Uuid::new_v4().simple());
+        let body = json!({ "email": email, "name": role, "role": role, "password": PASSWORD });
+        let (status, created) = self.as_user(by, Method::POST, "/api/v1/users", &body).await;
+        assert_eq!(status, StatusCode::CREATED, "{created}");
+        self.login(&email, PASSWORD).await
+    }
+
+    async fn login(&self, email: &str, password: &str) -> Session {
+        Session::of(&self.try_login(email, password).await)
+    }
+
+    async fn try_login(&self, email: &str, password: &str) -> (StatusCode, Value) {
+        let body = json!({ "email": email, "password": password, "organization_slug": "default" });
+        self.post("/api/v1/auth/login", &body).await
+    }
+
+    async fn try_refresh(&self, token: &str) -> (StatusCode, Value) {
+        self.post("/api/v1/auth/refresh", &json!({ "refresh_token": token })).await
+    }
+
+    /// What `session` is answered. A body of null is none.
+    async fn as_user(
+        &self,
+        session: &Session,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> (StatusCode, Value) {
+        let request = self.request(method, path).bearer_auth(&session.access);
+        answer(if body.is_null() { request } else { request.json(body) }).await
+    }
+
+    async fn read(&self, session: &Session, path: &str) -> (StatusCode, Value) {
+        self.as_user(session, Method::GET, path, &Value::Null).await
+    }
+
+    /// Another server of the same deployment: same data folder, same database.
+    async fn sibling(&self, config: impl FnOnce(&Path) -> Config) -> Self {
+        Self::start_on(Arc::clone(&self.folder), config, public_router).await
+    }
+}
+
+/// A valid join token of a host.
+fn join_token(tokens: &TokenService, meeting_id: MeetingId) -> String {
+    let now = OffsetDateTime::now_utc();
+    let participant = crate::storage::model::IssuedParticipant {
+        id: ParticipantId::generate(),
+        meeting_id,
+        name: "Zoë".to_owned(),
+        role: ParticipantRole::Host,
+        preset: "video_host".to_owned(),
+        user_id: None,
+        is_guest: false,
+        issued_by: None,
+        created_at: now,
+        expires_at: now + time::Duration::hours(1),
+        revoked_at: None,
+    };
+    tokens.issue_join(&crate::auth::JoinClaims::of(&participant, OrganizationId::generate()))
 }
 
 fn client() -> Client {

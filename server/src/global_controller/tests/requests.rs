@@ -129,7 +129,7 @@ async fn https_presents_the_development_certificate_over_h2_and_h1() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let port = listener.local_addr().expect("bound").port();
     let tls = rustls_server_config(&certificates, TlsVersions::V1_2AndV1_3, &http::ALPN);
-    tokio::spawn(http::serve_tls(listener, router(&server.state), Arc::new(tls), Handle::new()));
+    tokio::spawn(http::serve_tls(listener, router(&server.state, None), Arc::new(tls), Handle::new()));
 
     let mut roots = rustls::RootCertStore::empty();
     use rustls_pki_types::pem::PemObject as _;
@@ -176,4 +176,27 @@ fn urls_follow_configuration_and_bound_addresses() {
     config.dev = false;
     let wildcard: [SocketAddr; 1] = ["[::]:4433".parse().expect("address")];
     assert_eq!(Urls::new(&config, &wildcard, &http).api(), "https://[::1]:4433");
+}
+
+#[tokio::test]
+async fn the_description_is_served_and_not_sent_twice() {
+    let server = Server::production().await;
+    for (path, content_type) in
+        [("/api/v1/openapi.json", "application/json"), ("/api/docs", "text/html; charset=utf-8")]
+    {
+        let response = server.request(Method::GET, path).send().await.expect("answered");
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        assert_eq!(response.headers()["content-type"], content_type);
+        let policy = response.headers()["content-security-policy"].to_str().expect("text");
+        assert!(!policy.contains("unsafe"), "{policy}");
+        let tag = response.headers()["etag"].clone();
+        let text = response.text().await.expect("text");
+        assert!(text.contains("/api/v1/meetings/{meeting_id}"), "{path}");
+        let again =
+            server.request(Method::GET, path).header("if-none-match", tag).send().await.expect("answered");
+        assert_eq!(again.status(), StatusCode::NOT_MODIFIED, "{path}");
+        assert_eq!(again.text().await.expect("text"), "");
+    }
+    let document = server.get("/api/v1/openapi.json").await.1;
+    assert_eq!(document["openapi"], "3.1.0");
 }

@@ -97,7 +97,10 @@ impl UserStore for Backend {
                     .execute(&mut *connection)
                     .await?;
                 }
-                let done = sqlx::query("UPDATE users SET role = $1, updated_at = $2 WHERE id = $3")
+                // Whoever became the owner meanwhile stays it.
+                let done = sqlx::query(
+                    "UPDATE users SET role = $1, updated_at = $2 WHERE id = $3 AND (role <> 'owner' OR $1 = 'owner')",
+                )
                     .bind(role.as_str())
                     .bind(micros(at))
                     .bind(id.as_uuid())

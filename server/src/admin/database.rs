@@ -1,0 +1,48 @@
+//! Keys, and the database as a whole.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde_json::json;
+
+use super::Admin;
+use crate::auth::KeySet;
+use crate::storage::{DatabaseLocation, SqliteStore};
+
+impl Admin {
+    pub(super) async fn rotate_keys(&self) -> anyhow::Result<()> {
+        let key_id = KeySet::open(&self.data_dir)?.rotate()?;
+        self.audit(self.organization().await?.id, "key.rotate", Some(("key", key_id.clone())), json!({})).await?;
+        self.show_once("New tokens are signed with a new key from the next minute on.", &[("key_id", &key_id)]);
+        Ok(())
+    }
+
+    /// Opening it has brought it up to date.
+    pub(super) fn migrate(&self) -> anyhow::Result<()> {
+        eprintln!("The tables of {} are up to date.", self.location);
+        Ok(())
+    }
+
+    pub(super) async fn check(&self) -> anyhow::Result<()> {
+        self.store.check().await?;
+        if let DatabaseLocation::Sqlite(file) = &self.location {
+            SqliteStore::open(file).await?.integrity_check().await?;
+        }
+        eprintln!("{} is sound.", self.location);
+        Ok(())
+    }
+
+    pub(super) async fn backup(&self, to: &Path) -> anyhow::Result<()> {
+        let DatabaseLocation::Sqlite(file) = &self.location else {
+            anyhow::bail!("this copies SQLite databases; for PostgreSQL use pg_dump");
+        };
+        let store = SqliteStore::open(file).await?;
+        store.backup(to).await.with_context(|| format!("cannot copy to {}", to.display()))?;
+        eprintln!(
+            "{} holds a copy of the database. Tokens need the keys in {} too.",
+            to.display(),
+            self.data_dir.display()
+        );
+        Ok(())
+    }
+}
