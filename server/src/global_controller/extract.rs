@@ -28,7 +28,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
         // serde would also take a list of the fields' values in the order of our source code.
         let is_list = body.trim_ascii_start().first() == Some(&b'[');
         match Json::from_request(Request::from_parts(parts, Body::from(body)), state).await {
-            Ok(Json(_)) if is_list => {
+            Ok(Json(_)) | Err(JsonRejection::JsonDataError(_)) if is_list => {
                 Err(ApiError::new(ErrorCode::InvalidRequest, "The body must be a JSON object"))
             }
             Ok(Json(value)) => Ok(Self(value)),
