@@ -5,6 +5,10 @@
 //! exist is an error in every source, never a silent no-op; only the variables of other programs (`ENV_OF_OTHERS`)
 //! are passed over. `Settings` documents each knob.
 
+mod error;
+mod flags;
+mod requests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,15 +22,18 @@ use figment::{Figment, Metadata, Profile, Provider};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-mod requests;
-
 use crate::storage::DatabaseLocation;
 use crate::transport::socket::MAX_SHARDS;
+pub use error::ConfigError;
+pub use flags::{DatabaseFlags, Flags};
 use requests::CorsSettings;
 pub use requests::{AllowedOrigins, RateLimits};
 
 /// The file that is read when it exists in the working directory and `--config` names no other.
 pub const DEFAULT_FILE: &str = "darktower.toml";
+
+/// The database of a server that names none, in its data folder.
+const DATABASE_FILE: &str = "darktower.db";
 
 const ENV_PREFIX: &str = "DARKTOWER_";
 /// Names the configuration file itself, so it is not a setting.
@@ -323,15 +330,15 @@ struct Settings {
     /// The machine client for `POST /api/v1/auth/token`, with every scope in the default organization. Both or none; needed
     /// outside development mode.
     api: ApiSettings,
-    /// `postgres://USER:PASSWORD@HOST/NAME` or `sqlite:PATH`. Default: the SQLite file `darktower.db` in `data_dir`. Only from
-    /// file or environment, because it may hold a password.
-    database_url: Option<String>,
-    accounts: Accounts,
     cors: CorsSettings,
     rate_limits: RateLimits,
     /// `IP` or `IP/PREFIX` list of reverse proxies. Default none. What they say of a client's address (`Forwarded`,
     /// `X-Forwarded-For`) is believed, and from nobody else: it decides whose rate limit a request counts against.
     trusted_proxies: Vec<String>,
+    /// `postgres://USER:PASSWORD@HOST/NAME` or `sqlite:PATH`. Default: the SQLite file `darktower.db` in `data_dir`. Only from
+    /// file or environment, because it may hold a password.
+    database_url: Option<String>,
+    accounts: Accounts,
     limits: Limits,
     jobs: Jobs,
     media: Media,
@@ -379,11 +386,11 @@ impl Settings {
             region: "local".to_owned(),
             tls: TlsSettings::default(),
             api: ApiSettings::default(),
-            database_url: None,
-            accounts: Accounts::default(),
             cors: CorsSettings::default(),
             rate_limits: RateLimits::defaults(dev),
             trusted_proxies: Vec::new(),
+            database_url: None,
+            accounts: Accounts::default(),
             limits: if dev {
                 Limits { max_concurrent_meetings: 0, ..Limits::default() }
             } else {
@@ -408,238 +415,27 @@ impl Settings {
     }
 }
 
-/// Settings on the command line. Secrets have no flag, because other users can read command lines.
-#[derive(Clone, Debug, Default, clap::Args)]
-pub struct Flags {
-    /// Read this TOML file [default: darktower.toml, if it exists]
-    #[arg(long, value_name = "FILE", env = ENV_CONFIG_FILE)]
-    pub config: Option<PathBuf>,
-    /// Development mode: own short-lived certificate, loopback only, API without a token
-    #[arg(long)]
-    pub dev: bool,
-    /// Folder of database, keys and development certificate [default: darktower-data]
-    #[arg(long, value_name = "FOLDER")]
-    pub data_dir: Option<PathBuf>,
-    /// Address of QUIC (UDP) and HTTPS (TCP); may be repeated [default: `[::]:4433`, with --dev loopback only]
-    #[arg(long, value_name = "IP:PORT", value_delimiter = ',')]
-    pub listen: Vec<SocketAddr>,
-    /// Address of HTTP/3 (UDP); may be repeated [default: each address of --listen, next port]
-    #[arg(long, value_name = "IP:PORT", value_delimiter = ',')]
-    pub http3_listen: Vec<SocketAddr>,
-    /// Loopback address of plain HTTP; may be repeated [default: `127.0.0.1:8080` and `[::1]:8080`]
-    #[arg(long, value_name = "IP:PORT", value_delimiter = ',')]
-    pub http_listen: Vec<SocketAddr>,
-    /// Where clients reach API and pages [default: from the bound addresses]
-    #[arg(long, value_name = "URL")]
-    pub public_url: Option<String>,
-    /// Where clients reach QUIC, if elsewhere [default: the public URL]
-    #[arg(long, value_name = "URL")]
-    pub public_quic_url: Option<String>,
-    /// Certificate chain, PEM
-    #[arg(long, value_name = "FILE")]
-    pub tls_certificate: Option<PathBuf>,
-    /// Private key of the certificate, PEM
-    #[arg(long, value_name = "FILE")]
-    pub tls_private_key: Option<PathBuf>,
-    /// Threads that carry media [default: one per core]
-    #[arg(long, value_name = "N")]
-    pub shards: Option<u32>,
-    /// Shape of log lines [default: text]
-    #[arg(long, value_name = "FORMAT")]
-    pub log_format: Option<LogFormat>,
-    /// Which events to log, for example `info,darktower_server=debug` [default: info]
-    #[arg(long, value_name = "FILTER")]
-    pub log_filter: Option<String>,
-    /// Write this file when every port is bound
-    #[arg(long, value_name = "FILE")]
-    pub ready_file: Option<PathBuf>,
-}
-
-impl Flags {
-    fn layer(&self) -> Result<Dict, ConfigError> {
-        let mut dict = Dict::new();
-        let mut set = |key: &str, value: Value| insert(&mut dict, key, value);
-        let paths = [
-            ("data_dir", &self.data_dir),
-            ("tls.certificate", &self.tls_certificate),
-            ("tls.private_key", &self.tls_private_key),
-            ("ready_file", &self.ready_file),
-        ];
-        for (key, path) in paths {
-            if let Some(path) = path {
-                set(key, Value::serialize(path).map_err(value_error)?);
-            }
-        }
-        let lists = [
-            ("listen", &self.listen),
-            ("http3_listen", &self.http3_listen),
-            ("http_listen", &self.http_listen),
-        ];
-        for (key, addresses) in lists {
-            if !addresses.is_empty() {
-                set(key, Value::serialize(addresses).map_err(value_error)?);
-            }
-        }
-        let texts = [
-            ("public_url", &self.public_url),
-            ("public_quic_url", &self.public_quic_url),
-            ("log.filter", &self.log_filter),
-        ];
-        for (key, text) in texts {
-            if let Some(text) = text {
-                set(key, Value::from(text.as_str()));
-            }
-        }
-        if let Some(shards) = self.shards {
-            set("media.shards", Value::from(shards));
-        }
-        if let Some(format) = self.log_format {
-            set("log.format", Value::serialize(format).map_err(value_error)?);
-        }
-        // Absent is not "false": the file may have said true.
-        if self.dev {
-            set("dev", Value::from(true));
-        }
-        Ok(dict)
-    }
-}
-
-/// Why a configuration is refused. Every message says what to change.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// The configuration file cannot be read.
-    #[error("cannot read the configuration file {}", path.display())]
-    File {
-        /// The file asked for.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A key that is no setting.
-    #[error("{place}: unknown setting {key}{}", nearest.as_ref().map(|near| format!("; did you mean {near}?")).unwrap_or_default())]
-    UnknownKey {
-        /// File or environment.
-        place: String,
-        /// The key as it was written.
-        key: String,
-        /// A setting with a similar name.
-        nearest: Option<String>,
-    },
-    /// A value of the wrong kind.
-    #[error("{0}")]
-    Value(String),
-    /// Not development mode and no certificate.
-    #[error(
-        "no TLS certificate: set tls.certificate and tls.private_key to PEM files, \
-         or start with --dev to try the server on this machine only"
-    )]
-    TlsMissing,
-    /// Certificate without key or key without certificate.
-    #[error("tls.certificate and tls.private_key belong together: {0} is missing")]
-    TlsIncomplete(&'static str),
-    /// Not development mode and no machine client.
-    #[error(
-        "no API client: set api.client_id and api.client_secret (32 bytes or more, for example from \
-         `openssl rand -base64 32`), or start with --dev to try the server on this machine only"
-    )]
-    ApiMissing,
-    /// Client id without secret or the reverse.
-    #[error("api.client_id and api.client_secret belong together: {0} is missing")]
-    ApiIncomplete(&'static str),
-    /// Not a place for a database. The message does not repeat it: there may be a password in it.
-    #[error("database_url must be postgres://USER:PASSWORD@HOST/NAME or sqlite:PATH")]
-    Database,
-    /// A secret that could be guessed.
-    #[error(
-        "api.client_secret has {len} bytes; it needs at least 32 (for example `openssl rand -base64 32`)"
-    )]
-    ShortSecret {
-        /// Length of the given secret, bytes.
-        len: usize,
-    },
-    /// Nothing to listen on.
-    #[error("listen is empty: give at least one IP:PORT")]
-    NothingToListenOn,
-    /// Development mode on an address that others reach.
-    #[error(
-        "--dev lets anyone who reaches the server use it, so it refuses to listen on {0}: use a loopback address \
-         such as 127.0.0.1, or give certificate and API client instead of --dev"
-    )]
-    DevNotLoopback(SocketAddr),
-    /// Plain HTTP on an address that others reach.
-    #[error(
-        "http_listen is not encrypted and serves metrics, so it refuses {0}: use a loopback address such as 127.0.0.1"
-    )]
-    HttpNotLoopback(SocketAddr),
-    /// The same TCP address twice.
-    #[error("{0} is given twice in listen and http_listen")]
-    AddressTwice(SocketAddr),
-    /// The same UDP address twice.
-    #[error("{0} is given twice in listen and http3_listen; both need a UDP port of their own")]
-    UdpAddressTwice(SocketAddr),
-    /// Every page in a browser of this machine could use the API without a token.
-    #[error("--dev answers without a token, so cors.allowed_origins must not be \"*\": name the origins")]
-    DevAnyOrigin,
-    /// Neither an address nor a network.
-    #[error("{key} = {value:?} is neither an IP address nor a network such as 10.0.0.0/8")]
-    Network {
-        /// Which setting.
-        key: &'static str,
-        /// What was given.
-        value: String,
-    },
-    /// A URL that is not an origin.
-    #[error("{key} = {value:?} {reason}")]
-    Url {
-        /// Which setting.
-        key: &'static str,
-        /// What was given.
-        value: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-    /// Listening on a wildcard, so the address for clients is unknown.
-    #[error(
-        "listen is the wildcard address {0}, which clients cannot connect to: set public_url to https://HOST[:PORT]"
-    )]
-    PublicUrlMissing(SocketAddr),
-    /// A number outside its range.
-    #[error("{key} = {value} is outside {min}..={max}")]
-    Range {
-        /// Which setting.
-        key: &'static str,
-        /// What was given.
-        value: u64,
-        /// Smallest allowed value.
-        min: u64,
-        /// Largest allowed value.
-        max: u64,
-    },
-    /// A text that must say something.
-    #[error("{key} must be 1 to {max} printable characters")]
-    Text {
-        /// Which setting.
-        key: &'static str,
-        /// Longest allowed value, characters.
-        max: usize,
-    },
-}
-
 impl Config {
     /// Reads and checks the configuration of this process.
     ///
     /// # Errors
     /// [`ConfigError`] for the first thing wrong.
     pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
-        let file = match &flags.config {
-            Some(path) => {
-                std::fs::metadata(path).map_err(|source| ConfigError::File { path: path.clone(), source })?;
-                Some(path.clone())
-            }
-            None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
-        };
+        let file = flags.file()?;
         Self::from_layers(file.as_deref(), std::env::vars(), flags)
+    }
+
+    /// The data folder and the database of a server with this configuration. What else such a server needs, a certificate
+    /// for example, may be missing.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first thing wrong.
+    pub fn load_database(flags: &DatabaseFlags) -> Result<(PathBuf, DatabaseLocation), ConfigError> {
+        let DatabaseFlags { config, data_dir } = flags.clone();
+        let flags = Flags { config, data_dir, ..Flags::default() };
+        let settings = Self::read(flags.file()?.as_deref(), std::env::vars(), &flags)?;
+        let database = database(settings.database_url, &settings.data_dir)?;
+        Ok((settings.data_dir, database))
     }
 
     /// Development mode on free ports of 127.0.0.1, everything else as by default.
@@ -663,6 +459,15 @@ impl Config {
         environment: impl Iterator<Item = (String, String)>,
         flags: &Flags,
     ) -> Result<Self, ConfigError> {
+        Self::check(Self::read(file, environment, flags)?)
+    }
+
+    /// The settings of every source together, each of the right kind, otherwise unchecked.
+    fn read(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+        flags: &Flags,
+    ) -> Result<Settings, ConfigError> {
         let shape = Settings::shape();
         let mut given = Figment::new();
         if let Some(path) = file {
@@ -681,7 +486,7 @@ impl Config {
         let dev =
             if given.contains("dev") { given.extract_inner("dev").map_err(value_error)? } else { false };
         let all = given.join(Serialized::defaults(Settings::defaults(dev)));
-        Self::check(all.extract().map_err(value_error)?)
+        all.extract().map_err(value_error)
     }
 
     fn check(settings: Settings) -> Result<Self, ConfigError> {
@@ -733,10 +538,7 @@ impl Config {
             (None, None) if dev => None,
             (None, None) => return Err(ConfigError::ApiMissing),
         };
-        let database = match settings.database_url {
-            None => DatabaseLocation::Sqlite(settings.data_dir.join("darktower.db")),
-            Some(url) => database(url)?,
-        };
+        let database = database(settings.database_url, &settings.data_dir)?;
         if !dev && public_url.is_none() && first.ip().is_unspecified() {
             return Err(ConfigError::PublicUrlMissing(first));
         }
@@ -943,7 +745,8 @@ fn value_error(error: figment::Error) -> ConfigError {
     ConfigError::Value(format!("{setting}{}{place}", error.kind))
 }
 
-fn database(url: String) -> Result<DatabaseLocation, ConfigError> {
+fn database(url: Option<String>, data_dir: &Path) -> Result<DatabaseLocation, ConfigError> {
+    let Some(url) = url else { return Ok(DatabaseLocation::Sqlite(data_dir.join(DATABASE_FILE))) };
     match url.split_once(':') {
         Some(("sqlite", path)) if !path.is_empty() => {
             Ok(DatabaseLocation::Sqlite(PathBuf::from(path.strip_prefix("//").unwrap_or(path))))

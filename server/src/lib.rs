@@ -3,6 +3,7 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used))]
 
+pub mod admin;
 pub mod auth;
 pub mod certificate;
 mod clock;

@@ -1,9 +1,10 @@
-//! The `darktower` program: reads the configuration, starts the server, stops it on a signal.
+//! The `darktower` program: reads the configuration, starts the server, stops it on a signal; or does what an operator asks.
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use darktower_server::admin::{self, AdminArgs};
 use darktower_server::config::{Config, Flags};
 use darktower_server::telemetry::logs;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,10 @@ beats the file:
     certificate = \"fullchain.pem\"                DARKTOWER_TLS__CERTIFICATE=fullchain.pem
     [limits]
     max_participants = 100                       DARKTOWER_LIMITS__MAX_PARTICIPANTS=100
+    [rate_limits]                                (also login, meeting_create, meeting_join, failed_auth; 0 is off)
+    general = 100                                DARKTOWER_RATE_LIMITS__GENERAL=100
+    [cors]
+    allowed_origins = [\"https://app.example.org\"]  DARKTOWER_CORS__ALLOWED_ORIGINS=https://app.example.org
 An unknown key is refused, in the environment as well. Only DARKTOWER_SERVER, DARKTOWER_API_TOKEN and
 DARKTOWER_JOIN_TOKEN, which darktower-client reads, and DARKTOWER_MEDIA_DIR of the tests are passed over.
 
@@ -56,11 +61,15 @@ enum Command {
     /// Run the server until it is told to stop
     #[command(after_long_help = EXAMPLES, after_help = "`--help` shows examples, the configuration file and what --dev does.")]
     Serve(Box<Flags>),
+    Admin(Box<AdminArgs>),
 }
 
 fn main() -> ExitCode {
-    let Cli { command: Command::Serve(flags) } = Cli::parse();
-    match serve(&flags) {
+    let done = match Cli::parse().command {
+        Command::Serve(flags) => serve(&flags),
+        Command::Admin(args) => administrate(*args),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // On standard error and not in the log: it may be the log that cannot start.
@@ -83,6 +92,14 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
         tokio::spawn(signals.stop(shutdown.clone()));
         darktower_server::run(config, shutdown).await
     })
+}
+
+fn administrate(args: AdminArgs) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(admin::run(args))
 }
 
 /// The signals that mean "stop", listened for from the start so that none is missed while the server starts.

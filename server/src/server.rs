@@ -181,6 +181,14 @@ impl Server {
         addresses(&self.https)
     }
 
+    /// Where plain HTTP is bound.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn http_addresses(&self) -> anyhow::Result<Vec<SocketAddr>> {
+        addresses(&self.http)
+    }
+
     /// Where HTTP/3 (UDP) is bound.
     ///
     /// # Errors
@@ -304,10 +312,10 @@ impl Server {
             shards.push(thread);
         }
         tokio::spawn(Arc::clone(&self.certificates).keep_fresh(shutdown.clone()));
+        tokio::spawn(self.state.clone().keep_small(shutdown.clone()));
         tokio::spawn(self.state.clone().keep_keys_fresh(shutdown.clone()));
         let attending = tokio::spawn(Arc::clone(&self.meetings).attend());
         let jobs = tokio::spawn(self.jobs.run(shutdown.clone()));
-        tokio::spawn(self.state.clone().keep_small(shutdown.clone()));
 
         // Without one of its sockets the kernel would lead packets astray: whoever supervises the server starts it again.
         let any_ended =

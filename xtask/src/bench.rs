@@ -10,7 +10,7 @@ use crate::workspace::Workspace;
 
 /// Run the benchmarks: criterion, the load tester against the real server, or the comparison with other servers.
 ///
-/// `cargo xtask bench fanout --subscribers 200` (or meeting, audio-room, joins, sweep, run FILE) builds the server, the load
+/// `cargo xtask bench fanout --subscribers 200` (or meeting, audio-room, joins, api, sweep, run FILE) builds the server, the load
 /// tester and the reference server in release and passes the rest of the line to `darktower-load`; `cargo xtask bench fanout
 /// --help` tells its options. `cargo xtask bench peers` runs moq-relay beside ours. Without such a word, criterion runs; reports
 /// go to target/criterion/. For figures worth keeping, leave the machine otherwise idle and run twice: criterion compares with
@@ -24,7 +24,7 @@ pub(crate) struct Args {
 }
 
 /// The first words that mean the load tester.
-const LOAD_COMMANDS: [&str; 6] = ["fanout", "meeting", "audio-room", "joins", "sweep", "run"];
+const LOAD_COMMANDS: [&str; 7] = ["fanout", "meeting", "audio-room", "joins", "api", "sweep", "run"];
 
 /// The first word that means the comparison.
 const PEERS_COMMAND: &str = "peers";
@@ -90,11 +90,16 @@ pub(crate) fn build_load_tester(ws: &Workspace) -> Result<()> {
     ]))
 }
 
-/// A small broadcast against the programs of the dev profile: every unit arrives, bit for bit, from both servers. Costs are
-/// printed and not judged.
+/// Against the programs of the dev profile: a small broadcast, of which every unit arrives, bit for bit, from both servers; and
+/// some requests of the API over HTTP/2 and HTTP/3, each answered. Costs are printed and not judged.
 pub(crate) fn check_built(ws: &Workspace) -> Result<()> {
+    check(ws, &["fanout", "--subscribers", "5", "--seconds", "2", "--check", "--json"])?;
+    check(ws, &["api", "--seconds", "0.2", "--rounds", "1", "--json"])
+}
+
+fn check(ws: &Workspace, words: &[&str]) -> Result<()> {
     let mut command = std::process::Command::new(ws.program("darktower-load"));
-    command.args(["fanout", "--subscribers", "5", "--seconds", "2", "--check", "--json"]);
+    command.args(words);
     let status = Running::start(&mut command)?.wait(Some(CHECK_LIMIT))?;
     process::check_interrupted()?;
     if !status.success() {
@@ -111,6 +116,7 @@ mod tests {
     fn words_go_to_the_load_tester_or_to_criterion() {
         let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(split(&words("fanout --subscribers 5")), Words::Load);
+        assert_eq!(split(&words("api --json")), Words::Load);
         assert_eq!(split(&words("peers --repeat 1")), Words::Peers);
         assert_eq!(split(&[]), Words::Criterion { filter: None, options: &[] });
         let line = words("header -- --quick");

@@ -9,6 +9,7 @@
 //! | [`server`] | a server that xtask starts and watches |
 //! | [`demo`] | server and bots in one command, and their check |
 //! | [`contract`] | the HTTP API against its own OpenAPI document |
+//! | [`readme`] | the commands of README, run as they are written |
 //! | [`steps`] | named, timed steps, and the closing table |
 //! | [`mod@test`] | every check, in one command |
 //! | [`lint`], [`lockfile`] | formatting, lints, documentation, dependency rules |
@@ -24,6 +25,7 @@ mod lint;
 mod lockfile;
 mod media;
 mod process;
+mod readme;
 mod server;
 mod setup;
 mod steps;

@@ -9,7 +9,7 @@ use crate::process;
 /// Install the programs that demo and test need, or say what is missing.
 ///
 /// ffmpeg and espeak-ng make the clips that bots publish (without espeak-ng they hum instead of speaking); a C and a C++
-/// compiler build the cryptography and the fuzzer; PostgreSQL is one of the databases that are tested; Python, curl and openssl check the
+/// compiler build the cryptography and the fuzzer; PostgreSQL is one of the databases that are tested; Python, curl, jq and openssl check the
 /// HTTP API from outside; cargo-nextest runs the tests. On Debian and its relatives, as root or with sudo that asks no password, what is missing is
 /// installed; elsewhere this prints what to install and fails. demo and test run it by themselves.
 #[derive(clap::Args)]
@@ -94,6 +94,13 @@ const TOOLS: &[Tool] = &[
         found: process::exists,
         package: "curl",
         purpose: "calls the HTTP API",
+        need: Need::Test,
+    },
+    Tool {
+        program: "jq",
+        found: process::exists,
+        package: "jq",
+        purpose: "reads the answers of README's commands",
         need: Need::Test,
     },
     Tool {
@@ -264,7 +271,7 @@ mod tests {
         }
         assert!(
             text.contains(
-                "--no-install-recommends ffmpeg espeak-ng gcc g++ postgresql curl openssl python3-venv\n"
+                "--no-install-recommends ffmpeg espeak-ng gcc g++ postgresql curl jq openssl python3-venv\n"
             ),
             "{text}"
         );

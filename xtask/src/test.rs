@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{bench, contract, demo, fuzz, lint, media, process, setup};
+use crate::{bench, contract, demo, fuzz, lint, media, process, readme, setup};
 
 /// Run every check: setup, clips, lints, documentation, tests, benches once, fuzzing for 30 s, the API
 /// against its document, the demo's check, a little load.
@@ -42,6 +42,7 @@ pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
         steps.step("fuzz", || fuzz::run_all_briefly(ws, Duration::from_secs(args.fuzz_seconds.into())))?;
     }
     steps.step("contract", || contract::check_built(ws))?;
+    steps.step("README", || readme::check_built(ws))?;
     steps.step("demo", || demo::check_built(ws, DEMO_SECONDS))?;
     steps.step("load", || bench::check_built(ws))?;
     steps.finish()

@@ -73,6 +73,11 @@ impl Workspace {
         self.target.join("contract")
     }
 
+    /// README.md.
+    pub(crate) fn readme(&self) -> PathBuf {
+        self.root.join("README.md")
+    }
+
     /// `path` as a person in the root folder would type it.
     pub(crate) fn shown<'a>(&self, path: &'a Path) -> std::path::Display<'a> {
         path.strip_prefix(&self.root).unwrap_or(path).display()

@@ -10,7 +10,8 @@ use time::{Duration, OffsetDateTime};
 
 use super::Admin;
 use super::table::Table;
-use crate::auth::secret;
+use crate::auth::secret::{OneTimeSecret, SecretKind};
+use crate::global_controller::{new_client_id, normalize_email};
 use crate::storage::model::{Client, Page, SetupSecret, User, UserFilter};
 use crate::storage::{StoreError, Unique};
 
@@ -89,17 +90,21 @@ impl Admin {
         let organization = self.organization().await?.id;
         match command {
             ClientCommand::Create { name, scope: scopes } => {
-                let (secret, secret_hash) = secret::draw(secret::CLIENT)?;
-                let id = secret::client_id()?;
-                let now = OffsetDateTime::now_utc();
-                let client =
-                    Client { id, organization_id: organization, name, secret_hash, scopes, created_at: now };
+                let secret = OneTimeSecret::draw(SecretKind::Client)?;
+                let client = Client {
+                    id: new_client_id(),
+                    organization_id: organization,
+                    name,
+                    secret_hash: secret.hash(),
+                    scopes,
+                    created_at: OffsetDateTime::now_utc(),
+                };
                 self.store.create_client(&client).await?;
                 let target = Some(("client", client.id.clone()));
                 self.audit(organization, "client.create", target, json!({ "name": client.name })).await?;
                 self.show_once(
                     "Added. The secret is shown this once:",
-                    &[("client_id", &client.id), ("client_secret", &secret)],
+                    &[("client_id", &client.id), ("client_secret", secret.expose())],
                 );
             }
             ClientCommand::List => {
@@ -127,13 +132,13 @@ impl Admin {
             }
             ClientCommand::NewSecret { client_id } => {
                 self.known_client(&client_id).await?;
-                let (secret, hash) = secret::draw(secret::CLIENT)?;
-                self.store.set_client_secret(&client_id, &hash).await?;
+                let secret = OneTimeSecret::draw(SecretKind::Client)?;
+                self.store.set_client_secret(&client_id, &secret.hash()).await?;
                 self.audit(organization, "client.secret", Some(("client", client_id.clone())), json!({}))
                     .await?;
                 self.show_once(
                     "The new secret, shown this once:",
-                    &[("client_id", &client_id), ("client_secret", &secret)],
+                    &[("client_id", &client_id), ("client_secret", secret.expose())],
                 );
             }
             ClientCommand::Delete { client_id } => {
@@ -164,7 +169,7 @@ impl Admin {
                 self.user_changed(&user, "user.reset", json!({})).await?;
                 self.show_once(
                     "For POST /api/v1/auth/activate, once, within seven days:",
-                    &[("setup_token", &token)],
+                    &[("setup_token", token.expose())],
                 );
                 Ok(())
             }
@@ -188,7 +193,8 @@ impl Admin {
             anyhow::bail!("the owner registers with the secret of `darktower admin owner-secret`");
         }
         let organization = self.organization().await?.id;
-        let email = crate::auth::email::normalize(email)?;
+        let email = normalize_email(email)
+            .with_context(|| format!("{email:?} is not an address such as zoe@example.org"))?;
         let now = OffsetDateTime::now_utc();
         let user = User {
             id: UserId::generate(),
@@ -206,7 +212,10 @@ impl Admin {
         let (token, setup) = setup_secret(&user)?;
         match self.store.create_user(&user, Some(&setup)).await {
             Err(StoreError::Taken(Unique::Email)) => {
-                anyhow::bail!("{} is a user already; `darktower admin user reset` gives a new token", user.email)
+                anyhow::bail!(
+                    "{} is a user already; `darktower admin user reset` gives a new token",
+                    user.email
+                )
             }
             other => other?,
         }
@@ -214,7 +223,7 @@ impl Admin {
         let id = user.id.to_string();
         self.show_once(
             "Added. The token is for POST /api/v1/auth/activate, once, within seven days:",
-            &[("user_id", &id), ("setup_token", &token)],
+            &[("user_id", &id), ("setup_token", token.expose())],
         );
         Ok(())
     }
@@ -241,7 +250,13 @@ impl Admin {
                     );
                 }
                 let login = user.last_login_at.map_or_else(|| "never".to_owned(), |at| at.date().to_string());
-                table.row([user.email.clone(), user.name.clone(), user.role.to_string(), state.to_owned(), login]);
+                table.row([
+                    user.email.clone(),
+                    user.name.clone(),
+                    user.role.to_string(),
+                    state.to_owned(),
+                    login,
+                ]);
             }
             offset += PAGE;
             if u64::from(offset) >= listed.total {
@@ -265,7 +280,11 @@ impl Admin {
         }
         let action = if is_active { "user.enable" } else { "user.disable" };
         self.user_changed(&user, action, json!({})).await?;
-        eprintln!("{} {}.", user.email, if is_active { "may sign in again" } else { "cannot sign in any more" });
+        eprintln!(
+            "{} {}.",
+            user.email,
+            if is_active { "may sign in again" } else { "cannot sign in any more" }
+        );
         Ok(())
     }
 
@@ -292,9 +311,9 @@ impl Admin {
                 organization.name
             );
         }
-        let (secret, hash) = secret::draw(secret::SETUP)?;
+        let secret = OneTimeSecret::draw(SecretKind::Setup)?;
         let setup = SetupSecret {
-            hash,
+            hash: secret.hash(),
             organization_id: organization.id,
             user_id: None,
             created_at: OffsetDateTime::now_utc(),
@@ -304,7 +323,7 @@ impl Admin {
         self.audit(organization.id, "organization.owner_secret", None, json!({})).await?;
         self.show_once(
             "For POST /api/v1/auth/register, once; the secret before stops working:",
-            &[("setup_secret", &secret)],
+            &[("setup_secret", secret.expose())],
         );
         Ok(())
     }
@@ -316,12 +335,12 @@ impl Admin {
     }
 }
 
-fn setup_secret(user: &User) -> anyhow::Result<(String, SetupSecret)> {
-    let (token, hash) = secret::draw(secret::SETUP)?;
+fn setup_secret(user: &User) -> anyhow::Result<(OneTimeSecret, SetupSecret)> {
+    let token = OneTimeSecret::draw(SecretKind::Setup)?;
     let created_at = OffsetDateTime::now_utc();
     let expires_at = Some(created_at + SETUP_LIFETIME);
     let setup = SetupSecret {
-        hash,
+        hash: token.hash(),
         organization_id: user.organization_id,
         user_id: Some(user.id),
         created_at,

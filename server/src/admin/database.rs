@@ -6,30 +6,46 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use super::Admin;
-use crate::auth::KeySet;
+use crate::auth::keys::KeyRing;
 use crate::storage::{DatabaseLocation, SqliteStore};
 
 impl Admin {
     pub(super) async fn rotate_keys(&self) -> anyhow::Result<()> {
-        let key_id = KeySet::open(&self.data_dir)?.rotate()?;
-        self.audit(self.organization().await?.id, "key.rotate", Some(("key", key_id.clone())), json!({})).await?;
-        self.show_once("New tokens are signed with a new key from the next minute on.", &[("key_id", &key_id)]);
+        let key_id = KeyRing::open(&self.data_dir)?.rotate()?;
+        self.audit(self.organization().await?.id, "key.rotate", Some(("key", key_id.clone())), json!({}))
+            .await?;
+        self.show_once("New tokens are signed with a new key in two minutes.", &[("key_id", &key_id)]);
         Ok(())
     }
 
-    /// Opening it has brought it up to date.
+    /// Opening the database has brought it up to date.
     pub(super) fn migrate(&self) -> anyhow::Result<()> {
-        eprintln!("The tables of {} are up to date.", self.location);
+        eprintln!("The tables of {} are up to date.", self.shown());
         Ok(())
     }
 
     pub(super) async fn check(&self) -> anyhow::Result<()> {
         self.store.check().await?;
         if let DatabaseLocation::Sqlite(file) = &self.location {
-            SqliteStore::open(file).await?.integrity_check().await?;
+            let problems = SqliteStore::open(file).await?.integrity_check().await?;
+            if !problems.is_empty() {
+                anyhow::bail!(
+                    "{} is damaged; restore it from a backup:\n{}",
+                    file.display(),
+                    problems.join("\n")
+                );
+            }
         }
-        eprintln!("{} is sound.", self.location);
+        eprintln!("{} is sound.", self.shown());
         Ok(())
+    }
+
+    /// The database as an operator would call it, without the password that its URL may hold.
+    fn shown(&self) -> String {
+        match &self.location {
+            DatabaseLocation::Sqlite(file) => file.display().to_string(),
+            DatabaseLocation::Postgres(_) => "the PostgreSQL database".to_owned(),
+        }
     }
 
     pub(super) async fn backup(&self, to: &Path) -> anyhow::Result<()> {

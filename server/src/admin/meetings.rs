@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use clap::Args;
 use darktower_core::access::ParticipantRole;
 use darktower_core::meeting::lifecycle::{LifecycleEvent, MeetingStatus};
+use darktower_core::preset::preset_name;
 use darktower_protocol::{MeetingId, ParticipantId};
 use serde_json::json;
 use time::{Duration, OffsetDateTime};
@@ -74,13 +75,15 @@ impl Admin {
         }
         let name = darktower_core::meeting::display_name(&args.name)
             .context("--name must have 1 to 64 visible characters")?;
+        let preset = preset_name(meeting.meeting_type, args.role)
+            .with_context(|| format!("a meeting of type {} has no {}s", meeting.meeting_type, args.role))?;
         let created_at = OffsetDateTime::now_utc();
         let participant = IssuedParticipant {
             id: ParticipantId::generate(),
             meeting_id: meeting.id,
             name,
             role: args.role,
-            preset: darktower_core::preset::preset_name(meeting.meeting_type, args.role).to_owned(),
+            preset: preset.to_owned(),
             user_id: None,
             is_guest: args.role == ParticipantRole::Guest,
             issued_by: None,
@@ -91,7 +94,8 @@ impl Admin {
         let tokens = TokenService::open(&self.data_dir)?;
         self.store.issue_participant(&participant).await?;
         let target = Some(("participant", participant.id.to_string()));
-        self.audit(meeting.organization_id, "participant.issue", target, json!({ "role": args.role })).await?;
+        self.audit(meeting.organization_id, "participant.issue", target, json!({ "role": args.role }))
+            .await?;
         let token = tokens.issue_join(&JoinClaims::of(&participant, meeting.organization_id));
         let id = participant.id.to_string();
         self.show_once("Issued:", &[("participant_id", &id), ("join_token", &token)]);

@@ -20,6 +20,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::config::{Config, DatabaseFlags};
+use crate::global_controller::DEFAULT_SLUG;
 use crate::storage::model::{AuditEntry, Organization};
 use crate::storage::{self, DatabaseLocation, Store};
 
@@ -45,7 +46,7 @@ pub struct AdminArgs {
     #[arg(long, global = true)]
     json: bool,
     /// Short name of the organization it is about
-    #[arg(long, global = true, value_name = "SLUG", default_value = storage::DEFAULT_ORGANIZATION_SLUG)]
+    #[arg(long, global = true, value_name = "SLUG", default_value = DEFAULT_SLUG)]
     organization: String,
     #[command(subcommand)]
     command: AdminCommand,

@@ -96,6 +96,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
 
 /// Lets a request reach its route if the route's row says so. Handlers of other than public routes find the
 /// [`Caller`] in the request.
+/// The general limit is counted here: of the caller, or on public routes and of strangers of the address.
 pub(super) async fn authorize(
     State(state): State<ApiState>,
     route: Option<MatchedPath>,

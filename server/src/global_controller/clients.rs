@@ -41,6 +41,11 @@ pub(super) struct Clients {
     configured: Option<(ApiClient, OrganizationId)>,
 }
 
+/// The id of a new client. It is public; the secret beside it is not.
+pub(crate) fn new_client_id() -> String {
+    format!("dtc_{}", uuid::Uuid::new_v4().simple())
+}
+
 impl Clients {
     pub(super) fn new(
         store: Arc<dyn Store>,
@@ -114,7 +119,7 @@ impl Clients {
         }
         let secret = OneTimeSecret::draw(SecretKind::Client).map_err(ApiError::internal)?;
         let client = Client {
-            id: format!("dtc_{}", uuid::Uuid::new_v4().simple()),
+            id: new_client_id(),
             organization_id: caller.organization,
             name,
             secret_hash: secret.hash(),

@@ -1,13 +1,19 @@
 //! Parts of a request, with refusals in the API's error body.
 
+use std::error::Error;
+
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Json, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
+use serde_path_to_error::Error as PathError;
 
 use super::error::{ApiError, ErrorCode};
+
+/// Characters of a field's name that are repeated to the caller.
+const MAX_FIELD_LEN: usize = 64;
 
 /// A JSON body.
 pub(super) struct JsonBody<T>(pub(super) T);
@@ -22,7 +28,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
         // serde would also take a list of the fields' values in the order of our source code.
         let is_list = body.trim_ascii_start().first() == Some(&b'[');
         match Json::from_request(Request::from_parts(parts, Body::from(body)), state).await {
-            Ok(Json(_)) if is_list => {
+            Ok(Json(_)) | Err(JsonRejection::JsonDataError(_)) if is_list => {
                 Err(ApiError::new(ErrorCode::InvalidRequest, "The body must be a JSON object"))
             }
             Ok(Json(value)) => Ok(Self(value)),
@@ -64,13 +70,28 @@ fn json_error(rejection: &JsonRejection) -> ApiError {
         // The parser's words name the field and what was expected there.
         JsonRejection::JsonDataError(error) => {
             let text = error.body_text();
-            ApiError::new(ErrorCode::InvalidRequest, text.strip_prefix(PREFIX).unwrap_or(&text))
+            let refusal =
+                ApiError::new(ErrorCode::InvalidRequest, text.strip_prefix(PREFIX).unwrap_or(&text));
+            match field_to_blame(error) {
+                Some(field) => refusal.with_detail("field", field),
+                None => refusal,
+            }
         }
         _ if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
             ApiError::new(ErrorCode::PayloadTooLarge, "The body is larger than 1 MiB")
         }
         _ => ApiError::new(ErrorCode::InvalidRequest, "The body could not be read"),
     }
+}
+
+/// Where in the body a value is of the wrong kind: `settings.require_auth`. Cut, because callers choose names.
+fn field_to_blame(error: &(dyn Error + 'static)) -> Option<String> {
+    let path = match error.downcast_ref::<PathError<serde_json::Error>>() {
+        Some(found) => found.path(),
+        None => return field_to_blame(error.source()?),
+    };
+    path.iter().next()?;
+    Some(path.to_string().chars().take(MAX_FIELD_LEN).collect())
 }
 
 /// The query part of the URL.

@@ -116,6 +116,8 @@ struct Places(Arc<Semaphore>);
 
 impl Places {
     fn new() -> Self {
+        // Known before the first event.
+        metrics::counter!("http_connections_refused_total").increment(0);
         Self(Arc::new(Semaphore::new(MAX_CONNECTIONS)))
     }
 }

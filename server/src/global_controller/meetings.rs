@@ -518,7 +518,9 @@ pub(super) fn removal(
     participant_id: Option<ParticipantId>,
     meeting_over: bool,
 ) -> Removal {
-    let at = OffsetDateTime::now_utc();
+    let now = OffsetDateTime::now_utc();
+    // As exact as it is kept.
+    let at = now.replace_microsecond(now.microsecond()).unwrap_or(now);
     Removal { id: Uuid::now_v7(), meeting_id, participant_id, meeting_over, at }
 }
 

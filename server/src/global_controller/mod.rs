@@ -51,14 +51,16 @@ use crate::telemetry::metrics::Exposition;
 use accounts::Accounts;
 use audit::{Audit, Who};
 use clients::Clients;
+pub(crate) use clients::new_client_id;
 use directory::Directory;
 use layers::Exposure;
 use meetings::Meetings;
 use organizations::Organizations;
-pub(crate) use organizations::{Bootstrapped, bootstrap};
+pub(crate) use organizations::{Bootstrapped, DEFAULT_SLUG, bootstrap};
 use presets::Presets;
 use rate_limit::RateLimits;
 use rules::Rules;
+pub(crate) use text::email as normalize_email;
 use users::Users;
 
 pub use jobs::Jobs;
@@ -111,7 +113,7 @@ pub struct LiveStream {
 }
 
 /// What a media stream carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LiveStreamType {
     /// Sound.
@@ -279,6 +281,17 @@ impl ApiState {
         self.0.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Keeps what is remembered of clients small, until `stop`.
+    pub async fn keep_small(self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(FORGET_INTERVAL);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => self.0.limits.forget_idle(),
+            }
+        }
+    }
+
     /// Keeps the signing keys up to date until `shutdown`: follows those of other servers, makes the next one, retires old ones.
     pub async fn keep_keys_fresh(self, shutdown: CancellationToken) {
         let days = self.0.config.accounts.key_rotation_days;
@@ -311,17 +324,6 @@ impl ApiState {
                     );
                 }
                 Err(error) => tracing::error!(%error, "the round over the token keys failed"),
-            }
-        }
-    }
-
-    /// Keeps what is remembered of clients small, until `stop`.
-    pub async fn keep_small(self, stop: CancellationToken) {
-        let mut ticks = tokio::time::interval(FORGET_INTERVAL);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = ticks.tick() => self.0.limits.forget_idle(),
             }
         }
     }

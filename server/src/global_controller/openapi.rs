@@ -4,6 +4,11 @@
 //! route's row and shape and is added here, the same way for all. Examples that a handler does not give itself are put
 //! together from those of the fields.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "the document is made of our own objects, when the server starts"
+)]
+
 mod examples;
 
 use std::collections::BTreeMap;

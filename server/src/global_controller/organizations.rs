@@ -21,7 +21,7 @@ use crate::storage::model::{
 use crate::storage::{Store, StoreError, Unique};
 
 /// In links and at login, where it may be left out while there is no other organization.
-const DEFAULT_SLUG: &str = "default";
+pub(crate) const DEFAULT_SLUG: &str = "default";
 /// Meetings that are ended at a time when an organization is deleted.
 const PORTION: u32 = 100;
 

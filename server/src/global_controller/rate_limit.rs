@@ -310,7 +310,7 @@ async fn limited(state: &ApiState, request: Request, next: Next) -> Result<Respo
     }
     let route = parts.extensions.get::<MatchedPath>();
     // Routes with a rule count once it is known who calls: `caller::authorize` does it.
-    if !route.is_some_and(|route| state.0.rules.of(&parts.method, route.as_str()).is_some()) {
+    if route.is_none_or(|route| state.0.rules.of(&parts.method, route.as_str()).is_none()) {
         limits.general(None, address)?;
     }
     let response = next.run(Request::from_parts(parts, body)).await;

@@ -3,6 +3,11 @@
 //! Rendered here and not by a script in the browser: the page works offline and under a policy that allows nothing inline.
 //! The usual viewers are 4 MB of script with images in data URLs, or come from elsewhere.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "the document is made of our own objects, when the server starts"
+)]
+
 use std::fmt::Write as _;
 
 use serde_json::Value;

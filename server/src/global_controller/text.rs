@@ -24,7 +24,7 @@ pub(super) fn line(field: &'static str, value: &str, max: usize) -> Result<Strin
 }
 
 /// The address in lower case, as it is kept; `None` if it cannot be one. Whether it is one only mail can tell.
-pub(super) fn email(value: &str) -> Option<String> {
+pub(crate) fn email(value: &str) -> Option<String> {
     let value = value.trim();
     let (name, host) = value.split_once('@')?;
     let plain = |part: &str| {

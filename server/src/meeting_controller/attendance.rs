@@ -308,7 +308,9 @@ impl Writer {
 
     async fn begin(&mut self, session: &MeetingSession, new_session_id: MeetingSessionId) {
         tracing::info!(meeting = %self.meeting, session = %session.id, "session");
-        self.session = Some(session.id);
+        if let Some(ended_by_others) = self.session.replace(session.id) {
+            self.controller.forget_session(ended_by_others);
+        }
         self.controller.remember_session(session.id);
         self.shared.running.store(true, Ordering::Release);
         if session.id != new_session_id

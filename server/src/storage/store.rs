@@ -133,7 +133,8 @@ pub trait OrganizationStore: Send + Sync + 'static {
     /// None of its own: the slug stays.
     async fn update_organization(&self, organization: &Organization) -> Stored<bool>;
 
-    /// Removes an organization with everything in it.
+    /// Removes an organization with everything in it, what there is much of in portions: after a crash in between, the
+    /// organization is there, with less in it, and can be removed again.
     async fn delete_organization(&self, id: OrganizationId) -> Stored<bool>;
 }
 

@@ -9,16 +9,24 @@
 //! | `bad_input/` | hostile and broken clients get the documented code, and nobody else notices |
 //! | `under_load.rs` | the same at once during a broadcast, slow subscribers, a server at its limit: the others lose nothing |
 //! | `layers.rs` | simulcast on a path that becomes narrow and wide again |
+//! | `http.rs` | the API over HTTP/1.1, HTTP/2 (curl) and HTTP/3: answers, CORS, compression, bounds |
+//! | `http3.rs` | HTTP/3 by hand: oversized frames, resets, clients that die, draining |
+//! | `rate_limits.rs` | limits as clients see them |
+//! | `crash.rs` | what a store acknowledged is there after kill -9, of the server and of PostgreSQL |
 //! | `metrics.rs` | what `/metrics` says after media has flowed, and that docs/metrics.md has all of it |
 //! | `webtransport.rs` | WebTransport by hand: split headers, stalled streams, refusals |
 //! | `shards.rs` | several shards behind one port: steering, address changes, streams across shards |
 //! | `support/` | a server on free ports, raw clients, a broadcast that is accounted for |
 
 mod bad_input;
+mod crash;
+mod http;
+mod http3;
 mod layers;
 mod media_delivery;
 mod meeting;
 mod metrics;
+mod rate_limits;
 mod revocation;
 mod sessions;
 mod shards;

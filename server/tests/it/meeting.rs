@@ -108,9 +108,10 @@ async fn answers_repeat_the_request_id_and_events_are_numbered_without_gaps() {
 async fn a_full_meeting_refuses_newcomers() {
     let server = TestServer::start_with(|config| config.limits.max_participants = 2).await;
     let id = server.meeting().await;
+    // From before it is full: then the API issues none.
+    let token = server.grant(id, "Carol").await.join_token;
     let _alice = server.join(id, "Alice", Mode::native()).await;
     let bob = server.join(id, "Bob", Mode::native()).await;
-    let token = server.grant(id, "Carol").await.join_token;
     let refused = RawSignaling::join_with_token(&server, id, token.clone(), TransportKind::Native).await;
     let Err(darktower_client::Error::Refused { code, .. }) = refused else { panic!("the meeting is full") };
     assert_eq!(code, darktower_client::ErrorCode::CapacityExceeded);

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use crate::support::{Mode, RawMedia, RawSignaling, TestServer, soon, unit, video_metadata};
 
 /// Metrics that a server without trouble does not have.
-const RARE: [&str; 1] = ["quic_handshakes_failed_total"];
+const RARE: [&str; 2] = ["quic_handshakes_failed_total", "http_rate_limited_total"];
 
 const CLASSES: [&str; 3] = ["audio", "delta", "key"];
 

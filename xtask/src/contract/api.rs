@@ -11,8 +11,14 @@ use crate::process;
 /// The machine client of the server under test. The server is reachable from this machine only and gone afterwards.
 pub(super) const CLIENT_ID: &str = "contract";
 pub(super) const CLIENT_SECRET: &str = "a secret of a server that is gone when this is read";
-const PASSWORD: &str = "a password of a server that is gone";
+/// Of every user that xtask makes.
+pub(super) const PASSWORD: &str = "a password of a server that is gone";
 const CALL_SECONDS: &str = "30";
+
+/// The address of a user that xtask makes.
+pub(super) fn owner_email(name: &str) -> String {
+    format!("{name}@example.org")
+}
 
 /// The API of the server under test.
 pub(super) struct Api {
@@ -68,7 +74,7 @@ impl Api {
     /// An access token of a new user, the owner of a new organization.
     pub(super) fn owner_token(&self, name: &str) -> Result<String> {
         let body = json!({
-            "email": format!("{name}@example.org"), "password": PASSWORD, "name": name,
+            "email": owner_email(name), "password": PASSWORD, "name": name,
             "organization_name": name, "organization_slug": name,
         });
         self.token("/api/v1/auth/register", &body)

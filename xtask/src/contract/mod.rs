@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use self::api::{Api, CLIENT_ID, CLIENT_SECRET};
+use self::api::{Api, CLIENT_ID, CLIENT_SECRET, PASSWORD};
 use self::report::{Report, Substitute};
 use crate::process::{self, Running};
 use crate::server::Server;
@@ -49,14 +49,28 @@ pub(crate) struct Args {
 
 /// Where the server serves its document.
 const DOCUMENT: &str = "/api/v1/openapi.json";
-/// Settings of the server under test: what would refuse thousands of requests from one place is off.
-const SETTINGS: [(&str, &str); 0] = [];
+/// Settings of the server under test: owners of organizations can be made, and nothing refuses thousands of requests from
+/// one place.
+const SETTINGS: [(&str, &str); 10] = [
+    ("DARKTOWER_ACCOUNTS__OPEN_REGISTRATION", "true"),
+    ("DARKTOWER_LIMITS__MAX_CONCURRENT_MEETINGS", "0"),
+    ("DARKTOWER_RATE_LIMITS__GENERAL", "0"),
+    ("DARKTOWER_RATE_LIMITS__LOGIN", "0"),
+    ("DARKTOWER_RATE_LIMITS__REGISTER", "0"),
+    ("DARKTOWER_RATE_LIMITS__MEETING_CREATE", "0"),
+    ("DARKTOWER_RATE_LIMITS__MEETING_JOIN", "0"),
+    ("DARKTOWER_RATE_LIMITS__GUEST_JOIN", "0"),
+    ("DARKTOWER_RATE_LIMITS__GUEST_JOIN_PER_ADDRESS", "0"),
+    ("DARKTOWER_RATE_LIMITS__FAILED_AUTH", "0"),
+];
 /// Requests per operation that the first round draws at random, beyond the fixed ones for every bound in the document.
 const FIRST_EXAMPLES: u32 = 10;
 /// As above, of each further round: it has no fixed ones.
 const FURTHER_EXAMPLES: u32 = 50;
 /// One run of schemathesis. A healthy one takes two minutes; without an end it would hold up CI.
 const RUN_LIMIT: Duration = Duration::from_secs(20 * 60);
+/// In how many of the requests that need one a secret that works is put, so that logins succeed, too.
+const KNOWN_VALUES: f32 = 0.7;
 /// An answer that takes longer is an error.
 const ANSWER_SECONDS: u32 = 20;
 
@@ -246,14 +260,25 @@ impl Trial<'_> {
 
         let mut command = Command::new(&self.schemathesis);
         command.arg("--config-file").arg(&config).args(["run", "--no-color"]);
-        command.args(["--seed", &(self.args.seed + round).to_string(), "--report", "ndjson,json"]);
+        command.args(["--seed", &self.args.seed.wrapping_add(round).to_string(), "--report", "ndjson,json"]);
         command.arg("--report-ndjson-path").arg(&events).arg("--report-json-path").arg(&summary);
         let (phases, examples) = match round {
             0 => ("examples,coverage,fuzzing,stateful", FIRST_EXAMPLES),
             _ => ("fuzzing,stateful", FURTHER_EXAMPLES),
         };
-        command.args(["--phases", phases, "--max-examples", &examples.to_string(), "--url", &self.api.url]);
+        command.args([
+            "--checks",
+            "all",
+            "--phases",
+            phases,
+            "--max-examples",
+            &examples.to_string(),
+            "--url",
+            &self.api.url,
+        ]);
         command.arg(&self.document).current_dir(self.folder).env("NO_PROXY", "*");
+        // The same seed shall draw the same requests.
+        command.env("PYTHONHASHSEED", "0");
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let status = Running::start(&mut command)?.wait_while(Some(RUN_LIMIT), || server.check_running())?;
         process::check_interrupted()?;
@@ -318,6 +343,19 @@ impl Trial<'_> {
              enabled = false\n",
             string(&self.api.certificate.to_string_lossy()),
         );
+        for (field, value) in [
+            ("grant_type", "client_credentials"),
+            ("client_id", CLIENT_ID),
+            ("client_secret", CLIENT_SECRET),
+            ("email", &api::owner_email("ada0")),
+            ("password", PASSWORD),
+        ] {
+            config.push_str(&format!(
+                "[dictionaries.{field}]\nvalues = [{}]\n\
+                 [parameters.\"body.{field}\"]\ndictionary = \"{field}\"\nprobability = {KNOWN_VALUES}\n",
+                string(value)
+            ));
+        }
         match tokens {
             [(_, token)] => {
                 config.push_str(&format!(

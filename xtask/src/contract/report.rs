@@ -1,5 +1,6 @@
 //! What schemathesis saw, read from its event log, and how it is told.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::File;
@@ -106,13 +107,23 @@ impl Report {
         let told = &check["failure_info"]["failure"];
         let title = told["title"].as_str().unwrap_or_default();
         let message = told["message"].as_str().unwrap_or_default();
-        let failure =
-            self.failures.entry((name.to_owned(), operation.to_owned())).or_insert_with(|| Failure {
-                count: 0,
-                message: format!("{title}: {message}"),
-                answer: format!("{} {answer}", interaction["response"]["status_code"]),
-                curl: curl(&interaction["request"], substitutes),
-            });
+        let found = Failure {
+            count: 0,
+            message: format!("{title}: {message}"),
+            answer: format!("{} {answer}", interaction["response"]["status_code"]),
+            curl: curl(&interaction["request"], substitutes),
+        };
+        let failure = match self.failures.entry((name.to_owned(), operation.to_owned())) {
+            Entry::Vacant(none) => none.insert(found),
+            Entry::Occupied(known) => {
+                let known = known.into_mut();
+                // The shortest request says most clearly what is wrong.
+                if (found.curl.len(), &found.curl) < (known.curl.len(), &known.curl) {
+                    *known = Failure { count: known.count, ..found };
+                }
+                known
+            }
+        };
         failure.count += 1;
     }
 
@@ -346,6 +357,20 @@ mod tests {
             (&json!(["GET /other"]), &json!(["POST /things/{id}"]))
         );
         assert!(report.text().contains("FAILED status_code_conformance on POST /things/{id}, 2 times"));
+    }
+
+    #[test]
+    fn the_shortest_request_stands_for_a_failure() {
+        let long = scenario("status_code_conformance", 418, "long");
+        let mut short = scenario("status_code_conformance", 418, "short");
+        short["interactions"]["a"]["request"]["body"] = encoded(b"i");
+        for order in [[&long, &short, &long], [&short, &long, &long]] {
+            let json = report_of(&order.map(Clone::clone)).json();
+            assert_eq!(
+                (&json["failures"][0]["count"], &json["failures"][0]["answer"]),
+                (&json!(3), &json!("418 short"))
+            );
+        }
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub(crate) fn start_darktower(common: &CommonArgs, pinning: &Pinning) -> Result<
 }
 
 /// A program in this program's folder.
-fn beside(name: &str) -> Result<PathBuf> {
+pub(crate) fn beside(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().context("cannot find out where this program lies")?;
     Ok(own.with_file_name(name))
 }

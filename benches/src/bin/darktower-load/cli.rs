@@ -49,6 +49,7 @@ pub(crate) enum Command {
     Meeting(MeetingArgs),
     AudioRoom(AudioRoomArgs),
     Joins(JoinsArgs),
+    Api(ApiArgs),
     Sweep(SweepArgs),
     Run(RunArgs),
 }
@@ -223,6 +224,43 @@ pub(crate) struct JoinsArgs {
     pub(crate) stay: f64,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
+}
+
+/// What requests of the API cost, over HTTP/2 and HTTP/3
+///
+/// The real server (SQLite, TLS, an API client, no rate limits) and a bare one that only says hello, by turns on the same core,
+/// with connections that stay open. Prints answers per second, latency and the server's CPU per answer. Example:
+/// darktower-load api --seconds 6 --connections 4 --in-flight 8
+#[derive(Debug, Clone, Args)]
+#[command(args_override_self = true)]
+pub(crate) struct ApiArgs {
+    /// Measured seconds of each case, all rounds together
+    #[arg(long, value_name = "S", default_value_t = 6.0)]
+    pub(crate) seconds: f64,
+    /// Rounds that the seconds are divided into; figures are medians over them
+    #[arg(long, value_name = "R", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+    /// Connections of each case
+    #[arg(long, value_name = "C", default_value_t = 4, value_parser = positive())]
+    pub(crate) connections: usize,
+    /// Requests at a time on each connection; the server allows 64
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=64))]
+    pub(crate) in_flight: usize,
+    /// The server's program [default: `darktower` beside this one]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) server: Option<PathBuf>,
+    /// The bare server's program [default: `bare-http` beside this one]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) reference: Option<PathBuf>,
+    /// Cores of the servers, such as 0 or 0,2-3, or `any` [default: 0]
+    #[arg(long, value_name = "CORES")]
+    pub(crate) server_cores: Option<Cores>,
+    /// Cores of this program, or `any` [default: 1]
+    #[arg(long, value_name = "CORES")]
+    pub(crate) client_cores: Option<Cores>,
+    /// Print one JSON object as the last line of standard output, and nothing else there
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Broadcasts of growing audience: cost, latency and loss as figures and as a picture

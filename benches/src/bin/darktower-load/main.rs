@@ -10,9 +10,11 @@
 //! | [`fleet`], [`runtimes`] | all participants at one server; the tester's threads |
 //! | [`server`], [`procfs`], [`machine`] | child processes, what the system knows of them, cores and limits |
 //! | [`mod@measure`], [`bed`] | one window; servers side by side, by turns |
+//! | [`api`] | requests of the API, beside a bare server |
 //! | [`joins`], [`find_max`], [`sweep`], [`svg`] | the commands that are more than rounds on a bed |
 //! | [`report`], [`live`] | what is printed |
 
+mod api;
 mod bed;
 mod cli;
 mod disturbance;
@@ -89,6 +91,7 @@ async fn run(command: Command) -> Result<()> {
         }
         Command::Meeting(args) => measure(plan::meeting(&args)?, &args.find_max, &args.common).await,
         Command::AudioRoom(args) => measure(plan::audio_room(&args)?, &args.find_max, &args.common).await,
+        Command::Api(args) => api::run(&args).await,
         Command::Joins(args) => joins::run(&args).await,
         Command::Sweep(args) => sweep::run(&args).await,
         Command::Run(args) => {

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::api::Addresses;
 use crate::machine::Cores;
 
 /// A server is up in a fraction of a second; a busy machine gets more.
@@ -86,23 +87,29 @@ pub(crate) struct DarkTower {
 }
 
 impl DarkTower {
-    /// Starts `program` on `cores` and waits until it serves.
+    /// Starts `program` on `cores` in development mode and waits until it serves.
     pub(crate) fn start(program: &Path, cores: &Cores) -> Result<Self> {
+        let mut command = Command::new(program);
+        command.args(["serve", "--dev", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
+        command.env("DARKTOWER_LIMITS__MAX_PARTICIPANTS", MAX_PARTICIPANTS);
+        command.env("DARKTOWER_LIMITS__MESSAGES_PER_MINUTE", MESSAGES_PER_MINUTE);
+        Ok(Self::start_command(command, cores)?.0)
+    }
+
+    /// Starts a server in a folder of its own. Returns also what it says when it is ready.
+    fn start_command(mut command: Command, cores: &Cores) -> Result<(Self, Value)> {
         let folder = tempfile::Builder::new().prefix("darktower-load-").tempdir()?;
         let log = File::create(folder.path().join("server.log"))?;
         let ready_file = folder.path().join("ready.json");
-        let mut command = Command::new(program);
-        command.args(["serve", "--dev", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
         command.args(["--log-filter", "warn", "--data-dir"]).arg(folder.path().join("data"));
         command.arg("--ready-file").arg(&ready_file);
-        command.env("DARKTOWER_LIMITS__MAX_PARTICIPANTS", MAX_PARTICIPANTS);
-        command.env("DARKTOWER_LIMITS__MESSAGES_PER_MINUTE", MESSAGES_PER_MINUTE);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let process = Process::start(&mut command, cores)?;
         let pid = Some(process.child.id());
         let mut server = Self { process: Some(process), folder: Some(folder), http_url: String::new(), pid };
-        server.http_url = server.wait_until_ready(&ready_file)?;
-        Ok(server)
+        let ready = server.wait_until_ready(&ready_file)?;
+        server.http_url = ready["http_url"].as_str().unwrap_or_default().to_owned();
+        Ok((server, ready))
     }
 
     /// Uses a server that runs already.
@@ -127,11 +134,11 @@ impl DarkTower {
         lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
     }
 
-    fn wait_until_ready(&mut self, ready_file: &Path) -> Result<String> {
+    fn wait_until_ready(&mut self, ready_file: &Path) -> Result<Value> {
         let started = Instant::now();
         loop {
-            if let Some(url) = http_url(ready_file) {
-                return Ok(url);
+            if let Some(ready) = ready(ready_file) {
+                return Ok(ready);
             }
             self.check()?;
             if started.elapsed() > READY_LIMIT {
@@ -142,26 +149,109 @@ impl DarkTower {
     }
 }
 
-fn http_url(ready_file: &Path) -> Option<String> {
-    let ready: Value = serde_json::from_slice(&fs::read(ready_file).ok()?).ok()?;
-    Some(ready["http_url"].as_str()?.to_owned())
+fn ready(ready_file: &Path) -> Option<Value> {
+    serde_json::from_slice(&fs::read(ready_file).ok()?).ok()
 }
 
-/// A running `naive-fanout`.
+/// The API client of a server that is started for its API.
+pub(crate) const API_CLIENT_ID: &str = "load";
+
+/// A Dark Tower server outside development mode, whose API is under test.
 #[derive(Debug)]
-pub(crate) struct Naive {
-    process: Process,
-    /// It ends when this end of its standard input is closed.
-    _leash: Option<ChildStdin>,
-    /// `https://ADDRESS:PORT/`
-    pub(crate) url: String,
-    pub(crate) certificate_hash: [u8; 32],
+pub(crate) struct ApiServer {
+    tower: DarkTower,
+    ready: Value,
+    secret: String,
 }
 
-impl Naive {
-    /// Starts `program` on `cores` and waits until it serves.
-    pub(crate) fn start(program: &Path, cores: &Cores) -> Result<Self> {
+impl ApiServer {
+    /// Starts `program` on `cores` with an API client and without rate limits, and waits until it serves.
+    pub(crate) fn start(
+        program: &Path,
+        cores: &Cores,
+        certificate: &Path,
+        private_key: &Path,
+    ) -> Result<Self> {
+        let secret = darktower_protocol::MeetingId::generate().to_string();
         let mut command = Command::new(program);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--shards", "1"]);
+        command.arg("--tls-certificate").arg(certificate).arg("--tls-private-key").arg(private_key);
+        command.env("DARKTOWER_API__CLIENT_ID", API_CLIENT_ID).env("DARKTOWER_API__CLIENT_SECRET", &secret);
+        for class in ["GENERAL", "LOGIN", "MEETING_CREATE", "MEETING_JOIN", "FAILED_AUTH"] {
+            command.env(format!("DARKTOWER_RATE_LIMITS__{class}"), "0");
+        }
+        let (tower, ready) = DarkTower::start_command(command, cores)?;
+        Ok(Self { tower, ready, secret })
+    }
+
+    pub(crate) fn addresses(&self) -> Result<Addresses> {
+        let https = self.ready["https_url"].as_str().and_then(|url| url.strip_prefix("https://"));
+        let http3 = self.ready["http3_addrs"][0].as_str();
+        addresses(https, http3)
+            .with_context(|| format!("the server does not say where it is: {}", self.ready))
+    }
+
+    pub(crate) fn secret(&self) -> &str {
+        &self.secret
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.tower.pid.unwrap_or_default()
+    }
+
+    pub(crate) fn check(&mut self) -> Result<()> {
+        self.tower.check()
+    }
+}
+
+fn addresses(https: Option<&str>, http3: Option<&str>) -> Option<Addresses> {
+    Some(Addresses { https: https?.parse().ok()?, http3: http3?.parse().ok()? })
+}
+
+/// A running `bare-http`.
+#[derive(Debug)]
+pub(crate) struct BareHttp {
+    leashed: Leashed,
+}
+
+impl BareHttp {
+    /// Starts `program` on `cores` and waits until it serves.
+    pub(crate) fn start(
+        program: &Path,
+        cores: &Cores,
+        certificate: &Path,
+        private_key: &Path,
+    ) -> Result<Self> {
+        let mut command = Command::new(program);
+        command.arg("--certificate").arg(certificate).arg("--private-key").arg(private_key);
+        Ok(Self { leashed: Leashed::start(command, cores)? })
+    }
+
+    pub(crate) fn addresses(&self) -> Result<Addresses> {
+        let ready: Value = serde_json::from_str(&self.leashed.said).unwrap_or_default();
+        addresses(ready["https"].as_str(), ready["http3"].as_str())
+            .with_context(|| format!("the bare server said {:?} instead of where it is", self.leashed.said))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.leashed.process.child.id()
+    }
+
+    pub(crate) fn check(&mut self) -> Result<()> {
+        self.leashed.process.check()
+    }
+}
+
+/// A reference server: it says one line, and ends with its standard input.
+#[derive(Debug)]
+struct Leashed {
+    process: Process,
+    _leash: Option<ChildStdin>,
+    said: String,
+}
+
+impl Leashed {
+    fn start(mut command: Command, cores: &Cores) -> Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Process::start(&mut command, cores)?;
         let stdout = process.child.stdout.take().context("the reference server has no output")?;
@@ -173,20 +263,38 @@ impl Naive {
             let _ = BufReader::new(stdout).read_line(&mut text);
             let _ = sender.send(text);
         });
-        let line = line
+        let said = line
             .recv_timeout(READY_LIMIT)
             .map_err(|_| anyhow!("the reference server was not ready within {} s", READY_LIMIT.as_secs()))?;
-        let (address, certificate_hash) = parse_ready(&line)
-            .with_context(|| format!("the reference server said {line:?} instead of where it is"))?;
-        Ok(Self { process, _leash: leash, url: format!("https://{address}/"), certificate_hash })
+        Ok(Self { process, _leash: leash, said })
+    }
+}
+
+/// A running `naive-fanout`.
+#[derive(Debug)]
+pub(crate) struct Naive {
+    leashed: Leashed,
+    /// `https://ADDRESS:PORT/`
+    pub(crate) url: String,
+    pub(crate) certificate_hash: [u8; 32],
+}
+
+impl Naive {
+    /// Starts `program` on `cores` and waits until it serves.
+    pub(crate) fn start(program: &Path, cores: &Cores) -> Result<Self> {
+        let leashed = Leashed::start(Command::new(program), cores)?;
+        let (address, certificate_hash) = parse_ready(&leashed.said).with_context(|| {
+            format!("the reference server said {:?} instead of where it is", leashed.said)
+        })?;
+        Ok(Self { leashed, url: format!("https://{address}/"), certificate_hash })
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.process.child.id()
+        self.leashed.process.child.id()
     }
 
     pub(crate) fn check(&mut self) -> Result<()> {
-        self.process.check()
+        self.leashed.process.check()
     }
 }
 

@@ -22,6 +22,7 @@ use crate::named::named;
 #[serde(deny_unknown_fields)]
 pub struct Preset {
     /// Unique in its organization: `{meeting type}_{role}` for the shipped ones.
+    #[cfg_attr(feature = "schema", schema(pattern = "^[a-z0-9_]{1,64}$"))]
     pub name: String,
     /// How the meeting is shown and carried.
     pub config: Config,
@@ -95,6 +96,7 @@ pub struct Config {
     /// Videos that are shown at one time.
     pub max_video_streams: MaxVideoStreams,
     /// Screens that may be shared at one time.
+    #[cfg_attr(feature = "schema", schema(maximum = 10))]
     pub max_screenshare_count: u32,
     /// What publishers should encode.
     pub media: MediaConfig,
@@ -106,8 +108,10 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct MaxVideoStreams {
     /// On computers.
+    #[cfg_attr(feature = "schema", schema(maximum = 100))]
     pub desktop: u32,
     /// On phones.
+    #[cfg_attr(feature = "schema", schema(maximum = 100))]
     pub mobile: u32,
 }
 
@@ -128,8 +132,10 @@ pub struct MediaConfig {
 #[serde(deny_unknown_fields)]
 pub struct VideoConfig {
     /// `hd`, `vga` or `qvga`.
+    #[cfg_attr(feature = "schema", schema(pattern = "^(hd|vga|qvga)$"))]
     pub quality: String,
     /// Frames per second.
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 120))]
     pub frame_rate: u32,
 }
 
@@ -312,14 +318,25 @@ pub struct Ui {
 #[serde(deny_unknown_fields)]
 pub struct DesignTokens {
     /// `dark` or `light`.
+    #[cfg_attr(feature = "schema", schema(pattern = "^[a-z0-9_-]{1,32}$"))]
     pub theme: String,
     /// `rounded`, `sharp` …
+    #[cfg_attr(feature = "schema", schema(pattern = "^[a-z0-9_-]{1,32}$"))]
     pub border_radius: String,
     /// `thin`, `none` …
+    #[cfg_attr(feature = "schema", schema(pattern = "^[a-z0-9_-]{1,32}$"))]
     pub border_width: String,
     /// Pixels.
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 64))]
     pub spacing_base: u32,
     /// URL, or nothing.
+    #[cfg_attr(
+        feature = "schema",
+        schema(
+            max_length = 2048,
+            pattern = r#"^$|^https?://[!#-;=?-\[\]-~]+$|^/([!#-.0-;=?-\[\]-~][!#-;=?-\[\]-~]*)?$"#
+        )
+    )]
     pub logo: String,
     /// Colours as `#RRGGBB`.
     pub colors: Colors,
@@ -331,19 +348,41 @@ pub struct DesignTokens {
 #[serde(deny_unknown_fields)]
 pub struct Colors {
     /// Of buttons and links, by weight (`300` to `700`).
+    #[cfg_attr(feature = "schema", schema(schema_with = shades))]
     pub brand: std::collections::BTreeMap<String, String>,
     /// Of surfaces, by weight (`600` to `1000`).
+    #[cfg_attr(feature = "schema", schema(schema_with = shades))]
     pub background: std::collections::BTreeMap<String, String>,
     /// Text on background.
+    #[cfg_attr(feature = "schema", schema(pattern = "^#[0-9A-Fa-f]{6}$"))]
     pub text: String,
     /// Text on brand.
+    #[cfg_attr(feature = "schema", schema(pattern = "^#[0-9A-Fa-f]{6}$"))]
     pub text_on_brand: String,
     /// Warnings of loss.
+    #[cfg_attr(feature = "schema", schema(pattern = "^#[0-9A-Fa-f]{6}$"))]
     pub danger: String,
     /// Good news.
+    #[cfg_attr(feature = "schema", schema(pattern = "^#[0-9A-Fa-f]{6}$"))]
     pub success: String,
     /// Cautions.
+    #[cfg_attr(feature = "schema", schema(pattern = "^#[0-9A-Fa-f]{6}$"))]
     pub warning: String,
     /// Behind videos.
+    #[cfg_attr(feature = "schema", schema(pattern = "^#[0-9A-Fa-f]{6}$"))]
     pub video_bg: String,
+}
+
+/// Colours by weight, as the API describes them.
+#[cfg(feature = "schema")]
+fn shades() -> utoipa::openapi::schema::Object {
+    use utoipa::openapi::schema::{ObjectBuilder, Type};
+
+    let weight = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9]{1,4}$"));
+    let color = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^#[0-9A-Fa-f]{6}$"));
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property_names(Some(weight.build()))
+        .additional_properties(Some(color))
+        .build()
 }

@@ -117,8 +117,8 @@ pub(super) struct TokenBody {
     responses((status = OK, description = "The client is known", body = TokenBody)))]
 pub(super) async fn issue_access_token(
     State(state): State<ApiState>,
-    visitor: Visitor,
     address: ClientAddress,
+    visitor: Visitor,
     JsonBody(body): JsonBody<TokenRequest>,
 ) -> Result<Json<TokenBody>, ApiError> {
     if body.grant_type != "client_credentials" {

@@ -69,11 +69,9 @@ pub(super) struct CreateMeeting {
     #[schema(max_length = 2000)]
     description: Option<String>,
     /// What the meeting is for: `video` (default), `audio`, `webinar` or `livestream`.
-    #[schema(value_type = Option<String>)]
     meeting_type: Option<MeetingType>,
     /// `instant` (default): active at once, over when the last has left. `scheduled`: active from `scheduled_start`.
     /// `permanent`: active until it is cancelled or deleted.
-    #[schema(value_type = Option<String>)]
     scheduling: Option<Scheduling>,
     /// The code of the link, for permanent meetings; drawn at random if left out.
     #[schema(min_length = 3, max_length = 40, pattern = "^[a-z0-9-]{3,40}$")]
@@ -86,7 +84,6 @@ pub(super) struct CreateMeeting {
     scheduled_end: Option<String>,
     /// Whom it is open to: `invited`, `members`, `link` (guests with the link too) or `open`. Left out or null: what the
     /// organization says.
-    #[schema(value_type = Option<String>)]
     access_policy: Option<AccessPolicy>,
     /// Participants at one time. Default and maximum: the organization's.
     #[schema(minimum = 1)]
@@ -141,10 +138,8 @@ struct CreatedMeeting {
     /// When it was created, RFC 3339.
     created_at: String,
     /// Where it is in its life.
-    #[schema(value_type = String)]
     status: MeetingStatus,
     /// Whom it is open to.
-    #[schema(value_type = String)]
     access_policy: AccessPolicy,
     /// Whether only members may join.
     require_auth: bool,
@@ -217,13 +212,10 @@ pub(super) struct MeetingBody {
     /// What it is about.
     description: Option<String>,
     /// What it is for.
-    #[schema(value_type = String)]
     meeting_type: MeetingType,
     /// How it comes about.
-    #[schema(value_type = String)]
     scheduling: Scheduling,
     /// Where it is in its life.
-    #[schema(value_type = String)]
     status: MeetingStatus,
     /// Whether its status is `active`.
     active: bool,
@@ -236,7 +228,6 @@ pub(super) struct MeetingBody {
     /// Seconds that a session goes on without anybody.
     keep_alive_seconds: u32,
     /// Whom it is open to: what it says itself, else what its organization says.
-    #[schema(value_type = String)]
     access_policy: AccessPolicy,
     /// Whether only members may join.
     require_auth: bool,
@@ -332,7 +323,6 @@ pub(super) struct UpdateMeeting {
     description: Option<Option<String>>,
     /// What it is for; counts for tokens issued from now on.
     #[serde(default, deserialize_with = "set")]
-    #[schema(value_type = String)]
     meeting_type: Option<MeetingType>,
     /// When a scheduled meeting that has not begun is to begin.
     #[serde(default, deserialize_with = "set")]
@@ -344,7 +334,7 @@ pub(super) struct UpdateMeeting {
     scheduled_end: Option<Option<String>>,
     /// Whom it is open to; null follows the organization.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<AccessPolicy>)]
     access_policy: Option<Option<AccessPolicy>>,
     /// Participants at one time; nobody has to go.
     #[serde(default, deserialize_with = "set")]
@@ -459,7 +449,6 @@ pub(super) struct ListMeetings {
     /// Only active (`true`) or only not active (`false`) meetings.
     active: Option<bool>,
     /// Only with this status.
-    #[param(value_type = Option<String>)]
     status: Option<MeetingStatus>,
     /// Only meetings that this user or client created, was invited to, or was issued a token for. Others than oneself
     /// are for administrators and clients.
@@ -504,13 +493,10 @@ struct ListedMeeting {
     /// Name shown to people.
     display_name: String,
     /// What it is for.
-    #[schema(value_type = String)]
     meeting_type: MeetingType,
     /// How it comes about.
-    #[schema(value_type = String)]
     scheduling: Scheduling,
     /// Where it is in its life.
-    #[schema(value_type = String)]
     status: MeetingStatus,
     /// Whether its status is `active`.
     active: bool,

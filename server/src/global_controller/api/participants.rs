@@ -80,7 +80,6 @@ pub(super) struct AddParticipant {
     /// What it is in the meeting: `host`, `participant` (default), `guest` or `viewer` (in meetings with a stage). It gets
     /// the shipped preset that goes with it. Not together with `preset`.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
     role: Option<ParticipantRole>,
     /// Name of the preset it gets. Its role follows from the names of shipped presets; it is a participant with others.
     #[schema(max_length = 64)]
@@ -111,7 +110,6 @@ pub(super) struct AddedParticipant {
     /// Name shown to the others.
     name: String,
     /// What it is in the meeting.
-    #[schema(value_type = String)]
     role: ParticipantRole,
     /// Name of the preset with its permissions.
     preset: String,
@@ -241,8 +239,8 @@ pub(super) async fn join_as_guest(
     MeetingPath(id): MeetingPath,
     JsonBody(body): JsonBody<JoinAsGuest>,
 ) -> Result<impl IntoResponse, ApiError> {
-    state.0.limits.check(Class::GuestJoin, id)?;
     state.0.limits.check(Class::GuestJoinPerAddress, (id, address))?;
+    state.0.limits.check(Class::GuestJoin, id)?;
     let new = NewGuest { name: body.name, email: body.email, request_id: visitor.request_id };
     let issued = state.0.meetings.join_as_guest(id, new).await?;
     Ok((StatusCode::CREATED, grant(&state, issued)?))
@@ -307,7 +305,6 @@ struct StreamBody {
     stream_id: String,
     /// `audio`, `video_camera` or `video_screen`.
     #[serde(rename = "type")]
-    #[schema(value_type = String)]
     stream_type: LiveStreamType,
     /// Codec as the publisher named it.
     codec: String,
@@ -356,7 +353,6 @@ pub(super) struct ParticipantRecord {
     /// Name shown to the others.
     name: String,
     /// What it is in the meeting.
-    #[schema(value_type = String)]
     role: ParticipantRole,
     /// Name of the preset with its permissions.
     preset: String,

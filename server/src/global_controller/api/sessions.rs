@@ -152,7 +152,6 @@ struct AttendanceBody {
     /// Under which name.
     name: String,
     /// As what.
-    #[schema(value_type = String)]
     role: ParticipantRole,
     /// The user behind it.
     user_id: Option<String>,

@@ -37,10 +37,8 @@ pub(super) struct SlugCard {
     /// Name shown to people.
     display_name: String,
     /// What it is for.
-    #[schema(value_type = String)]
     meeting_type: MeetingType,
     /// Where it is in its life.
-    #[schema(value_type = String)]
     status: MeetingStatus,
     /// Whether its status is `active`.
     active: bool,

@@ -258,15 +258,15 @@ async fn only_users_of_the_organization_are_invited() {
     }
     let path = format!("/api/v1/meetings/{id}/invitees");
     for _ in 0..2 {
-        let (status, body) = server.call(Method::PUT, &format!("{path}/{member_id}")).await;
+        let (status, body) = server.send(Method::PUT, &format!("{path}/{member_id}")).await;
         assert_eq!(status, StatusCode::NO_CONTENT, "{body}");
     }
     let (_, list) = server.get(&path).await;
     assert_eq!((&list["total"], &list["invitees"][0]["name"]), (&json!(1), &json!("member")), "{list}");
     assert_eq!(server.get(&format!("{path}?offset=1")).await.1["invitees"], json!([]));
     assert_error(&server.get(&format!("{path}?limit=0")).await, 400, "INVALID_REQUEST");
-    let error = server.call(Method::PUT, &format!("{path}/nobody")).await;
+    let error = server.send(Method::PUT, &format!("{path}/nobody")).await;
     assert_eq!(error.1["error"]["details"]["field"], "user_id");
-    assert_eq!(server.call(Method::DELETE, &format!("{path}/{member_id}")).await.0, StatusCode::NO_CONTENT);
-    assert_error(&server.call(Method::DELETE, &format!("{path}/{member_id}")).await, 404, "USER_NOT_FOUND");
+    assert_eq!(server.send(Method::DELETE, &format!("{path}/{member_id}")).await.0, StatusCode::NO_CONTENT);
+    assert_error(&server.send(Method::DELETE, &format!("{path}/{member_id}")).await, 404, "USER_NOT_FOUND");
 }

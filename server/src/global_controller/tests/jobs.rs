@@ -39,7 +39,12 @@ fn run(server: &Server) -> Running {
 
 /// Waits for what a job is to do.
 async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
-    let waiting = async { while !done().await {} };
+    let waiting = async {
+        while !done().await {
+            // The jobs run on the same thread.
+            tokio::task::yield_now().await;
+        }
+    };
     tokio::time::timeout(Duration::from_secs(20), waiting)
         .await
         .unwrap_or_else(|_| panic!("waited in vain: {what}"));
@@ -169,9 +174,5 @@ async fn failing_jobs_are_counted_and_go_on() {
     };
     let before = failures();
     let _running = run(&server);
-    until("a second try", async || {
-        tokio::task::yield_now().await;
-        failures() >= before + 2
-    })
-    .await;
+    until("a second try", async || failures() >= before + 2).await;
 }

@@ -133,7 +133,7 @@ async fn meetings_are_listed_by_page_and_filter() {
 
     let path = format!("/api/v1/meetings/{}", ids[0].as_str().expect("text"));
     server.post(&format!("{path}/participants"), &json!({"name": "Zoë", "user_id": "zoe"})).await;
-    server.call(Method::POST, &format!("/api/v1/meetings/{}/end", ids[2].as_str().expect("text"))).await;
+    server.send(Method::POST, &format!("/api/v1/meetings/{}/end", ids[2].as_str().expect("text"))).await;
     let created =
         created(&server, json!({"display_name": "Über", "description": "Ärger & <b>100%</b>"})).await;
     let from = created["created_at"].as_str().expect("text");
@@ -355,7 +355,7 @@ async fn changes_at_the_same_time_are_all_made() {
 #[tokio::test]
 async fn meetings_live_as_their_state_machine_says() {
     let server = Server::development().await;
-    let act = async |path: &str, verb: &str| server.call(Method::POST, &format!("{path}/{verb}")).await;
+    let act = async |path: &str, verb: &str| server.send(Method::POST, &format!("{path}/{verb}")).await;
     let instant = path_of(&server.meeting("Instant").await);
     let refused = act(&instant, "start").await;
     assert_error(&refused, 409, "CONFLICT");
@@ -415,11 +415,11 @@ async fn permanent_meetings_outlive_their_sessions_and_have_links_of_their_own()
     assert_eq!(taken.1["error"]["details"]["field"], "slug");
 
     let path = path_of(&meeting);
-    let (status, after) = server.call(Method::POST, &format!("{path}/end")).await;
+    let (status, after) = server.send(Method::POST, &format!("{path}/end")).await;
     assert_eq!((status, &after["status"]), (StatusCode::OK, &json!("active")));
     assert_eq!(server.live.removed().len(), 1);
-    assert_eq!(server.call(Method::POST, &format!("{path}/cancel")).await.1["status"], "cancelled");
-    assert_error(&server.call(Method::POST, &format!("{path}/end")).await, 409, "CONFLICT");
+    assert_eq!(server.send(Method::POST, &format!("{path}/cancel")).await.1["status"], "cancelled");
+    assert_error(&server.send(Method::POST, &format!("{path}/end")).await, 409, "CONFLICT");
 }
 
 #[tokio::test]
@@ -433,7 +433,7 @@ async fn a_deleted_meeting_is_gone_with_everything_about_it() {
     assert_eq!(deleted.status(), StatusCode::NO_CONTENT);
     assert!(deleted.bytes().await.expect("a body").is_empty());
     assert_error(&server.get(&path).await, 404, "MEETING_NOT_FOUND");
-    assert_error(&server.call(Method::DELETE, &path).await, 404, "MEETING_NOT_FOUND");
+    assert_error(&server.send(Method::DELETE, &path).await, 404, "MEETING_NOT_FOUND");
     let slug = meeting["slug"].as_str().expect("text");
     assert_error(&server.get(&format!("/api/v1/slugs/{slug}")).await, 404, "MEETING_NOT_FOUND");
     assert_eq!(server.store.participant(participant).await.expect("read"), None);

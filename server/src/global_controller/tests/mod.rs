@@ -206,7 +206,7 @@ impl Server {
     }
 
     /// A request without a body.
-    async fn call(&self, method: Method, path: &str) -> (StatusCode, Value) {
+    async fn send(&self, method: Method, path: &str) -> (StatusCode, Value) {
         answer(self.request(method, path)).await
     }
 

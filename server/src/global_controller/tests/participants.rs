@@ -71,7 +71,7 @@ async fn participants_get_tokens_and_show_up_when_live() {
     });
     assert_eq!(record, expected);
 
-    server.call(Method::POST, &format!("/api/v1/meetings/{id}/end")).await;
+    server.send(Method::POST, &format!("/api/v1/meetings/{id}/end")).await;
     assert_error(&server.post(&path, &json!({"name": "Late"})).await, 409, "MEETING_ENDED");
 }
 
@@ -153,9 +153,9 @@ async fn caps_are_kept_when_tokens_are_issued() {
         server.live.join(id, ParticipantId::generate());
     }
     full(issue(json!({"name": "Fifth"})).await, "max_participants", "4");
-    full(server.call(Method::POST, &format!("{path}/join")).await, "max_participants", "4");
+    full(server.send(Method::POST, &format!("{path}/join")).await, "max_participants", "4");
     // Who is there keeps its place.
-    let (status, renewed) = server.call(Method::POST, &format!("{path}/participants/{first}/token")).await;
+    let (status, renewed) = server.send(Method::POST, &format!("{path}/participants/{first}/token")).await;
     assert_eq!(status, StatusCode::CREATED, "{renewed}");
 }
 
@@ -194,7 +194,7 @@ async fn guests_come_where_they_are_let_in() {
         let answer = server.post(&format!("{path}/guest-join"), &guest("Ada Lovelace")).await;
         if !admits {
             assert_error(&answer, 403, "GUESTS_NOT_ALLOWED");
-            server.call(Method::POST, &format!("{path}/end")).await;
+            server.send(Method::POST, &format!("{path}/end")).await;
             let same = server.post(&format!("{path}/guest-join"), &guest("Ada Lovelace")).await;
             assert_eq!(same, answer, "not even that it is over");
             continue;
@@ -207,7 +207,7 @@ async fn guests_come_where_they_are_let_in() {
         );
         assert_eq!(claims.user_id, None);
         assert_eq!((claims.expires_at - claims.issued_at).whole_hours(), 4);
-        server.call(Method::POST, &format!("{path}/end")).await;
+        server.send(Method::POST, &format!("{path}/end")).await;
         assert_error(&server.post(&format!("{path}/guest-join"), &guest("Ada")).await, 409, "MEETING_ENDED");
     }
     let (_, path) = meeting(&server, json!({"meeting_type": "livestream"})).await;
@@ -266,9 +266,9 @@ async fn tokens_are_renewed_until_they_are_revoked() {
         format!("{path}/participants/{}", ParticipantId::generate()),
     ] {
         assert_error(&server.get(&foreign).await, 404, "PARTICIPANT_NOT_FOUND");
-        assert_error(&server.call(Method::DELETE, &foreign).await, 404, "PARTICIPANT_NOT_FOUND");
+        assert_error(&server.send(Method::DELETE, &foreign).await, 404, "PARTICIPANT_NOT_FOUND");
         assert_error(
-            &server.call(Method::POST, &format!("{foreign}/token")).await,
+            &server.send(Method::POST, &format!("{foreign}/token")).await,
             404,
             "PARTICIPANT_NOT_FOUND",
         );
@@ -276,7 +276,7 @@ async fn tokens_are_renewed_until_they_are_revoked() {
     assert_eq!(server.live.removed(), []);
 
     for _ in 0..2 {
-        let (status, body) = server.call(Method::DELETE, &format!("{path}/participants/{participant}")).await;
+        let (status, body) = server.send(Method::DELETE, &format!("{path}/participants/{participant}")).await;
         assert_eq!(status, StatusCode::NO_CONTENT, "{body}");
     }
     let removed = server.live.removed();
@@ -287,7 +287,7 @@ async fn tokens_are_renewed_until_they_are_revoked() {
     );
     let (_, record) = server.get(&format!("{path}/participants/{participant}")).await;
     assert!(record["revoked_at"].is_string(), "{record}");
-    let renewal = server.call(Method::POST, &format!("{path}/participants/{participant}/token")).await;
+    let renewal = server.send(Method::POST, &format!("{path}/participants/{participant}/token")).await;
     assert_error(&renewal, 404, "PARTICIPANT_NOT_FOUND");
     let revocations = server.audited().await;
     assert_eq!(revocations.iter().filter(|(action, _)| action == "participant.revoke").count(), 1);
@@ -297,7 +297,7 @@ async fn tokens_are_renewed_until_they_are_revoked() {
 async fn the_developer_joins_as_a_host() {
     let server = Server::development().await;
     let (_, path) = meeting(&server, json!({"meeting_type": "audio"})).await;
-    let (status, issued) = server.call(Method::POST, &format!("{path}/join")).await;
+    let (status, issued) = server.send(Method::POST, &format!("{path}/join")).await;
     assert_eq!(status, StatusCode::CREATED, "{issued}");
     let claims = claims(&server, &issued);
     assert_eq!(

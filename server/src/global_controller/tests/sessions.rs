@@ -9,7 +9,7 @@ async fn sessions_tell_who_was_there_and_how_long() {
     let id: MeetingId = meeting["meeting_id"].as_str().expect("text").parse().expect("an id");
     let active = format!("/api/v1/meetings/{id}/active-session");
     assert_error(&server.get(&active).await, 404, "SESSION_NOT_FOUND");
-    assert_error(&server.call(Method::POST, &format!("{active}/kick-all")).await, 404, "SESSION_NOT_FOUND");
+    assert_error(&server.send(Method::POST, &format!("{active}/kick-all")).await, 404, "SESSION_NOT_FOUND");
     assert_eq!(server.get("/api/v1/sessions").await.1, json!({"sessions": [], "total": 0}));
 
     let first = server.arrive_somebody(id).await;
@@ -93,7 +93,7 @@ async fn everybody_is_thrown_out_and_may_come_back() {
         server.live.join(id, participant);
     }
     let path = format!("/api/v1/meetings/{id}/active-session/kick-all");
-    assert_eq!(server.call(Method::POST, &path).await, (StatusCode::OK, json!({"removed": 3})));
+    assert_eq!(server.send(Method::POST, &path).await, (StatusCode::OK, json!({"removed": 3})));
     let removed = server.live.removed();
     assert_eq!(removed.len(), 1);
     assert_eq!((removed[0].participant_id, removed[0].meeting_over), (None, false));

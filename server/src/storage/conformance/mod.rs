@@ -15,7 +15,7 @@ mod races;
 mod sessions;
 mod users;
 
-use examples::{at, participant};
+pub(super) use examples::{at, meeting, organization, participant};
 
 use super::store::Store;
 

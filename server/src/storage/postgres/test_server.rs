@@ -29,9 +29,9 @@ pub(crate) struct TestServer {
 }
 
 impl TestServer {
-    /// Starts a server that does not wait for the disk.
+    /// Starts a server that does not wait for the disk: it survives [`kill`](Self::kill), and no crash of the machine.
     pub(crate) fn start() -> Self {
-        Self::start_with(&["fsync=off", "synchronous_commit=off", "full_page_writes=off"])
+        Self::start_with(&["fsync=off", "full_page_writes=off"])
     }
 
     /// Starts a server with these settings on top of the usual ones.
@@ -39,6 +39,28 @@ impl TestServer {
     /// # Panics
     /// If PostgreSQL is not installed or does not start: what a test needs is not there.
     pub(crate) fn start_with(settings: &[&'static str]) -> Self {
+        let mut server = Self::install(settings);
+        server.resume();
+        server
+    }
+
+    /// Starts a server that speaks TLS, with this certificate and key (PEM).
+    ///
+    /// # Panics
+    /// As [`start_with`](Self::start_with).
+    pub(crate) fn start_with_tls(certificate: &str, key: &str) -> Self {
+        let mut server = Self::install(&["ssl=on"]);
+        for (name, pem) in [("server.crt", certificate), ("server.key", key)] {
+            let path = server.folder.path().join("data").join(name);
+            std::fs::write(&path, pem).expect("writable");
+            server.programs.give(&path);
+        }
+        server.resume();
+        server
+    }
+
+    /// A server that is not started yet.
+    fn install(settings: &[&'static str]) -> Self {
         let programs = Programs::find();
         let folder = tempfile::Builder::new().prefix("darktower-postgres-").tempdir().expect("a folder");
         let password_file = folder.path().join("password");
@@ -55,20 +77,20 @@ impl TestServer {
             .output()
             .expect("initdb can be run");
         succeeded("initdb", &done);
-        let mut server = Self { programs, folder, settings: settings.to_vec(), port: 0, running: None };
-        server.resume();
-        server
+        Self { programs, folder, settings: settings.to_vec(), port: 0, running: None }
     }
 
-    /// Starts the server again after [`kill`](Self::kill), on another port.
+    /// Starts the server again after [`kill`](Self::kill), if it can be on the same port.
     ///
     /// # Panics
     /// If it does not start.
     pub(crate) fn resume(&mut self) {
         let mut said = String::new();
         // Between finding a port and using it, another process may take it.
-        for _ in 0..5 {
-            self.port = free_port();
+        for attempt in 0..5 {
+            if self.port == 0 || attempt > 0 {
+                self.port = free_port();
+            }
             match self.try_start() {
                 Ok(running) => {
                     self.running = Some(running);

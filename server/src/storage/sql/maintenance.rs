@@ -114,7 +114,7 @@ impl Backend {
     }
 
     /// Repeats a deletion of at most [`PORTION`] rows, the second argument of the query, until nothing is left.
-    async fn delete_in_portions(&self, id: Uuid, query: fn(Uuid) -> Query) -> Stored<()> {
+    pub(super) async fn delete_in_portions(&self, id: Uuid, query: fn(Uuid) -> Query) -> Stored<()> {
         while self.execute(query(id).bind(PORTION)).await? > 0 {}
         Ok(())
     }

@@ -1,5 +1,6 @@
 use async_trait::async_trait;
 use darktower_protocol::OrganizationId;
+use uuid::Uuid;
 
 use super::dialect::{Backend, Query, Row};
 use super::presets::insert_preset;
@@ -53,12 +54,38 @@ impl OrganizationStore for Backend {
     }
 
     async fn delete_organization(&self, id: OrganizationId) -> Stored<bool> {
-        self.execute_all(vec![
-            sqlx::query("DELETE FROM audit_entries WHERE organization_id = $1").bind(id.as_uuid()),
-            sqlx::query("DELETE FROM organizations WHERE id = $1").bind(id.as_uuid()),
-        ])
-        .await
-        .map(changed)
+        // What there may be very much of goes first, in portions: others are not kept waiting, and no statement takes
+        // longer than the database allows.
+        let id = *id.as_uuid();
+        let many: [fn(Uuid) -> Query; 3] = [
+            |id| {
+                sqlx::query(
+                    "DELETE FROM attendances WHERE number IN (SELECT attendances.number FROM attendances \
+                     JOIN sessions ON sessions.id = attendances.session_id \
+                     WHERE sessions.organization_id = $1 LIMIT $2)",
+                )
+                .bind(id)
+            },
+            |id| {
+                sqlx::query(
+                    "DELETE FROM participants WHERE id IN (SELECT participants.id FROM participants \
+                     JOIN meetings ON meetings.id = participants.meeting_id \
+                     WHERE meetings.organization_id = $1 LIMIT $2)",
+                )
+                .bind(id)
+            },
+            |id| {
+                sqlx::query(
+                    "DELETE FROM audit_entries WHERE id IN \
+                     (SELECT id FROM audit_entries WHERE organization_id = $1 LIMIT $2)",
+                )
+                .bind(id)
+            },
+        ];
+        for query in many {
+            self.delete_in_portions(id, query).await?;
+        }
+        self.execute(sqlx::query("DELETE FROM organizations WHERE id = $1").bind(id)).await.map(changed)
     }
 }
 

@@ -265,9 +265,10 @@ async fn depart(
 }
 
 async fn arrive(connection: &mut Connection, arrival: &Arrival) -> Stored<Option<MeetingSession>> {
-    // Joins and leaves of a meeting happen one after another, so that each knows what it counts.
+    // Joins and leaves of a meeting happen one after another, so that each knows what it counts. Nothing else is read
+    // here: it would be what was there before the wait.
     let Some(meeting) = sqlx::query(concat!(
-        "SELECT organization_id, status, started_at FROM meetings WHERE id = $1",
+        "SELECT organization_id, display_name, status, started_at FROM meetings WHERE id = $1",
         for_update!()
     ))
     .bind(arrival.meeting_id.as_uuid())
@@ -280,8 +281,13 @@ async fn arrive(connection: &mut Connection, arrival: &Arrival) -> Stored<Option
     if !status.is_joinable() {
         return Ok(None);
     }
-    let Some(participant) = sqlx::query(
-        "SELECT role, user_id, is_guest, revoked_at FROM participants WHERE id = $1 AND meeting_id = $2",
+    let Some(known) = sqlx::query(
+        "SELECT role, user_id, is_guest, revoked_at, sessions.id AS session_id, \
+         EXISTS (SELECT 1 FROM attendances WHERE session_id = sessions.id AND participant_id = participants.id) \
+         AS was_there \
+         FROM participants \
+         LEFT JOIN sessions ON sessions.meeting_id = participants.meeting_id AND sessions.ended_at IS NULL \
+         WHERE participants.id = $1 AND participants.meeting_id = $2",
     )
     .bind(arrival.participant_id.as_uuid())
     .bind(arrival.meeting_id.as_uuid())
@@ -290,7 +296,7 @@ async fn arrive(connection: &mut Connection, arrival: &Arrival) -> Stored<Option
     else {
         return Err(StoreError::NoSuchReference);
     };
-    if optional_time(&participant, "revoked_at")?.is_some() {
+    if optional_time(&known, "revoked_at")?.is_some() {
         return Ok(None);
     }
     let at = micros(arrival.at);
@@ -305,35 +311,21 @@ async fn arrive(connection: &mut Connection, arrival: &Arrival) -> Stored<Option
         .await?;
     }
 
-    let running: Option<Uuid> =
-        sqlx::query_scalar("SELECT id FROM sessions WHERE meeting_id = $1 AND ended_at IS NULL")
-            .bind(arrival.meeting_id.as_uuid())
-            .fetch_optional(&mut *connection)
-            .await?;
-    let session = match running {
-        Some(id) => MeetingSessionId::from_uuid(id),
-        None => {
-            sqlx::query(
-                "INSERT INTO sessions (id, meeting_id, organization_id, started_at, participant_count, live_count, \
-                 peak_count, last_seen_at) VALUES ($1, $2, $3, $4, 0, 0, 0, $4)",
-            )
-            .bind(arrival.new_session_id.as_uuid())
-            .bind(arrival.meeting_id.as_uuid())
-            .bind(get::<Uuid>(&meeting, "organization_id")?)
-            .bind(at)
-            .execute(&mut *connection)
-            .await?;
-            arrival.new_session_id
-        }
-    };
-
-    let was_there = running.is_some()
-        && sqlx::query("SELECT 1 FROM attendances WHERE session_id = $1 AND participant_id = $2 LIMIT 1")
-            .bind(session.as_uuid())
-            .bind(arrival.participant_id.as_uuid())
-            .fetch_optional(&mut *connection)
-            .await?
-            .is_some();
+    let running: Option<Uuid> = get(&known, "session_id")?;
+    let session = running.map_or(arrival.new_session_id, MeetingSessionId::from_uuid);
+    if running.is_none() {
+        sqlx::query(
+            "INSERT INTO sessions (id, meeting_id, organization_id, started_at, participant_count, live_count, \
+             peak_count, last_seen_at) VALUES ($1, $2, $3, $4, 0, 0, 0, $4)",
+        )
+        .bind(session.as_uuid())
+        .bind(arrival.meeting_id.as_uuid())
+        .bind(get::<Uuid>(&meeting, "organization_id")?)
+        .bind(at)
+        .execute(&mut *connection)
+        .await?;
+    }
+    let was_there: bool = get(&known, "was_there")?;
     let is_there =
         was_there && end_stay(connection, session, arrival.participant_id, arrival.at, "reconnected").await?;
     sqlx::query(
@@ -343,29 +335,24 @@ async fn arrive(connection: &mut Connection, arrival: &Arrival) -> Stored<Option
     .bind(session.as_uuid())
     .bind(arrival.participant_id.as_uuid())
     .bind(text(&arrival.name))
-    .bind(get::<&str>(&participant, "role")?)
-    .bind(get::<Option<&str>>(&participant, "user_id")?)
-    .bind(get::<bool>(&participant, "is_guest")?)
+    .bind(get::<&str>(&known, "role")?)
+    .bind(get::<Option<&str>>(&known, "user_id")?)
+    .bind(get::<bool>(&known, "is_guest")?)
     .bind(at)
     .execute(&mut *connection)
     .await?;
-    sqlx::query(
+    let session = sqlx::query(
         "UPDATE sessions SET participant_count = participant_count + $1, live_count = live_count + $2, \
          peak_count = CASE WHEN live_count + $2 > peak_count THEN live_count + $2 ELSE peak_count END, \
-         last_seen_at = CASE WHEN last_seen_at < $3 THEN $3 ELSE last_seen_at END WHERE id = $4",
+         last_seen_at = CASE WHEN last_seen_at < $3 THEN $3 ELSE last_seen_at END WHERE id = $4 RETURNING *",
     )
     .bind(i64::from(!was_there))
     .bind(i64::from(!is_there))
     .bind(at)
     .bind(session.as_uuid())
-    .execute(&mut *connection)
+    .fetch_one(connection)
     .await?;
-    sqlx::query(session!("sessions.id = $1"))
-        .bind(session.as_uuid())
-        .fetch_optional(connection)
-        .await?
-        .map(|row| read_session(&row))
-        .transpose()
+    read_session_of(get(&meeting, "display_name")?, &session).map(Some)
 }
 
 /// Ends the stay of a participant; `false` if it is not there.
@@ -402,11 +389,16 @@ async fn lock_meeting_of_session(connection: &mut Connection, session: MeetingSe
 }
 
 fn read_session(row: &Row) -> Stored<MeetingSession> {
+    read_session_of(get(row, "display_name")?, row)
+}
+
+/// A session of the meeting of this name.
+fn read_session_of(display_name: String, row: &Row) -> Stored<MeetingSession> {
     Ok(MeetingSession {
         id: id(row, "id", MeetingSessionId::from_uuid)?,
         meeting_id: id(row, "meeting_id", MeetingId::from_uuid)?,
         organization_id: id(row, "organization_id", OrganizationId::from_uuid)?,
-        display_name: get(row, "display_name")?,
+        display_name,
         started_at: time(row, "started_at")?,
         ended_at: optional_time(row, "ended_at")?,
         participant_count: number(row, "participant_count")?,

@@ -6,6 +6,8 @@ mod sql;
 #[cfg(test)]
 mod tests;
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use futures_util::future::BoxFuture;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
+use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
 use super::migrations::{MigrationFile, migration_error, migrator};
 use super::open::unavailable;
@@ -29,6 +32,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an operation waits for its turn before it fails.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Bytes of the write-ahead log that stay on the disk when it is not needed.
+const LOG_SIZE: &str = "67108864";
+
 /// Version, name and text of the steps that tables are brought up to date by. What was released never changes.
 const MIGRATIONS: [MigrationFile; 2] = [
     (1, "meetings", include_str!("../migrations/sqlite/0001_meetings.sql")),
@@ -42,6 +48,7 @@ pub struct SqliteStore {
     /// One connection: SQLite has one writer at a time, and who waits here is served in turn.
     writer: SqlitePool,
     queues: Queues,
+    options: SqliteConnectOptions,
 }
 
 impl SqliteStore {
@@ -52,17 +59,21 @@ impl SqliteStore {
     /// than this program.
     pub async fn open(path: &Path) -> Stored<Self> {
         let database = format!("the database {}", path.display());
+        create_private(path, false).map_err(|error| unavailable(&database, error))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             // FULL: in WAL mode NORMAL may lose acknowledged writes when the machine loses power.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
+            // After a large write the log does not stay as large.
+            .pragma("journal_size_limit", LOG_SIZE)
             .foreign_keys(true);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(TURN_TIMEOUT)
+            // A file does not hang up.
+            .test_before_acquire(false)
             .connect_with(options.clone())
             .await
             .map_err(|error| unavailable(&database, error))?;
@@ -70,11 +81,54 @@ impl SqliteStore {
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(TURN_TIMEOUT)
+            // A file does not hang up.
+            .test_before_acquire(false)
             // No query that reads writes by mistake.
-            .connect_with(options.pragma("query_only", "ON"))
+            .connect_with(options.clone().pragma("query_only", "ON"))
             .await
             .map_err(|error| unavailable(&database, error))?;
-        Ok(Self { readers, queues: Queues::new(&writer), writer })
+        Ok(Self { readers, queues: Queues::new(&writer), writer, options })
+    }
+
+    /// Writes a copy of the database, as it is at one moment, to a new file that only this account can read. Others go on
+    /// reading and writing meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if there is such a file already or it cannot be written; then nothing is left of it.
+    pub async fn backup(&self, to: &Path) -> Stored<()> {
+        let file = format!("the backup {}", to.display());
+        let text = to.to_str().ok_or_else(|| {
+            unavailable(&file, std::io::Error::other("the database needs a path that is valid Unicode"))
+        })?;
+        // SQLite writes to a file that is there if it is empty.
+        create_private(to, true).map_err(|error| unavailable(&file, error))?;
+        let copied = async {
+            // A connection of its own: a large copy takes a while.
+            let mut connection = self.options.clone().read_only(true).connect().await?;
+            sqlx::query("VACUUM INTO $1").bind(text).execute(&mut connection).await?;
+            connection.close().await?;
+            // The copy is not synced to the disk by itself.
+            tokio::fs::File::open(to).await?.sync_all().await?;
+            Ok::<_, sqlx::Error>(())
+        };
+        if let Err(error) = copied.await {
+            tokio::fs::remove_file(to).await.ok();
+            return Err(unavailable(&file, error));
+        }
+        Ok(())
+    }
+
+    /// Reads the whole database and says what is wrong in it; nothing if all is well.
+    pub async fn integrity_check(&self) -> Stored<Vec<String>> {
+        let mut problems: Vec<String> =
+            sqlx::query_scalar("PRAGMA integrity_check").fetch_all(&self.readers).await?;
+        problems.retain(|problem| problem != "ok");
+        let dangling = sqlx::query("PRAGMA foreign_key_check").fetch_all(&self.readers).await?;
+        for row in dangling {
+            let (table, parent): (String, String) = (row.try_get("table")?, row.try_get("parent")?);
+            problems.push(format!("a row of {table} refers to one of {parent} that is not there"));
+        }
+        Ok(problems)
     }
 
     fn reader(&self) -> &SqlitePool {
@@ -120,6 +174,19 @@ impl SqliteStore {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// Makes an empty file that only this account can read, as SQLite then makes the ones beside it. An existing file stays
+/// as it is, or is an error.
+fn create_private(path: &Path, must_be_new: bool) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600);
+    if must_be_new {
+        options.create_new(true)
+    } else {
+        options.create(true).truncate(false)
+    };
+    options.open(path).map(drop)
 }
 
 /// Brings the tables up to date in one step, alone: another process may be opening the same file.

@@ -11,6 +11,7 @@ mod request;
 use std::error::Error;
 use std::net::{SocketAddr, UdpSocket};
 use std::num::NonZeroU32;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{TransportConfig, VarInt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
@@ -39,6 +40,8 @@ const ALPN: &[u8] = b"h3";
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// A connection on which nothing happens is closed after this.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A connection without a request for so long gives up its place, also if its client keeps it awake.
+const QUIET_TIMEOUT: Duration = Duration::from_secs(60);
 /// Connections of one endpoint. Each may hold some 2 MiB if its client is hostile, and some KiB if not.
 const MAX_CONNECTIONS: usize = 1024;
 /// Requests one connection may have open.
@@ -80,6 +83,9 @@ impl Http3Endpoint {
         let socket = Arc::new(CountedSocket::new(socket)?);
         let runtime = Arc::new(quinn::TokioRuntime);
         let quic = quinn::Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)?;
+        // Known before the first event.
+        metrics::gauge!("http3_connections").increment(0);
+        metrics::counter!("http3_connections_refused_total").increment(0);
         Ok(Self { quic, places: Arc::new(Semaphore::new(MAX_CONNECTIONS)) })
     }
 
@@ -134,9 +140,16 @@ impl Http3Endpoint {
                 }
             });
         }
-        self.quic.set_server_config(None);
         let finishing = async { while connections.join_next().await.is_some() {} };
-        let _late = timeout(grace, finishing).await;
+        let refusing = async {
+            while let Some(incoming) = self.quic.accept().await {
+                incoming.refuse();
+            }
+        };
+        tokio::select! {
+            _ = timeout(grace, finishing) => {}
+            () = refusing => {}
+        }
         self.quic.close(VarInt::from_u32(0x100), b"server is shutting down");
         let _late = timeout(grace, self.quic.wait_idle()).await;
     }
@@ -166,11 +179,13 @@ where
         RateLimiter::direct(Quota::per_second(ABANDONED_PER_SECOND).allow_burst(ABANDONED_BURST));
     let mut requests = JoinSet::new();
     let mut draining = false;
+    let mut quiet = pin!(sleep(QUIET_TIMEOUT));
     while !(draining && requests.is_empty()) {
         tokio::select! {
             accepted = http.accept() => match accepted {
                 Ok(Some(resolver)) => {
                     requests.spawn(answer(resolver, service.clone()));
+                    quiet.as_mut().reset(Instant::now() + QUIET_TIMEOUT);
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -190,6 +205,12 @@ where
                 };
                 if given_up && abandoned.check().is_err() {
                     http.inner.conn.close(h3::error::Code::H3_EXCESSIVE_LOAD);
+                    return;
+                }
+            }
+            () = quiet.as_mut(), if !draining && requests.is_empty() => {
+                draining = true;
+                if http.shutdown(1).await.is_err() {
                     return;
                 }
             }

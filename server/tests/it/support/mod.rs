@@ -1,9 +1,12 @@
 //! What the tests share.
 
+mod api_server;
 mod broadcast;
 mod listener;
 mod memory;
 mod path;
+#[path = "../../../src/storage/postgres/test_server.rs"]
+pub(crate) mod postgres;
 mod quic;
 mod raw;
 mod rest;
@@ -22,6 +25,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use api_server::{Answer, ApiServer, Ask, NAME, Protocol, finish};
 pub(crate) use broadcast::{Broadcast, Script};
 pub(crate) use listener::{Balance, Listener, every_mode};
 pub(crate) use memory::PeakMemory;
