@@ -121,6 +121,15 @@ async fn of_those_who_refresh_at_once_one_gets_tokens() {
     assert_error(&server.try_refresh(&owner.refresh).await, 401, "UNAUTHORIZED");
 }
 
+/// CPU time of this process, hundredths of a second. Every test is a process of its own.
+#[cfg(target_os = "linux")]
+fn cpu_ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    let fields = stat.rsplit(')').next().expect("fields after the name").split_whitespace();
+    fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum()
+}
+
+#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn nobody_learns_which_accounts_exist() {
     let server = Server::production().await;
@@ -144,22 +153,22 @@ async fn nobody_learns_which_accounts_exist() {
         ("owner@example.org", PASSWORD, "elsewhere"),
         ("owner@example.org", &"x".repeat(5000), "default"),
     ];
-    let mut fastest = [Duration::MAX; 6];
+    let mut cost = [0; 6];
     let mut bodies = Vec::new();
     for _ in 0..8 {
-        for ((email, password, slug), fastest) in tries.iter().zip(&mut fastest) {
+        for ((email, password, slug), cost) in tries.iter().zip(&mut cost) {
             let body = json!({"email": email, "password": password, "organization_slug": slug});
-            let start = Instant::now();
+            let before = cpu_ticks();
             let (status, body) = server.post("/api/v1/auth/login", &body).await;
-            *fastest = start.elapsed().min(*fastest);
+            *cost += cpu_ticks() - before;
             assert_eq!(status, StatusCode::UNAUTHORIZED);
             bodies.push(body);
         }
     }
     assert!(bodies.iter().all(|body| *body == bodies[0]), "{bodies:?}");
-    // All of them pay for one argon2; without, an answer would come in a tenth of the time.
-    let (least, most) = (fastest.iter().min().expect("some"), fastest.iter().max().expect("some"));
-    assert!(*most < *least * 2, "{fastest:?}");
+    // All of them pay for one argon2, which is nearly all of it. In CPU time: how long it takes, others on this machine decide.
+    let (least, most) = (cost.iter().min().expect("some"), cost.iter().max().expect("some"));
+    assert!(*most * 2 <= *least * 3, "hundredths of a second for eight logins each: {cost:?}");
 
     // Nor which machine clients, and the log knows what the answer did not tell.
     let (_, log) = server.read(&owner, "/api/v1/audit-log?action=user.login_failed&limit=200").await;
