@@ -230,8 +230,8 @@ impl Meetings {
         let organization = self.organizations.read(caller.organization).await?;
         let organization = organization.ok_or(MeetingsError::Store(StoreError::NoSuchReference))?;
         let created_at = now();
-        let chosen_slug = new.slug.clone();
-        let mut meeting = self.meeting_of(new, caller, &organization, created_at)?;
+        let mut meeting = self.meeting_of(&new, caller, &organization, created_at)?;
+        let chosen_slug = new.slug;
         let host = IssuedParticipant {
             user_id: caller.user_id(),
             issued_by: caller.id(),
@@ -258,7 +258,7 @@ impl Meetings {
 
     fn meeting_of(
         &self,
-        new: NewMeeting,
+        new: &NewMeeting,
         caller: &Caller,
         organization: &Known,
         created_at: OffsetDateTime,

@@ -214,6 +214,7 @@ struct Shared {
 impl ApiState {
     /// Puts the parts together.
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "each part once, by type; called in one place")]
     pub fn new(
         config: &Config,
         urls: Urls,

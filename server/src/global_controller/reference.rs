@@ -32,9 +32,9 @@ pub(super) fn page(document: &Value) -> String {
     );
     let tags = document["tags"].as_array().map(Vec::as_slice).unwrap_or_default();
     for tag in tags {
-        let _ = write!(
+        let _ = writeln!(
             html,
-            "<li><a href=\"#{0}\">{0}</a>: {1}</li>\n",
+            "<li><a href=\"#{0}\">{0}</a>: {1}</li>",
             text(&tag["name"]),
             text(&tag["description"])
         );

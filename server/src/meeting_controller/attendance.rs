@@ -283,7 +283,7 @@ impl Writer {
         let written = persist(self.meeting, "a join", || self.controller.store.arrive(&arrival)).await;
         match written {
             Some(Some(session)) if self.session != Some(session.id) => {
-                self.begin(&session, new_session_id).await
+                self.begin(&session, new_session_id).await;
             }
             Some(Some(_)) => {}
             Some(None) => self.refused(participant).await,

@@ -116,10 +116,10 @@ async fn knowing_a_caller_again_costs_little() {
     let owner = server.owner().await;
     let mut headers = HeaderMap::new();
     headers.insert("authorization", format!("Bearer {}", owner.access).parse().expect("a header"));
-    crate::global_controller::caller::authenticate(&server.state, &headers).await.expect("known");
+    caller::authenticate(&server.state, &headers).await.expect("known");
     let (rounds, begin) = (2000, cpu_time());
     for _ in 0..rounds {
-        crate::global_controller::caller::authenticate(&server.state, &headers).await.expect("known");
+        caller::authenticate(&server.state, &headers).await.expect("known");
     }
     let each = (cpu_time() - begin) / rounds;
     println!("authentication: {each:?} of CPU per request");

@@ -3,8 +3,7 @@
 //! Each backend has this folder as a module of its own, and `dialect` is the one beside it. Rows are locked from the
 //! outside in, so that no two transactions wait for each other: organization, user, meeting, session, then the rest.
 
-// Two modules of one file: that is the point.
-#![allow(clippy::duplicate_mod)]
+#![expect(clippy::duplicate_mod, reason = "two modules of one file are the point")]
 
 mod audit;
 mod batch;

@@ -5,6 +5,7 @@ mod broadcast;
 mod listener;
 mod memory;
 mod path;
+#[allow(dead_code, reason = "the tests of the store use the rest")]
 #[path = "../../../src/storage/postgres/test_server.rs"]
 pub(crate) mod postgres;
 mod quic;
