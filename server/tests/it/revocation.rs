@@ -15,7 +15,7 @@ use pb::envelope::Message;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Mode, RawMedia, RawSignaling, Rest, TestServer, soon};
+use crate::support::{Mode, RawMedia, RawSignaling, TestServer, soon};
 
 /// Everybody must be out within this time of the request.
 const LIMIT: Duration = Duration::from_secs(1);

@@ -345,7 +345,9 @@ async fn ends_what_nobody_joined(store: &dyn Store) {
         created(50, Scheduling::Scheduled, MeetingStatus::Active, None).await,
         created(50, Scheduling::Permanent, MeetingStatus::Active, None).await,
     ];
-    assert_eq!(store.end_unjoined(at(200), at(99)).await.expect("done"), []);
+    // Other parts of the suite leave meetings behind that nobody has joined.
+    let ended_with_others = store.end_unjoined(at(200), at(99)).await.expect("done");
+    assert!(!ended_with_others.contains(&unjoined.id));
     assert_eq!(store.end_unjoined(at(200), at(100)).await.expect("done"), [unjoined.id]);
     assert_eq!(store.end_unjoined(at(200), at(100)).await.expect("done"), []);
     (unjoined.status, unjoined.updated_at, unjoined.version) = (MeetingStatus::Ended, at(200), 1);
