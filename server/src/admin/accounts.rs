@@ -8,8 +8,8 @@ use darktower_protocol::UserId;
 use serde_json::json;
 use time::{Duration, OffsetDateTime};
 
-use super::Admin;
 use super::table::Table;
+use super::{Admin, named};
 use crate::auth::secret::{OneTimeSecret, SecretKind};
 use crate::global_controller::{new_client_id, normalize_email};
 use crate::storage::model::{Client, Page, SetupSecret, User, UserFilter};
@@ -27,8 +27,8 @@ pub(super) enum ClientCommand {
         /// What it is for
         #[arg(long)]
         name: String,
-        /// What it may do: meetings, tokens, admin
-        #[arg(long, value_delimiter = ',', required = true)]
+        /// What it may do
+        #[arg(long, value_delimiter = ',', required = true, value_parser = named::<Scope>())]
         scope: Vec<Scope>,
     },
     /// List clients
@@ -55,8 +55,8 @@ pub(super) enum UserCommand {
         /// Its name
         #[arg(long)]
         name: String,
-        /// What it may do: admin, host, member
-        #[arg(long, default_value = "member")]
+        /// What it may do
+        #[arg(long, default_value = "member", value_parser = named::<OrganizationRole>())]
         role: OrganizationRole,
     },
     /// List users
@@ -70,7 +70,8 @@ pub(super) enum UserCommand {
     Role {
         /// Its address
         email: String,
-        /// owner (the owner before becomes an admin), admin, host, member
+        /// What it may do; the owner before a new one becomes an admin
+        #[arg(value_parser = named::<OrganizationRole>())]
         role: OrganizationRole,
     },
     /// Keep a user from signing in; its tokens stop working at once

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
 use serde_json::json;
 
 use super::Admin;
@@ -53,7 +52,7 @@ impl Admin {
             anyhow::bail!("this copies SQLite databases; for PostgreSQL use pg_dump");
         };
         let store = SqliteStore::open(file).await?;
-        store.backup(to).await.with_context(|| format!("cannot copy to {}", to.display()))?;
+        store.backup(to).await?;
         eprintln!(
             "{} holds a copy of the database. Tokens need the keys in {} too.",
             to.display(),

@@ -10,8 +10,8 @@ use serde_json::json;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::Admin;
 use super::table::Table;
+use super::{Admin, named};
 use crate::auth::{JoinClaims, TokenService};
 use crate::storage::model::{IssuedParticipant, Meeting, MeetingFilter, Page, Removal};
 
@@ -22,8 +22,8 @@ pub(super) struct TokenArgs {
     /// Name that the others see
     #[arg(long)]
     name: String,
-    /// What the participant is: host, participant, guest, viewer
-    #[arg(long, default_value = "participant")]
+    /// What the participant is
+    #[arg(long, default_value = "participant", value_parser = named::<ParticipantRole>())]
     role: ParticipantRole,
     /// Hours that the token works
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=24))]
@@ -32,8 +32,8 @@ pub(super) struct TokenArgs {
 
 #[derive(Args)]
 pub(super) struct MeetingsArgs {
-    /// Only those with this status: draft, scheduled, active, ended, cancelled, failed
-    #[arg(long)]
+    /// Only those with this status
+    #[arg(long, value_parser = named::<MeetingStatus>())]
     status: Option<MeetingStatus>,
     /// Only those with this text in name or description
     #[arg(long)]

@@ -9,11 +9,15 @@ mod database;
 mod meetings;
 mod table;
 
+use std::fmt::Display;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
+use darktower_core::named::Named;
 use darktower_protocol::OrganizationId;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -34,7 +38,7 @@ The first owner, when the secret of the first start is lost:
 A backup while the server runs (SQLite):
   darktower admin backup darktower-2026-11-21.db
 
-Which data: --config, --data-dir and --database-url as for `darktower serve`, from the same file and environment.";
+Which data: the data_dir and database_url of `darktower serve`, from the same file and environment, or --data-dir.";
 
 /// What operators do on the machine of the server: clients, users, tokens, meetings, keys, the database
 #[derive(Args)]
@@ -81,6 +85,16 @@ enum AdminCommand {
         /// The file to make; it must not exist
         file: PathBuf,
     },
+}
+
+/// Reads a value by its name; the help and the refusal of another list the names.
+fn named<T>() -> impl TypedValueParser<Value = T>
+where
+    T: Named + FromStr<Err: Display> + Send + Sync,
+{
+    let names = T::ALL.iter().map(|value| value.as_str());
+    PossibleValuesParser::new(names)
+        .map(|name| name.parse().unwrap_or_else(|_| unreachable!("it is one of the names")))
 }
 
 /// The data that commands work on.

@@ -27,11 +27,22 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
         let body = body.map_err(|rejection| json_error(&rejection.into()))?;
         // serde would also take a list of the fields' values in the order of our source code.
         let is_list = body.trim_ascii_start().first() == Some(&b'[');
+        let bytes = body.clone();
         match Json::from_request(Request::from_parts(parts, Body::from(body)), state).await {
             Ok(Json(_)) | Err(JsonRejection::JsonDataError(_)) if is_list => {
                 Err(ApiError::new(ErrorCode::InvalidRequest, "The body must be a JSON object"))
             }
             Ok(Json(value)) => Ok(Self(value)),
+            // The parser calls it bad syntax, too, when a value begins as none of its kind does: null where a name must be.
+            Err(JsonRejection::JsonSyntaxError(error))
+                if serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok() =>
+            {
+                let refusal = ApiError::new(ErrorCode::InvalidRequest, "A value is of the wrong kind");
+                Err(match field_to_blame(&error) {
+                    Some(field) => refusal.with_detail("field", field),
+                    None => refusal,
+                })
+            }
             Err(rejection) => Err(json_error(&rejection)),
         }
     }
@@ -47,7 +58,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalB
         let (parts, body) = request.into_parts();
         let body = Bytes::from_request(Request::from_parts(parts.clone(), body), state).await;
         let body = body.map_err(|rejection| json_error(&rejection.into()))?;
-        if body.is_empty() {
+        if body.is_empty() || body.trim_ascii() == b"null" {
             return Ok(Self(T::default()));
         }
         let JsonBody(value) =

@@ -136,9 +136,9 @@ async fn header_bombs_are_answered_with_431() {
         let _stopped = send.finish();
         answer(recv).await
     };
-    // `:status: 431` is not in the static table, so it is there as text, as Huffman code or not.
-    let is_431 = |bytes: &[u8]| bytes.windows(3).any(|three| three == b"431" || three == [0x68, 0x16, 0x7f]);
-    assert!(ask(12 << 10).await.is_ok_and(|bytes| !is_431(&bytes)));
+    // What h3 says by itself has no headers of ours and no body. (To look for "431" in it will not do: an answer's request
+    // id may have these digits.)
+    assert!(ask(12 << 10).await.is_ok_and(|bytes| bytes.len() > 256));
     let refused = ask(20 << 10).await.expect("an answer");
     assert!(refused.len() < 64 && !refused.is_empty(), "{refused:?}");
     assert_eq!(ask(40 << 10).await, Err(Code::H3_REQUEST_INCOMPLETE.value()));

@@ -6,6 +6,7 @@
 //! | `revocation.rs` | whoever is removed is out everywhere within a second, whoever asked for it |
 //! | `sessions.rs` | session records, keep-alive, caps at the door, what a stopping server leaves |
 //! | `meeting.rs` | join, roster, publish, subscribe, leave, replacement, shutdown |
+//! | `admin.rs` | `darktower admin` on the data of a running server |
 //! | `bad_input/` | hostile and broken clients get the documented code, and nobody else notices |
 //! | `under_load.rs` | the same at once during a broadcast, slow subscribers, a server at its limit: the others lose nothing |
 //! | `layers.rs` | simulcast on a path that becomes narrow and wide again |
@@ -18,6 +19,7 @@
 //! | `shards.rs` | several shards behind one port: steering, address changes, streams across shards |
 //! | `support/` | a server on free ports, raw clients, a broadcast that is accounted for |
 
+mod admin;
 mod bad_input;
 mod crash;
 mod http;

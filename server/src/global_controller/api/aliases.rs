@@ -130,6 +130,9 @@ pub(super) async fn list_open_sessions(
     Ok(Json(OpenSessions { sessions: sessions.collect::<Result<_, ApiError>>()? }))
 }
 
+/// Characters of a text that is searched for.
+const MAX_SEARCH_LEN: usize = 200;
+
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -186,6 +189,10 @@ pub(super) async fn list_all_meetings(
     let (limit, number) = (query.per_page.unwrap_or(DEFAULT_PAGE), query.page_no.unwrap_or(1));
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(ApiError::field("per_page", format!("per_page must be 1 to {MAX_PAGE}")));
+    }
+    if query.search.as_ref().is_some_and(|text| text.chars().count() > MAX_SEARCH_LEN) {
+        let message = format!("search must not have more than {MAX_SEARCH_LEN} characters");
+        return Err(ApiError::field("search", message));
     }
     let offset = number.checked_sub(1).and_then(|before| before.checked_mul(limit));
     let offset = offset.ok_or_else(|| ApiError::field("page_no", "page_no must be a page, from 1"))?;

@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::operations::{HashBody, hashes};
-use super::{DEFAULT_PAGE, PageQuery, needs, nullable, rfc3339, rfc3339_of, set, time};
+use super::{PageQuery, needs, nullable, object, page, rfc3339, rfc3339_of, set, set_object, time};
 use crate::global_controller::ApiState;
 use crate::global_controller::caller::Caller;
 use crate::global_controller::error::{ApiError, ErrorCode};
@@ -22,7 +22,7 @@ use crate::global_controller::meetings::{MeetingChange, MeetingView, NewMeeting}
 use crate::global_controller::path::{InviteePath, MeetingPath};
 use crate::global_controller::rate_limit::Class;
 use crate::global_controller::rules::Rule;
-use crate::storage::model::{MeetingFilter, MeetingSettings, Page};
+use crate::storage::model::{MeetingFilter, MeetingSettings};
 
 const NOT_FOUND: &[ErrorCode] = &[ErrorCode::MeetingNotFound];
 const WRONG_STATE: &[ErrorCode] = &[ErrorCode::MeetingNotFound, ErrorCode::Conflict];
@@ -94,7 +94,7 @@ pub(super) struct CreateMeeting {
     #[schema(maximum = 600)]
     keep_alive_seconds: Option<u32>,
     /// More choices.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     settings: SettingsBody,
 }
 
@@ -315,7 +315,7 @@ pub(super) async fn get_meeting(
 pub(super) struct UpdateMeeting {
     /// Name shown to people.
     #[serde(default, deserialize_with = "set")]
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(value_type = String, min_length = 1, max_length = 200)]
     display_name: Option<String>,
     /// What it is about; null removes it.
     #[serde(default, deserialize_with = "nullable")]
@@ -323,10 +323,11 @@ pub(super) struct UpdateMeeting {
     description: Option<Option<String>>,
     /// What it is for; counts for tokens issued from now on.
     #[serde(default, deserialize_with = "set")]
+    #[schema(value_type = MeetingType)]
     meeting_type: Option<MeetingType>,
     /// When a scheduled meeting that has not begun is to begin.
     #[serde(default, deserialize_with = "set")]
-    #[schema(format = DateTime)]
+    #[schema(value_type = String, format = DateTime)]
     scheduled_start: Option<String>,
     /// When it is to end; null removes it.
     #[serde(default, deserialize_with = "nullable")]
@@ -338,7 +339,7 @@ pub(super) struct UpdateMeeting {
     access_policy: Option<Option<AccessPolicy>>,
     /// Participants at one time; nobody has to go.
     #[serde(default, deserialize_with = "set")]
-    #[schema(minimum = 1)]
+    #[schema(value_type = u32, minimum = 1)]
     max_participants: Option<u32>,
     /// How many of them may be guests; null is half.
     #[serde(default, deserialize_with = "nullable")]
@@ -346,10 +347,11 @@ pub(super) struct UpdateMeeting {
     max_guests: Option<Option<u32>>,
     /// Seconds that a session goes on without anybody, 0 to 600. Counts from the next join.
     #[serde(default, deserialize_with = "set")]
-    #[schema(maximum = 600)]
+    #[schema(value_type = u32, maximum = 600)]
     keep_alive_seconds: Option<u32>,
     /// More choices.
-    #[serde(default, deserialize_with = "set")]
+    #[serde(default, deserialize_with = "set_object")]
+    #[schema(value_type = UpdateSettings)]
     settings: Option<UpdateSettings>,
 }
 
@@ -359,6 +361,7 @@ pub(super) struct UpdateMeeting {
 struct UpdateSettings {
     /// Payloads are encrypted by the participants.
     #[serde(default, deserialize_with = "set")]
+    #[schema(value_type = bool)]
     enable_e2e_encryption: Option<bool>,
     /// Whether only members may join; null follows the organization.
     #[serde(default, deserialize_with = "nullable")]
@@ -366,6 +369,7 @@ struct UpdateSettings {
     require_auth: Option<Option<bool>>,
     /// The meeting may be recorded.
     #[serde(default, deserialize_with = "set")]
+    #[schema(value_type = bool)]
     recording_enabled: Option<bool>,
 }
 
@@ -527,7 +531,7 @@ pub(super) async fn list_meetings(
         search: query.search.filter(|text| !text.is_empty()),
         from: time("from", query.from.as_deref())?,
         to: time("to", query.to.as_deref())?,
-        page: Page { limit: query.limit.unwrap_or(DEFAULT_PAGE), offset: query.offset.unwrap_or(0) },
+        page: page(query.limit, query.offset)?,
     };
     let (views, total) = state.0.meetings.list(&caller, filter).await?;
     let meetings = views
@@ -586,7 +590,7 @@ pub(super) async fn list_invitees(
     MeetingPath(id): MeetingPath,
     QueryOf(page): QueryOf<PageQuery>,
 ) -> Result<Json<InviteeList>, ApiError> {
-    let listed = state.0.meetings.invitees(&caller, id, page.into()).await?;
+    let listed = state.0.meetings.invitees(&caller, id, page.page()?).await?;
     let invitees = listed.items.into_iter().map(|invitee| {
         Ok(InviteeBody {
             user_id: invitee.user_id.to_string(),

@@ -19,6 +19,7 @@ mod slugs;
 mod users;
 
 use darktower_core::access::Action;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
@@ -104,6 +105,30 @@ fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     Option::deserialize(deserializer).map(Some)
 }
 
+/// An object inside a body. Without this, serde would also take a list of its values in the order of our source code.
+fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<T, D::Error> {
+    let object = serde_json::Map::deserialize(deserializer)?;
+    T::deserialize(serde_json::Value::Object(object)).map_err(D::Error::custom)
+}
+
+/// As [`object`], of one that may be left out but not null.
+fn set_object<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    object(deserializer).map(Some)
+}
+
+/// As [`object`], of one that may be null.
+fn nullable_object<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let Some(object) = Option::<serde_json::Map<_, _>>::deserialize(deserializer)? else { return Ok(None) };
+    T::deserialize(serde_json::Value::Object(object)).map(Some).map_err(D::Error::custom)
+}
+
+/// Beyond what any list has; what schemas call a number of 32 bits.
+const MAX_OFFSET: u32 = i32::MAX as u32;
+
 /// Which part of a list is asked for.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -116,9 +141,11 @@ struct PageQuery {
     offset: Option<u32>,
 }
 
-impl From<PageQuery> for Page {
-    fn from(query: PageQuery) -> Self {
-        Self { limit: query.limit.unwrap_or(DEFAULT_PAGE), offset: query.offset.unwrap_or(0) }
+impl PageQuery {
+    /// # Errors
+    /// As [`page`].
+    fn page(self) -> Result<Page, ApiError> {
+        page(self.limit, self.offset)
     }
 }
 
@@ -128,7 +155,11 @@ fn page(limit: Option<u32>, offset: Option<u32>) -> Result<Page, ApiError> {
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(ApiError::field("limit", format!("limit must be 1 to {MAX_PAGE}")));
     }
-    Ok(Page { limit, offset: offset.unwrap_or(0) })
+    let offset = offset.unwrap_or(0);
+    if offset > MAX_OFFSET {
+        return Err(ApiError::field("offset", format!("offset must be 0 to {MAX_OFFSET}")));
+    }
+    Ok(Page { limit, offset })
 }
 
 /// The row of a route that needs `action`.

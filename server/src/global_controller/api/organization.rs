@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{nullable, rfc3339};
+use super::{nullable, nullable_object, rfc3339};
 use crate::global_controller::ApiState;
 use crate::global_controller::caller::Caller;
 use crate::global_controller::error::{ApiError, ErrorCode};
@@ -118,6 +118,7 @@ pub(super) struct UpdateOrganization {
     /// Name shown to people.
     #[schema(min_length = 1, max_length = 200, example = "Example Ltd")]
     name: Option<String>,
+    #[serde(default, deserialize_with = "nullable_object")]
     settings: Option<UpdateSettings>,
 }
 

@@ -10,14 +10,14 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{DEFAULT_PAGE, PageQuery, needs, rfc3339, rfc3339_of};
+use super::{PageQuery, needs, page, rfc3339, rfc3339_of};
 use crate::global_controller::ApiState;
 use crate::global_controller::caller::Caller;
 use crate::global_controller::error::{ApiError, ErrorCode};
 use crate::global_controller::extract::QueryOf;
 use crate::global_controller::path::{MeetingPath, SessionPath};
 use crate::global_controller::rules::Rule;
-use crate::storage::model::{MeetingSession, Page};
+use crate::storage::model::MeetingSession;
 
 const NOT_FOUND: &[ErrorCode] = &[ErrorCode::SessionNotFound];
 const NOBODY: &[ErrorCode] = &[ErrorCode::MeetingNotFound, ErrorCode::SessionNotFound];
@@ -127,7 +127,7 @@ pub(super) async fn list_sessions(
     let meeting = query.meeting_id.map(|id| {
         id.parse::<MeetingId>().map_err(|_| ApiError::field("meeting_id", "meeting_id must be a UUID"))
     });
-    let page = Page { limit: query.limit.unwrap_or(DEFAULT_PAGE), offset: query.offset.unwrap_or(0) };
+    let page = page(query.limit, query.offset)?;
     let listed = state.0.meetings.sessions(&caller, meeting.transpose()?, query.active, page).await?;
     let sessions = listed.items.into_iter().map(session_body).collect::<Result<_, _>>()?;
     Ok(Json(SessionList { sessions, total: listed.total }))
@@ -191,7 +191,7 @@ pub(super) async fn list_attendances(
     SessionPath(id): SessionPath,
     QueryOf(page): QueryOf<PageQuery>,
 ) -> Result<Json<AttendanceList>, ApiError> {
-    let listed = state.0.meetings.attendances(&caller, id, page.into()).await?;
+    let listed = state.0.meetings.attendances(&caller, id, page.page()?).await?;
     let participants = listed.items.into_iter().map(|stay| {
         let until = stay.left_at.unwrap_or_else(OffsetDateTime::now_utc);
         Ok(AttendanceBody {

@@ -45,8 +45,8 @@ impl PostgresStore {
     /// at one time, one does and the others wait.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the URL is none or the database cannot be reached or refuses,
-    /// [`StoreError::Newer`] if it is newer than this program. Neither repeats a password.
+    /// [`StoreError::Unavailable`](super::StoreError::Unavailable) if the URL is none or the database cannot be reached or refuses,
+    /// [`StoreError::Newer`](super::StoreError::Newer) if it is newer than this program. Neither repeats a password.
     pub async fn open(url: &str) -> Stored<Self> {
         let options = PgConnectOptions::from_str(url)
             .map_err(|error| unavailable("the database: its URL is not valid", error))?

@@ -55,7 +55,7 @@ impl SqliteStore {
     /// Opens the database file, creates it if missing and brings its tables up to date.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the file cannot be opened or is no database, [`StoreError::Newer`] if it is newer
+    /// [`StoreError::Unavailable`](super::StoreError::Unavailable) if the file cannot be opened or is no database, [`StoreError::Newer`](super::StoreError::Newer) if it is newer
     /// than this program.
     pub async fn open(path: &Path) -> Stored<Self> {
         let database = format!("the database {}", path.display());
@@ -94,7 +94,7 @@ impl SqliteStore {
     /// reading and writing meanwhile.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if there is such a file already or it cannot be written; then nothing is left of it.
+    /// [`StoreError::Unavailable`](super::StoreError::Unavailable) if there is such a file already or it cannot be written; then nothing is left of it.
     pub async fn backup(&self, to: &Path) -> Stored<()> {
         let file = format!("the backup {}", to.display());
         let text = to.to_str().ok_or_else(|| {
