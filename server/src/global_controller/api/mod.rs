@@ -18,8 +18,12 @@ mod sessions;
 mod slugs;
 mod users;
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use darktower_core::access::Action;
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
@@ -106,24 +110,46 @@ fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 }
 
 /// An object inside a body. Without this, serde would also take a list of its values in the order of our source code.
-fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<T, D::Error> {
-    let object = serde_json::Map::deserialize(deserializer)?;
-    T::deserialize(serde_json::Value::Object(object)).map_err(D::Error::custom)
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+    }
+}
+
+/// See [`Object`].
+fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Object::deserialize(deserializer).map(|Object(value)| value)
 }
 
 /// As [`object`], of one that may be left out but not null.
-fn set_object<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+fn set_object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     object(deserializer).map(Some)
 }
 
 /// As [`object`], of one that may be null.
-fn nullable_object<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+fn nullable_object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
-    let Some(object) = Option::<serde_json::Map<_, _>>::deserialize(deserializer)? else { return Ok(None) };
-    T::deserialize(serde_json::Value::Object(object)).map(Some).map_err(D::Error::custom)
+    let value: Option<Object<T>> = Option::deserialize(deserializer)?;
+    Ok(value.map(|Object(value)| value))
 }
 
 /// Beyond what any list has; what schemas call a number of 32 bits.

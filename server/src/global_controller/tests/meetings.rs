@@ -151,7 +151,7 @@ async fn meetings_are_listed_by_page_and_filter() {
         ("search=", 4),
         (&format!("from={from}"), 1),
         (&format!("to={from}"), 3),
-        ("limit=200&offset=4000000000", 4),
+        ("limit=200&offset=2000000000", 4),
     ] {
         let (status, list) = server.get(&format!("/api/v1/meetings?{query}")).await;
         assert_eq!((status, &list["total"]), (StatusCode::OK, &json!(total)), "{query}: {list}");
