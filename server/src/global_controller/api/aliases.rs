@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{DEFAULT_PAGE, needs, rfc3339, time};
+use super::{DEFAULT_PAGE, needs, rfc3339, search, time};
 use crate::global_controller::ApiState;
 use crate::global_controller::caller::Caller;
 use crate::global_controller::error::{ApiError, ErrorCode};
@@ -130,9 +130,6 @@ pub(super) async fn list_open_sessions(
     Ok(Json(OpenSessions { sessions: sessions.collect::<Result<_, ApiError>>()? }))
 }
 
-/// Characters of a text that is searched for.
-const MAX_SEARCH_LEN: usize = 200;
-
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -190,10 +187,6 @@ pub(super) async fn list_all_meetings(
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(ApiError::field("per_page", format!("per_page must be 1 to {MAX_PAGE}")));
     }
-    if query.search.as_ref().is_some_and(|text| text.chars().count() > MAX_SEARCH_LEN) {
-        let message = format!("search must not have more than {MAX_SEARCH_LEN} characters");
-        return Err(ApiError::field("search", message));
-    }
     let offset = number.checked_sub(1).and_then(|before| before.checked_mul(limit));
     let offset = offset.ok_or_else(|| ApiError::field("page_no", "page_no must be a page, from 1"))?;
     let filter = MeetingFilter {
@@ -202,7 +195,7 @@ pub(super) async fn list_all_meetings(
         status: None,
         user_id: None,
         visible_to: None,
-        search: query.search.filter(|text| !text.is_empty()),
+        search: search(query.search)?,
         from: time("start_time", query.start_time.as_deref())?,
         to: time("end_time", query.end_time.as_deref())?,
         page: Page { limit, offset },

@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::operations::{HashBody, hashes};
-use super::{PageQuery, needs, nullable, object, page, rfc3339, rfc3339_of, set, set_object, time};
+use super::{PageQuery, needs, nullable, object, page, rfc3339, rfc3339_of, search, set, set_object, time};
 use crate::global_controller::ApiState;
 use crate::global_controller::caller::Caller;
 use crate::global_controller::error::{ApiError, ErrorCode};
@@ -528,7 +528,7 @@ pub(super) async fn list_meetings(
         status: query.status,
         user_id: query.user_id,
         visible_to: None,
-        search: query.search.filter(|text| !text.is_empty()),
+        search: search(query.search)?,
         from: time("from", query.from.as_deref())?,
         to: time("to", query.to.as_deref())?,
         page: page(query.limit, query.offset)?,

@@ -188,6 +188,20 @@ fn page(limit: Option<u32>, offset: Option<u32>) -> Result<Page, ApiError> {
     Ok(Page { limit, offset })
 }
 
+/// Characters of a text that is searched for.
+const MAX_SEARCH_LEN: usize = 200;
+
+/// The text that a query searches for; none if it is empty.
+fn search(text: Option<String>) -> Result<Option<String>, ApiError> {
+    match text {
+        Some(text) if text.chars().count() > MAX_SEARCH_LEN => {
+            let message = format!("search must not have more than {MAX_SEARCH_LEN} characters");
+            Err(ApiError::field("search", message))
+        }
+        text => Ok(text.filter(|text| !text.is_empty())),
+    }
+}
+
 /// The row of a route that needs `action`.
 const fn needs(
     method: &'static str,

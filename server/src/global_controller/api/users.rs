@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{page, rfc3339};
+use super::{page, rfc3339, search};
 use crate::global_controller::ApiState;
 use crate::global_controller::caller::Caller;
 use crate::global_controller::error::{ApiError, ErrorCode};
@@ -147,7 +147,7 @@ pub(super) async fn list_users(
     let filter = UserFilter {
         organization_id: caller.organization,
         role: query.role,
-        search: query.search,
+        search: search(query.search)?,
         page: page(query.limit, query.offset)?,
     };
     let listed = state.0.users.list(&filter).await?;
