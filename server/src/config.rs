@@ -207,18 +207,21 @@ pub struct Jobs {
     /// End sessions that no server takes care of any more. Default 60.
     pub stale_sessions_seconds: u64,
     /// Seconds without a sign of its server after which a session counts as such. Default 120; a server gives one every
-    /// 30 seconds, and less than two of them would end sessions that go on.
+    /// 30 seconds, and less than two of them would end sessions that go on. A server that has not reached the database for
+    /// as long ends none: the others may not have either.
     pub stale_after_seconds: u64,
     /// End sessions that have gone on for longer than their organization allows, `limits.max_meeting_minutes` if it says
     /// nothing. Default 60.
     pub overlong_sessions_seconds: u64,
-    /// End instant meetings that nobody has ever joined. Default 600.
+    /// End meetings that nobody has ever joined, unless they are permanent. Default 600.
     pub unjoined_meetings_seconds: u64,
-    /// Hours after its creation when an instant meeting that nobody joined ends. Default 24, the life of a join token.
+    /// Hours after its creation when an instant meeting that nobody joined ends, and after its time a scheduled one whose
+    /// end is not set. Default 24, the life of a join token.
     pub unjoined_after_hours: u32,
     /// Delete what is over for longer than it is kept, and tokens that have ended. Default 3600.
     pub clean_seconds: u64,
-    /// Days for which ended meetings, ended sessions and the audit log are kept. Default 90.
+    /// Days for which ended meetings, ended sessions, participants whose tokens have ended and the audit log are kept. Default
+    /// 90.
     pub retention_days: u32,
 }
 

@@ -64,6 +64,10 @@ enum Command {
     Admin(Box<AdminArgs>),
 }
 
+/// Sockets and files that the server may have open, if the system lets it.
+#[cfg(unix)]
+const MOST_DESCRIPTORS: u64 = 65_536;
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(flags) => serve(&flags),
@@ -82,6 +86,7 @@ fn main() -> ExitCode {
 fn serve(flags: &Flags) -> anyhow::Result<()> {
     let config = Config::load(flags)?;
     logs::init(&config.log)?;
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -92,6 +97,21 @@ fn serve(flags: &Flags) -> anyhow::Result<()> {
         tokio::spawn(signals.stop(shutdown.clone()));
         darktower_server::run(config, shutdown).await
     })
+}
+
+/// Every connection of the API is a file to the system, and the usual limit of 1,024 is for programs of another kind.
+fn raise_descriptor_limit() {
+    #[cfg(unix)]
+    {
+        use nix::sys::resource::{Resource, getrlimit, setrlimit};
+        let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(current, most)| {
+            let wanted = most.min(MOST_DESCRIPTORS);
+            if current >= wanted { Ok(()) } else { setrlimit(Resource::RLIMIT_NOFILE, wanted, most) }
+        });
+        if let Err(error) = raised {
+            tracing::warn!(%error, "cannot raise the limit of open files");
+        }
+    }
 }
 
 fn administrate(args: AdminArgs) -> anyhow::Result<()> {

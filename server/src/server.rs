@@ -323,6 +323,10 @@ impl Server {
         tokio::select! {
             () = shutdown.cancelled() => tracing::info!("stopping"),
             _ = any_ended => anyhow::bail!("a media thread has failed; see the message before this one"),
+            Some(ended) = servers.join_next() => {
+                ended??;
+                anyhow::bail!("a listener of the API has ended by itself; see the message before this one");
+            }
         }
         self.state.start_draining();
         self.meetings.start_draining();

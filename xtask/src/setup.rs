@@ -159,17 +159,22 @@ pub(crate) fn ensure_programs() -> Result<()> {
     ensure(Need::Demo)
 }
 
-/// Installs what is missing; fails if something that is needed up to `need` stays missing.
+/// Installs what is missing up to `need`, and what has a replacement; fails if something that is needed stays missing.
 fn ensure(need: Need) -> Result<()> {
-    let missing = missing();
+    let missing = || {
+        let mut missing = missing();
+        missing.retain(|tool| tool.need <= need || tool.need == Need::Nice);
+        missing
+    };
     let is_needed = |missing: &[&Tool]| missing.iter().any(|tool| tool.need <= need);
-    if missing.is_empty() {
+    let missing_now = missing();
+    if missing_now.is_empty() {
         return Ok(());
     }
-    let packages = packages(&missing);
+    let packages = packages(&missing_now);
     let Some(mut apt_get) = apt_get() else {
-        if is_needed(&missing) {
-            bail!("{}", explain(&missing, true));
+        if is_needed(&missing_now) {
+            bail!("{}", explain(&missing_now, true));
         }
         eprintln!("setup: going on without {}", packages.join(", "));
         return Ok(());
@@ -179,9 +184,9 @@ fn ensure(need: Need) -> Result<()> {
     process::run(apt_get().args(["-qq", "update"])).unwrap_or_else(|error| eprintln!("setup: {error:#}"));
     process::run(apt_get().args(["-qq", "install", "-y", "--no-install-recommends"]).args(&packages))
         .unwrap_or_else(|error| eprintln!("setup: {error:#}"));
-    let missing = self::missing();
-    if is_needed(&missing) {
-        bail!("{}", explain(&missing, true));
+    let missing_now = missing();
+    if is_needed(&missing_now) {
+        bail!("{}", explain(&missing_now, true));
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use time::{Duration, OffsetDateTime};
 use super::table::Table;
 use super::{Admin, named};
 use crate::auth::secret::{OneTimeSecret, SecretKind};
-use crate::global_controller::{new_client_id, normalize_email};
+use crate::global_controller::{new_client_id, normalize_email, normalize_name};
 use crate::storage::model::{Client, Page, SetupSecret, User, UserFilter};
 use crate::storage::{StoreError, Unique};
 
@@ -91,6 +91,7 @@ impl Admin {
         let organization = self.organization().await?.id;
         match command {
             ClientCommand::Create { name, scope: scopes } => {
+                let name = checked_name(&name)?;
                 let secret = OneTimeSecret::draw(SecretKind::Client)?;
                 let client = Client {
                     id: new_client_id(),
@@ -161,7 +162,7 @@ impl Admin {
 
     pub(super) async fn user(&self, command: UserCommand) -> anyhow::Result<()> {
         match command {
-            UserCommand::Create { email, name, role } => self.create_user(&email, name, role).await,
+            UserCommand::Create { email, name, role } => self.create_user(&email, &name, role).await,
             UserCommand::List => self.list_users().await,
             UserCommand::Reset { email } => {
                 let user = self.known_user(&email).await?;
@@ -179,7 +180,15 @@ impl Admin {
                 if user.role == OrganizationRole::Owner && role != OrganizationRole::Owner {
                     anyhow::bail!("an organization keeps its owner: make somebody else the owner instead");
                 }
-                self.store.change_role(user.id, role, OffsetDateTime::now_utc()).await?;
+                if role == OrganizationRole::Owner && (!user.is_active || user.password_hash.is_none()) {
+                    anyhow::bail!("only a user who may sign in and has set a password can become the owner");
+                }
+                if !self.store.change_role(user.id, role, OffsetDateTime::now_utc()).await? {
+                    anyhow::bail!(
+                        "{} was removed or became the owner meanwhile: nothing is changed",
+                        user.email
+                    );
+                }
                 self.user_changed(&user, "user.role", json!({ "from": user.role, "to": role })).await?;
                 eprintln!("{} is {role} now.", user.email);
                 Ok(())
@@ -189,13 +198,14 @@ impl Admin {
         }
     }
 
-    async fn create_user(&self, email: &str, name: String, role: OrganizationRole) -> anyhow::Result<()> {
+    async fn create_user(&self, email: &str, name: &str, role: OrganizationRole) -> anyhow::Result<()> {
         if role == OrganizationRole::Owner {
             anyhow::bail!("the owner registers with the secret of `darktower admin owner-secret`");
         }
         let organization = self.organization().await?.id;
         let email = normalize_email(email)
             .with_context(|| format!("{email:?} is not an address such as zoe@example.org"))?;
+        let name = checked_name(name)?;
         let now = OffsetDateTime::now_utc();
         let user = User {
             id: UserId::generate(),
@@ -269,15 +279,9 @@ impl Admin {
     }
 
     async fn set_active(&self, email: &str, is_active: bool) -> anyhow::Result<()> {
-        let mut user = self.known_user(email).await?;
-        if user.role == OrganizationRole::Owner && !is_active {
+        let user = self.known_user(email).await?;
+        if !self.store.set_active(user.id, is_active, OffsetDateTime::now_utc()).await? {
             anyhow::bail!("the owner cannot be disabled: make somebody else the owner first");
-        }
-        user.is_active = is_active;
-        user.updated_at = OffsetDateTime::now_utc();
-        self.store.update_user(&user).await?;
-        if !is_active {
-            self.store.end_logins(user.id).await?;
         }
         let action = if is_active { "user.enable" } else { "user.disable" };
         self.user_changed(&user, action, json!({})).await?;
@@ -334,6 +338,11 @@ impl Admin {
             print!("{}", table.render());
         }
     }
+}
+
+/// A name that the API would take too.
+fn checked_name(name: &str) -> anyhow::Result<String> {
+    normalize_name(name).map_err(|reason| anyhow::anyhow!("--name {reason}"))
 }
 
 fn setup_secret(user: &User) -> anyhow::Result<(OneTimeSecret, SetupSecret)> {

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use clap::Args;
 use darktower_core::access::ParticipantRole;
-use darktower_core::meeting::lifecycle::{LifecycleEvent, MeetingStatus};
+use darktower_core::meeting::lifecycle::{LifecycleEvent, MeetingStatus, Scheduling};
 use darktower_core::preset::preset_name;
 use darktower_protocol::{MeetingId, ParticipantId};
 use serde_json::json;
@@ -146,19 +146,28 @@ impl Admin {
     pub(super) async fn end(&self, args: EndArgs) -> anyhow::Result<()> {
         let mut meeting = self.known_meeting(&args.meeting).await?;
         let now = OffsetDateTime::now_utc();
-        let event = match meeting.status {
-            MeetingStatus::Draft | MeetingStatus::Scheduled => LifecycleEvent::Cancel,
-            _ => LifecycleEvent::End,
+        let removal = removal(meeting.id, None, true, now);
+        let target = Some(("meeting", meeting.id.to_string()));
+        if meeting.scheduling == Scheduling::Permanent && !meeting.status.is_final() {
+            self.store.remove_all(&removal).await?;
+            self.audit(meeting.organization_id, "meeting.end", target, json!({})).await?;
+            eprintln!(
+                "Everybody is thrown out of {}. It is permanent: they may come back.",
+                meeting.display_name
+            );
+            return Ok(());
+        }
+        let (event, action) = match meeting.status {
+            MeetingStatus::Draft | MeetingStatus::Scheduled => (LifecycleEvent::Cancel, "meeting.cancel"),
+            _ => (LifecycleEvent::End, "meeting.end"),
         };
         meeting.status = meeting.status.after(event)?;
         meeting.ended_at = Some(now);
         meeting.updated_at = now;
-        let removal = removal(meeting.id, None, true, now);
         if !self.store.update_meeting(&meeting, Some(&removal)).await? {
             anyhow::bail!("the meeting was changed at the same moment; try again");
         }
-        let target = Some(("meeting", meeting.id.to_string()));
-        self.audit(meeting.organization_id, "meeting.end", target, json!({})).await?;
+        self.audit(meeting.organization_id, action, target, json!({})).await?;
         eprintln!("{} is {}.", meeting.display_name, meeting.status);
         Ok(())
     }

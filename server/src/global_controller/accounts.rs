@@ -36,6 +36,12 @@ pub(super) struct NewPerson {
     pub(super) name: String,
 }
 
+/// Somebody whose account can be made: address and name are in the form in which they are kept.
+pub(super) struct CheckedPerson(NewPerson);
+
+/// An organization that can be made, unless its slug is taken.
+pub(super) struct CheckedOrganization(Organization);
+
 /// What came of a login.
 pub(super) struct SignedIn {
     pub(super) access_token: String,
@@ -82,14 +88,14 @@ impl Accounts {
         &self,
         visitor: Visitor,
         setup_secret: &str,
-        person: NewPerson,
+        CheckedPerson(person): CheckedPerson,
     ) -> Result<SignedIn, ApiError> {
         let refused = || ApiError::new(ErrorCode::Unauthorized, "setup_secret is wrong, or was used");
-        let (email, name) = self.check_person(&person)?;
         let hash = hash_secret(setup_secret);
         let secret = self.store.setup_secret(&hash, now()).await?;
         let Some(secret) = secret.filter(|secret| secret.user_id.is_none()) else { return Err(refused()) };
-        let password_hash = self.hash_password(person.password).await?;
+        let NewPerson { email, password, name } = person;
+        let password_hash = self.hash_password(password).await?;
         let owner =
             new_user(secret.organization_id, email, name, OrganizationRole::Owner, Some(password_hash));
         match self.store.create_owner(&hash, &owner).await {
@@ -103,36 +109,23 @@ impl Accounts {
         self.registered(visitor, owner, organization).await
     }
 
-    /// Makes an organization with its owner, if the operator lets everybody do so.
+    /// Makes an organization with its owner.
     pub(super) async fn register_organization(
         &self,
         visitor: Visitor,
-        name: &str,
-        slug: &str,
-        person: NewPerson,
+        CheckedOrganization(organization): CheckedOrganization,
+        CheckedPerson(person): CheckedPerson,
     ) -> Result<SignedIn, ApiError> {
-        if !self.settings.open_registration {
-            let message = "Registration is closed: ask an administrator of your organization for an account";
-            return Err(ApiError::new(ErrorCode::Forbidden, message));
-        }
-        let (email, person_name) = self.check_person(&person)?;
-        let organization_name = text::line("organization_name", name, MAX_NAME_LEN)?;
-        let slug = text::slug("organization_slug", slug)?;
-        let password_hash = self.hash_password(person.password).await?;
-        let organization = new_organization(organization_name, slug);
-        match self.store.create_organization(&organization, &shipped_presets(organization.created_at)).await {
+        let NewPerson { email, password, name } = person;
+        let password_hash = self.hash_password(password).await?;
+        let owner = new_user(organization.id, email, name, OrganizationRole::Owner, Some(password_hash));
+        let presets = shipped_presets(organization.created_at);
+        match self.store.create_organization(&organization, &presets, Some(&owner)).await {
             Err(StoreError::Taken(Unique::OrganizationSlug)) => {
                 let message = "There is an organization with this organization_slug";
                 return Err(ApiError::taken("organization_slug", message));
             }
             other => other?,
-        }
-        let owner =
-            new_user(organization.id, email, person_name, OrganizationRole::Owner, Some(password_hash));
-        if let Err(error) = self.store.create_user(&owner, None).await {
-            // Nobody could ever enter it.
-            self.store.delete_organization(organization.id).await?;
-            return Err(error.into());
         }
         self.registered(visitor, owner, organization).await
     }
@@ -264,7 +257,7 @@ impl Accounts {
         if !self.store.activate_user(&hash, &password_hash, name.as_deref(), now).await? {
             return Err(refused());
         }
-        let user = User { name: name.unwrap_or(user.name), ..user };
+        let user = User { name: name.unwrap_or(user.name), password_hash: Some(password_hash), ..user };
         let organization = self.organization(user.organization_id).await?;
         let target = Some(("user", id.to_string()));
         self.audit.record(Who::user(&user, visitor.clone()), "user.activate", target, json!({})).await?;
@@ -311,18 +304,28 @@ impl Accounts {
             user.avatar_url = url.map(|url| text::https_url("avatar_url", &url)).transpose()?;
         }
         user.updated_at = now();
-        self.store.update_user(&user).await?;
+        self.store.update_profile(&user).await?;
         let target = Some(("user", user.id.to_string()));
         self.audit.record(caller, "user.update", target, json!({ "name": user.name })).await?;
         Ok(user)
     }
 
-    /// Name and address of a new person, if they and the password will do.
-    fn check_person(&self, person: &NewPerson) -> Result<(String, String), ApiError> {
+    /// Refuses somebody whose name, address or password will not do.
+    pub(super) fn check_person(&self, person: NewPerson) -> Result<CheckedPerson, ApiError> {
         let email = text::email_field(&person.email)?;
         let name = text::line("name", &person.name, MAX_NAME_LEN)?;
         self.check_password(&person.password, &email)?;
-        Ok((email, name))
+        Ok(CheckedPerson(NewPerson { email, name, ..person }))
+    }
+
+    /// Refuses an organization whose name or slug will not do, or any unless the operator lets everybody make one.
+    pub(super) fn check_organization(&self, name: &str, slug: &str) -> Result<CheckedOrganization, ApiError> {
+        if !self.settings.open_registration {
+            let message = "Registration is closed: ask an administrator of your organization for an account";
+            return Err(ApiError::new(ErrorCode::Forbidden, message));
+        }
+        let name = text::line("organization_name", name, MAX_NAME_LEN)?;
+        Ok(CheckedOrganization(new_organization(name, text::slug("organization_slug", slug)?)))
     }
 
     /// Refuses what cannot be a password of the account with this address.
@@ -341,6 +344,8 @@ impl Accounts {
         organization.ok_or_else(|| ApiError::new(ErrorCode::Unauthorized, WRONG_LOGIN))
     }
 
+    /// Begins a login of a user as it was when its password was verified or set. If that has changed since, the login is
+    /// refused: whoever changed it believes that every other one is ended.
     async fn sign_in(
         &self,
         visitor: Visitor,
@@ -349,8 +354,13 @@ impl Accounts {
     ) -> Result<SignedIn, ApiError> {
         let login = Uuid::now_v7();
         let (refresh_token, kept) = self.draw_refresh_token(user.id, login)?;
-        self.store.begin_login(&kept).await?;
         let target = Some(("user", user.id.to_string()));
+        if !self.store.begin_login(&kept, user.password_hash.as_deref()).await? {
+            let who = Who::nobody(Some(organization.id), visitor);
+            let details = json!({ "email": user.email, "reason": "changed_meanwhile" });
+            self.audit.record(who, "user.login_failed", target, details).await?;
+            return Err(ApiError::new(ErrorCode::Unauthorized, WRONG_LOGIN));
+        }
         self.audit.record(Who::user(&user, visitor), "user.login", target, json!({})).await?;
         // What was known of it may be from before it was activated or changed.
         self.directory.forget_user(user.id);

@@ -49,7 +49,8 @@ impl Meetings {
         user: UserId,
     ) -> Result<(), MeetingsError> {
         self.find(caller, Action::EditMeeting, meeting).await?;
-        if !self.store.uninvite(meeting, user).await? {
+        // Who is in the meeting is thrown out as soon as the removal is seen in the store.
+        if !self.store.uninvite(meeting, user, now()).await? {
             return Err(MeetingsError::UserNotFound);
         }
         self.record(caller, "meeting.uninvite", meeting, json!({ "user_id": user.to_string() })).await

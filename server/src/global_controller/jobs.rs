@@ -6,7 +6,7 @@
 //! one store: each step is one write that finds nothing to do the second time.
 
 use std::error::Error;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use darktower_core::meeting::lifecycle::{LifecycleEvent, Scheduling};
@@ -22,6 +22,9 @@ use crate::config::Config;
 use crate::storage::model::MeetingSession;
 use crate::storage::{Store, StoreError};
 
+/// A job that comes later than this did not just wait for its turn: the machine slept, or the database kept it waiting.
+const LATE: time::Duration = time::Duration::seconds(30);
+
 /// The jobs of one server.
 pub struct Jobs {
     store: Arc<dyn Store>,
@@ -29,6 +32,35 @@ pub struct Jobs {
     audit: Audit,
     settings: crate::config::Jobs,
     max_meeting_minutes: u32,
+    contact: Mutex<Contact>,
+}
+
+/// Since when this server has reached the database without a gap. Others give their signs of life through the same
+/// database: who could not look cannot tell that they gave none.
+#[derive(Debug, Default)]
+struct Contact {
+    since: Option<OffsetDateTime>,
+    last: Option<OffsetDateTime>,
+}
+
+impl Contact {
+    /// Notes whether the database was reached at `now`, as it is tried every `interval`; says whether it has been for at
+    /// least `long`.
+    fn note(
+        &mut self,
+        now: OffsetDateTime,
+        is_reached: bool,
+        interval: time::Duration,
+        long: time::Duration,
+    ) -> bool {
+        let gap = self.last.map_or(time::Duration::ZERO, |last| now - last);
+        // Into the past: somebody has set the clock.
+        if !is_reached || gap > interval + LATE || gap.is_negative() {
+            self.since = None;
+        }
+        self.last = Some(now);
+        is_reached && now - *self.since.get_or_insert(now) >= long
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +93,15 @@ impl Jobs {
     pub fn new(store: Arc<dyn Store>, live: Arc<dyn LiveMeetings>, config: &Config) -> Self {
         let audit = Audit::new(Arc::clone(&store));
         let max_meeting_minutes = config.limits.max_meeting_minutes;
-        Self { store, live, audit, settings: config.jobs, max_meeting_minutes }
+        let contact = Mutex::default();
+        Self { store, live, audit, settings: config.jobs, max_meeting_minutes, contact }
+    }
+
+    /// As if they had reached the database since `since`.
+    #[cfg(test)]
+    pub(super) fn in_contact_since(self, since: OffsetDateTime) -> Self {
+        let contact = Contact { since: Some(since), last: Some(OffsetDateTime::now_utc()) };
+        Self { contact: Mutex::new(contact), ..self }
     }
 
     /// Runs them until `stop` is cancelled and the runs under way have ended.
@@ -121,8 +161,22 @@ impl Jobs {
 
     async fn end_stale(&self) -> Result<u64, StoreError> {
         let now = OffsetDateTime::now_utc();
-        let seconds = i64::try_from(self.settings.stale_after_seconds).unwrap_or(i64::MAX);
-        let stale = self.store.stale_sessions(now - time::Duration::seconds(seconds)).await?;
+        let seconds = |seconds: u64| time::Duration::seconds(i64::try_from(seconds).unwrap_or(i64::MAX));
+        let stale_after = seconds(self.settings.stale_after_seconds);
+        // Those that run here first: after an outage of the database they look as if nobody took care of them.
+        let found = match self.store.touch_sessions(&self.live.running_sessions(), now).await {
+            Ok(()) => self.store.stale_sessions(now - stale_after).await,
+            Err(error) => Err(error),
+        };
+        let interval = seconds(self.settings.stale_sessions_seconds);
+        let knows_others = {
+            let mut contact = self.contact.lock().expect("no code panics while it holds this lock");
+            contact.note(now, found.is_ok(), interval, stale_after)
+        };
+        let stale = found?;
+        if !knows_others {
+            return Ok(0);
+        }
         let mut ended = 0;
         for session in stale {
             if self.store.end_session(session.id, now).await? {
@@ -190,6 +244,7 @@ impl Jobs {
             let portion = cleaned.secrets
                 + cleaned.removals
                 + cleaned.meetings
+                + cleaned.participants
                 + cleaned.sessions
                 + cleaned.audit_entries;
             if portion == 0 {
@@ -208,5 +263,33 @@ impl Jobs {
     ) -> Result<(), StoreError> {
         let who = Who { organization: Some(organization), kind: "system", id: None, request_id: None };
         self.audit.record(who, action, Some(("meeting", meeting)), json!({})).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_was_away_waits_until_others_have_given_signs() {
+        let at = |seconds| OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(seconds);
+        let mut contact = Contact::default();
+        let mut note = |second, is_reached| {
+            contact.note(at(second), is_reached, time::Duration::MINUTE, time::Duration::minutes(2))
+        };
+        assert!(!note(0, true), "has just begun");
+        assert!(!note(60, true));
+        assert!(note(120, true), "has looked for long enough");
+        assert!(note(181, true));
+        assert!(!note(240, false), "an outage");
+        assert!(!note(300, true));
+        assert!(!note(360, true));
+        assert!(note(420, true));
+        assert!(!note(600, true), "was suspended");
+        assert!(!note(660, true));
+        assert!(note(720, true));
+        assert!(!note(700, true), "the clock was set back");
+        assert!(!note(760, true));
+        assert!(note(820, true));
     }
 }

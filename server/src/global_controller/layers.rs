@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::net::IpAddr;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use axum::http::uri::Authority;
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
+use futures_util::StreamExt as _;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -24,6 +26,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use tower_http::trace::TraceLayer;
+use tracing::Instrument as _;
 
 use super::ApiState;
 use super::error::{ApiError, ErrorCode};
@@ -265,6 +268,9 @@ fn host(request: &Request) -> Option<Authority> {
 }
 
 /// What a request must pass before a handler sees it, and the time it may take then.
+///
+/// What changes nothing ends with its time, or when the client goes away. Everything else goes on to its end in a task of its
+/// own: of several writes none is left out, and none is without its entry in the audit log.
 async fn admit(
     State((state, loopback_only)): State<(ApiState, bool)>,
     request: Request,
@@ -280,9 +286,29 @@ async fn admit(
     }
     find_client_address(&state, &mut request);
     trust_allowed_origins(&state, &mut request);
-    match tokio::time::timeout(REQUEST_TIMEOUT, limit_rate(&state, request, next)).await {
+    let changes_nothing = request.method().is_safe();
+    let answer = async move { limit_rate(&state, request, next).await };
+    let answer = async {
+        match changes_nothing {
+            true => answer.await,
+            false => to_the_end(answer).await,
+        }
+    };
+    match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
         Ok(response) => response,
         Err(_) => too_slow(),
+    }
+}
+
+/// Answers in a task that goes on when the caller's future is dropped. A panic there is one here.
+async fn to_the_end(answer: impl Future<Output = Response> + Send + 'static) -> Response {
+    match tokio::spawn(answer.in_current_span()).await {
+        Ok(response) => response,
+        Err(error) => match error.try_into_panic() {
+            Ok(payload) => resume_unwind(payload),
+            // The program ends.
+            Err(cancelled) => ApiError::internal(cancelled).into_response(),
+        },
     }
 }
 
@@ -293,9 +319,12 @@ fn too_slow() -> Response {
 /// Reads a short body before anything is answered. An answer to half a request makes some clients lose it: curl up to
 /// 7.88 reports an error of HTTP/2 instead.
 async fn take_short_body(request: Request) -> Request {
-    let is_short = request.body().size_hint().upper().is_some_and(|length| length <= SHORT_BODY);
-    if !is_short || request.body().is_end_stream() {
+    if request.body().is_end_stream() {
         return request;
+    }
+    let is_short = request.body().size_hint().upper().is_some_and(|length| length <= SHORT_BODY);
+    if !is_short {
+        return request.map(hurried);
     }
     let (parts, body) = request.into_parts();
     let body = match to_bytes(body, SHORT_BODY as usize).await {
@@ -304,6 +333,21 @@ async fn take_short_body(request: Request) -> Request {
         Err(error) => Body::from_stream(futures_util::stream::iter([Err::<Bytes, _>(error)])),
     };
     Request::from_parts(parts, body)
+}
+
+/// The body, broken off if it takes too long: a task of its own would wait for it long after the request was answered. Only
+/// then, so that the answer is that the request took too long.
+fn hurried(body: Body) -> Body {
+    let end = tokio::time::Instant::now() + 2 * REQUEST_TIMEOUT;
+    let parts = futures_util::stream::unfold(Some(body.into_data_stream()), move |rest| async move {
+        let mut rest = rest?;
+        let part = tokio::time::timeout_at(end, rest.next()).await;
+        match part {
+            Ok(part) => part.map(|part| (part, Some(rest))),
+            Err(elapsed) => Some((Err(axum::Error::new(elapsed)), None)),
+        }
+    });
+    Body::from_stream(parts)
 }
 
 /// Refuses requests that reached a loopback address under a foreign name (DNS rebinding).

@@ -19,6 +19,7 @@ use super::LiveMeetings;
 use super::audit::Audit;
 use super::caller::{Caller, Identity};
 use super::error::{ApiError, ErrorCode};
+use super::known_meetings::KnownMeetings;
 use super::known_organizations::{Known, KnownOrganizations};
 use super::participants::Issued;
 use crate::auth::TokenService;
@@ -28,8 +29,8 @@ use crate::storage::model::{
 };
 use crate::storage::{Store, StoreError, Unique};
 
-/// Names of meetings and participants, characters.
-pub(super) const MAX_NAME_LEN: usize = 200;
+/// Names of meetings, characters.
+const MAX_NAME_LEN: usize = 200;
 const MAX_DESCRIPTION_LEN: usize = 2000;
 /// Without i, l, o, 0 and 1, which people confuse when they type a link.
 const SLUG_ALPHABET: &[u8; 31] = b"abcdefghjkmnpqrstuvwxyz23456789";
@@ -204,6 +205,8 @@ pub(super) struct Meetings {
     pub(super) tokens: Arc<TokenService>,
     pub(super) live: Arc<dyn LiveMeetings>,
     pub(super) organizations: KnownOrganizations,
+    /// For tokens, which come in crowds.
+    pub(super) known: KnownMeetings,
     pub(super) audit: Audit,
     pub(super) limits: Limits,
 }
@@ -216,8 +219,9 @@ impl Meetings {
         limits: Limits,
     ) -> Self {
         let organizations = KnownOrganizations::new(Arc::clone(&store));
+        let known = KnownMeetings::new(Arc::clone(&store));
         let audit = Audit::new(Arc::clone(&store));
-        Self { store, tokens, live, organizations, audit, limits }
+        Self { store, tokens, live, organizations, known, audit, limits }
     }
 
     /// Creates a meeting and a host token for its creator.
@@ -317,8 +321,30 @@ impl Meetings {
         action: Action,
         id: MeetingId,
     ) -> Result<Found, MeetingsError> {
+        let meeting = self.store.meeting(id).await?;
+        self.allow(caller, action, id, meeting).await
+    }
+
+    /// As [`find`](Self::find), with the meeting as it was within the last second.
+    pub(super) async fn find_known(
+        &self,
+        caller: &Caller,
+        action: Action,
+        id: MeetingId,
+    ) -> Result<Found, MeetingsError> {
+        let meeting = self.known.read(id).await?;
+        self.allow(caller, action, id, meeting).await
+    }
+
+    async fn allow(
+        &self,
+        caller: &Caller,
+        action: Action,
+        id: MeetingId,
+        meeting: Option<Meeting>,
+    ) -> Result<Found, MeetingsError> {
         let not_found = || MeetingsError::NotFound(id);
-        let meeting = self.store.meeting(id).await?.ok_or_else(not_found)?;
+        let meeting = meeting.ok_or_else(not_found)?;
         if meeting.organization_id != caller.organization {
             return Err(not_found());
         }
@@ -472,6 +498,7 @@ impl Meetings {
             let removal = apply(&mut meeting, &organization)?;
             meeting.updated_at = now();
             if self.store.update_meeting(&meeting, removal.as_ref()).await? {
+                self.known.forget(id);
                 if let Some(removal) = &removal {
                     self.live.remove(removal);
                 }
@@ -488,6 +515,7 @@ impl Meetings {
         if !self.store.delete_meeting(id, &removal).await? {
             return Err(MeetingsError::NotFound(id));
         }
+        self.known.forget(id);
         self.live.remove(&removal);
         self.record(caller, "meeting.delete", id, json!({ "display_name": meeting.display_name })).await
     }

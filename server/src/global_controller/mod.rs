@@ -15,6 +15,7 @@ mod extract;
 pub mod http;
 mod invitations;
 mod jobs;
+mod known_meetings;
 mod known_organizations;
 mod layers;
 mod meetings;
@@ -37,7 +38,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::routing::get;
 use axum::{Router, middleware};
-use darktower_protocol::{MeetingId, OrganizationId, ParticipantId, StreamId};
+use darktower_protocol::{MeetingId, MeetingSessionId, OrganizationId, ParticipantId, StreamId};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -60,7 +61,7 @@ pub(crate) use organizations::{Bootstrapped, DEFAULT_SLUG, bootstrap};
 use presets::Presets;
 use rate_limit::RateLimits;
 use rules::Rules;
-pub(crate) use text::email as normalize_email;
+pub(crate) use text::{email as normalize_email, name as normalize_name};
 use users::Users;
 
 pub use jobs::Jobs;
@@ -86,6 +87,9 @@ pub trait LiveMeetings: Send + Sync + 'static {
     /// Throws out whom a removal names that the store has already: it acts on it once, also when the store tells of it
     /// later. Answers how many that were here.
     fn remove(&self, removal: &Removal) -> usize;
+
+    /// The sessions that run here.
+    fn running_sessions(&self) -> Vec<MeetingSessionId>;
 }
 
 /// A participant that is in a meeting now.

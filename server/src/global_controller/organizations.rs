@@ -6,7 +6,7 @@ use darktower_core::access::guests::GuestAccess;
 use darktower_core::preset::{Preset, shipped};
 use darktower_protocol::OrganizationId;
 use serde_json::json;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::audit::{Audit, Who};
@@ -22,6 +22,8 @@ use crate::storage::{Store, StoreError, Unique};
 
 /// In links and at login, where it may be left out while there is no other organization.
 pub(crate) const DEFAULT_SLUG: &str = "default";
+/// How often a change is tried again because another one came between.
+const UPDATE_ATTEMPTS: usize = 5;
 /// Meetings that are ended at a time when an organization is deleted.
 const PORTION: u32 = 100;
 
@@ -52,7 +54,10 @@ pub(crate) async fn bootstrap(store: &dyn Store, for_owner: bool) -> Result<Boot
         }
         None => {
             let organization = new_organization("Default organization".to_owned(), DEFAULT_SLUG.to_owned());
-            match store.create_organization(&organization, &shipped_presets(organization.created_at)).await {
+            match store
+                .create_organization(&organization, &shipped_presets(organization.created_at), None)
+                .await
+            {
                 Ok(()) => organization.id,
                 // Another server starts at the same time.
                 Err(StoreError::Taken(Unique::OrganizationSlug)) => {
@@ -84,9 +89,10 @@ async fn complete_presets(store: &dyn Store, organization: OrganizationId) -> Re
     let present = store.presets(organization).await?;
     for preset in shipped_presets(now()) {
         if present.iter().all(|known| known.preset.name != preset.preset.name) {
-            match store.create_preset(organization, &preset).await {
-                Err(StoreError::Taken(Unique::PresetName)) => {}
-                other => other?,
+            // They are there whatever the number.
+            match store.create_preset(organization, &preset, u32::MAX).await {
+                Ok(_) | Err(StoreError::Taken(Unique::PresetName)) => {}
+                Err(error) => return Err(error),
             }
         }
     }
@@ -151,12 +157,7 @@ impl Organizations {
         caller: &Caller,
         change: OrganizationChange,
     ) -> Result<Organization, ApiError> {
-        let mut organization = self.of(caller).await?;
-        let OrganizationChange { name, guest_access, hosts_host_everywhere, .. } = change;
-        if let Some(name) = name {
-            organization.name = text::line("name", &name, MAX_NAME_LEN)?;
-        }
-        let settings = &mut organization.settings;
+        let name = change.name.as_deref().map(|name| text::line("name", name, MAX_NAME_LEN)).transpose()?;
         let bounds = [
             ("max_concurrent_meetings", change.max_concurrent_meetings, 0, 100_000),
             ("max_participants", change.max_participants, 1, self.max_participants),
@@ -169,18 +170,27 @@ impl Organizations {
                 return Err(ApiError::field(field, format!("{field} must be {min} to {max}")));
             }
         }
-        settings.guest_access = guest_access.unwrap_or(settings.guest_access);
-        settings.max_concurrent_meetings =
-            change.max_concurrent_meetings.unwrap_or(settings.max_concurrent_meetings);
-        settings.max_participants = change.max_participants.unwrap_or(settings.max_participants);
-        settings.max_meeting_minutes = change.max_meeting_minutes.unwrap_or(settings.max_meeting_minutes);
-        settings.hosts_host_everywhere = hosts_host_everywhere.unwrap_or(settings.hosts_host_everywhere);
-        organization.updated_at = now();
-        self.store.update_organization(&organization).await?;
+        let change = OrganizationChange { name, ..change };
+        let organization = self.change(caller, &change).await?;
         let details = json!({ "name": organization.name, "settings": organization.settings });
         let target = ("organization", organization.id.to_string());
         self.audit.record(caller, "organization.update", Some(target), details).await?;
         Ok(organization)
+    }
+
+    /// Reads the organization, changes it and writes it, again if somebody else has written it meanwhile.
+    async fn change(&self, caller: &Caller, change: &OrganizationChange) -> Result<Organization, ApiError> {
+        for _ in 0..UPDATE_ATTEMPTS {
+            let mut organization = self.of(caller).await?;
+            let read_at = organization.updated_at;
+            apply(change, &mut organization);
+            // Later than before, whatever the clock says: this is what the next one is told by.
+            organization.updated_at = now().max(read_at + Duration::milliseconds(1));
+            if self.store.update_organization(&organization, read_at).await? {
+                return Ok(organization);
+            }
+        }
+        Err(ApiError::new(ErrorCode::Conflict, "Others keep changing this organization; try again"))
     }
 
     /// Deletes the organization of the caller with everything in it. Whoever is in one of its meetings is thrown out.
@@ -230,4 +240,17 @@ impl Organizations {
             }
         }
     }
+}
+
+fn apply(change: &OrganizationChange, organization: &mut Organization) {
+    if let Some(name) = &change.name {
+        organization.name.clone_from(name);
+    }
+    let settings = &mut organization.settings;
+    settings.guest_access = change.guest_access.unwrap_or(settings.guest_access);
+    settings.max_concurrent_meetings =
+        change.max_concurrent_meetings.unwrap_or(settings.max_concurrent_meetings);
+    settings.max_participants = change.max_participants.unwrap_or(settings.max_participants);
+    settings.max_meeting_minutes = change.max_meeting_minutes.unwrap_or(settings.max_meeting_minutes);
+    settings.hosts_host_everywhere = change.hosts_host_everywhere.unwrap_or(settings.hosts_host_everywhere);
 }

@@ -1,12 +1,13 @@
 //! Pages for people. The browser application will replace the meeting's page; until then it shows what is live.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 
 use super::ApiState;
 use super::error::ApiError;
 use super::meetings::MeetingsError;
+use super::path::NamePath;
 
 type Asset = ([(HeaderName, &'static str); 2], &'static str);
 
@@ -30,7 +31,7 @@ pub(super) async fn index(State(state): State<ApiState>) -> Html<String> {
 /// `GET /m/{slug}`
 pub(super) async fn meeting(
     State(state): State<ApiState>,
-    Path(slug): Path<String>,
+    NamePath(slug): NamePath,
 ) -> Result<Response, ApiError> {
     let meeting = match state.0.meetings.by_slug(&slug).await {
         Ok(view) => view.meeting,

@@ -3,10 +3,11 @@
 
 use darktower_core::access::guests::{guest_cap, guest_name};
 use darktower_core::access::{Action, Actor, ParticipantRole, Relation};
-use darktower_core::meeting::lifecycle::{MeetingStatus, MeetingType};
+use darktower_core::meeting::lifecycle::MeetingType;
+use darktower_core::meeting::{MAX_NAME_CHARS, display_name};
 use darktower_core::named::Named as _;
 use darktower_core::preset::{PlatformRole, canonical_name, preset_name, resolve};
-use darktower_protocol::{MeetingId, OrganizationId, ParticipantId};
+use darktower_protocol::{MeetingId, OrganizationId, ParticipantId, UserId};
 use serde_json::json;
 use time::Duration;
 
@@ -14,7 +15,7 @@ use super::LiveParticipant;
 use super::audit::Who;
 use super::caller::{Caller, Identity};
 use super::known_organizations::Known;
-use super::meetings::{Found, MAX_NAME_LEN, Meetings, MeetingsError, now, removal, text};
+use super::meetings::{Found, Meetings, MeetingsError, now, removal, text};
 use crate::auth::{JOIN_TOKEN_LIFETIME, JoinClaims};
 use crate::storage::model::{IssuedParticipant, Meeting};
 
@@ -22,6 +23,8 @@ use crate::storage::model::{IssuedParticipant, Meeting};
 const MAX_USER_ID_LEN: usize = 200;
 /// Longest email address, characters.
 const MAX_EMAIL_LEN: usize = 254;
+/// What the others see of somebody whose account has no name that can be seen.
+const UNNAMED: &str = "Participant";
 /// How long a guest may (re)join with one token.
 const GUEST_TOKEN_LIFETIME: Duration = Duration::hours(4);
 /// What a caller may ask for, seconds.
@@ -48,12 +51,25 @@ pub(super) struct NewParticipant {
     pub(super) expires_in: Option<u32>,
 }
 
-/// Somebody without an account who wants to come in.
+/// Somebody without an account who wants to come in, with a name that will do.
 #[derive(Debug)]
 pub(super) struct NewGuest {
-    pub(super) name: String,
-    pub(super) email: Option<String>,
-    pub(super) request_id: Option<String>,
+    name: String,
+    email: Option<String>,
+    request_id: Option<String>,
+}
+
+impl NewGuest {
+    pub(super) fn new(
+        name: &str,
+        address: Option<&str>,
+        request_id: Option<String>,
+    ) -> Result<Self, MeetingsError> {
+        let name =
+            guest_name(name).map_err(|bad| MeetingsError::invalid("name", format!("is refused: {bad}")))?;
+        let email = address.map(email).transpose()?;
+        Ok(Self { name, email, request_id })
+    }
 }
 
 /// A join token and what it is for.
@@ -76,11 +92,12 @@ impl Meetings {
         id: MeetingId,
         new: NewParticipant,
     ) -> Result<Issued, MeetingsError> {
-        let name = text("name", &new.name, MAX_NAME_LEN)?;
+        let name = shown_name(&new.name)?;
         let user_id = new.user_id.map(|user_id| text("user_id", &user_id, MAX_USER_ID_LEN)).transpose()?;
         let life = lifetime(new.expires_in)?;
-        let found = self.find(caller, Action::IssueToken, id).await?;
+        let found = self.find_known(caller, Action::IssueToken, id).await?;
         check_joinable(&found.meeting)?;
+        let user_id = self.holder(caller, user_id).await?;
         let participant = match (new.role, new.preset) {
             (Some(_), Some(_)) => {
                 return Err(MeetingsError::invalid(
@@ -114,8 +131,8 @@ impl Meetings {
         id: MeetingId,
         name: Option<String>,
     ) -> Result<Issued, MeetingsError> {
-        let name = name.map(|name| text("name", &name, MAX_NAME_LEN)).transpose()?;
-        let found = self.find(caller, Action::JoinMeeting, id).await?;
+        let name = name.as_deref().map(shown_name).transpose()?;
+        let found = self.find_known(caller, Action::JoinMeeting, id).await?;
         check_joinable(&found.meeting)?;
         // Clients may not come here: they issue tokens.
         let Actor::User(organization_role) = caller.actor else {
@@ -124,7 +141,7 @@ impl Meetings {
         let name = match (name, &caller.identity) {
             (Some(name), _) => name,
             (None, Identity::User(user)) => {
-                self.store.user(*user).await?.ok_or(MeetingsError::UserNotFound)?.name
+                name_of_account(&self.store.user(*user).await?.ok_or(MeetingsError::UserNotFound)?.name)
             }
             (None, _) => "Developer".to_owned(),
         };
@@ -133,6 +150,7 @@ impl Meetings {
         let is_creator = *relation == Relation::Own;
         let role =
             resolve(PlatformRole::from(organization_role), meeting.meeting_type, is_creator, everywhere);
+        check_admits(meeting, role)?;
         let participant = newcomer(meeting, name, role)?;
         self.check_room(meeting, organization, &participant).await?;
         let participant =
@@ -145,23 +163,17 @@ impl Meetings {
     /// Somebody without an account joins. Whether guests may come is looked at before anything else about the meeting is
     /// told: to those it keeps out it does not even say that it is over.
     pub(super) async fn join_as_guest(&self, id: MeetingId, new: NewGuest) -> Result<Issued, MeetingsError> {
-        let name = guest_name(&new.name)
-            .map_err(|bad| MeetingsError::invalid("name", format!("is refused: {bad}")))?;
-        let email = new.email.as_deref().map(email).transpose()?;
+        let NewGuest { name, email, request_id } = new;
         let not_found = || MeetingsError::NotFound(id);
-        let meeting = self.store.meeting(id).await?.ok_or_else(not_found)?;
+        let meeting = self.known.read(id).await?.ok_or_else(not_found)?;
         let organization = self.organizations.read(meeting.organization_id).await?.ok_or_else(not_found)?;
         let view = self.view(meeting, &organization);
         if !view.policy.admits_guests() {
             return Err(MeetingsError::GuestsNotAllowed);
         }
         let meeting = view.meeting;
-        check_joinable(&meeting)?;
-        if meeting.status == MeetingStatus::Scheduled {
-            // Joining early begins it, which is not for guests to do.
-            return Err(MeetingsError::NotBegun);
-        }
         let role = resolve(PlatformRole::Guest, meeting.meeting_type, false, false);
+        check_admits(&meeting, role)?;
         let participant = newcomer(&meeting, name, role)?;
         let expires_at = participant.created_at + GUEST_TOKEN_LIFETIME;
         let participant = IssuedParticipant { is_guest: true, expires_at, ..participant };
@@ -171,7 +183,7 @@ impl Meetings {
             organization: Some(meeting.organization_id),
             kind: "guest",
             id: Some(participant.id.to_string()),
-            request_id: new.request_id,
+            request_id,
         };
         let details =
             json!({ "participant_id": participant.id.to_string(), "name": participant.name, "email": email });
@@ -189,7 +201,7 @@ impl Meetings {
         expires_in: Option<u32>,
     ) -> Result<Issued, MeetingsError> {
         let life = lifetime(expires_in)?;
-        let found = self.find(caller, Action::IssueToken, id).await?;
+        let found = self.find_known(caller, Action::IssueToken, id).await?;
         let mut participant = self.issued(id, participant).await?;
         if participant.revoked_at.is_some() {
             return Err(MeetingsError::ParticipantNotFound(participant.id));
@@ -256,6 +268,31 @@ impl Meetings {
         let issued = self.store.participant(participant).await?;
         let issued = issued.filter(|issued| issued.meeting_id == meeting);
         issued.ok_or(MeetingsError::ParticipantNotFound(participant))
+    }
+
+    /// Whom a token is for. A user can say so of users only, as lists and rights go by their ids; machine clients have users
+    /// of their own, and ids that only they understand.
+    async fn holder(
+        &self,
+        caller: &Caller,
+        user_id: Option<String>,
+    ) -> Result<Option<String>, MeetingsError> {
+        if !matches!(caller.identity, Identity::User(_)) {
+            return Ok(user_id);
+        }
+        let Some(given) = user_id else { return Ok(None) };
+        let user = match given.parse::<UserId>() {
+            Ok(id) => self.store.user(id).await?,
+            Err(_) => None,
+        };
+        match user.filter(|user| user.organization_id == caller.organization && user.is_active) {
+            Some(user) => Ok(Some(user.id.to_string())),
+            None => {
+                let reason = "must be the id of an active user of the organization, or be left out: \
+                     only machine clients may use ids of their own";
+                Err(MeetingsError::invalid("user_id", reason))
+            }
+        }
     }
 
     /// The name of a preset of the organization that a caller named.
@@ -360,6 +397,31 @@ fn check_joinable(meeting: &Meeting) -> Result<(), MeetingsError> {
     }
 }
 
+/// Refuses whoever may not come in now. Tokens for others may be issued before that.
+fn check_admits(meeting: &Meeting, role: ParticipantRole) -> Result<(), MeetingsError> {
+    check_joinable(meeting)?;
+    match meeting.admits(role, now()) {
+        true => Ok(()),
+        false => Err(MeetingsError::NotBegun),
+    }
+}
+
+/// A name that its bearer can join with: the rule at the door.
+fn shown_name(name: &str) -> Result<String, MeetingsError> {
+    // What is not shown counts too: the bound is that of the field.
+    let fits = name.chars().count() <= MAX_NAME_CHARS;
+    display_name(name).filter(|_| fits).ok_or_else(|| {
+        let reason = format!("must have 1 to {MAX_NAME_CHARS} characters, some of which can be seen");
+        MeetingsError::invalid("name", reason)
+    })
+}
+
+/// The name of an account as the others see it: as much of it as fits.
+fn name_of_account(name: &str) -> String {
+    let fitting: String = name.chars().take(MAX_NAME_CHARS).collect();
+    display_name(&fitting).unwrap_or_else(|| UNNAMED.to_owned())
+}
+
 fn lifetime(expires_in: Option<u32>) -> Result<Option<Duration>, MeetingsError> {
     match expires_in {
         Some(seconds) if !TOKEN_SECONDS.contains(&seconds) => {
@@ -398,6 +460,14 @@ mod tests {
         ] {
             assert_eq!(role_of(preset), role, "{preset}");
         }
+    }
+
+    #[test]
+    fn every_account_has_a_name_to_join_with() {
+        assert_eq!(name_of_account("  Zoë "), "Zoë");
+        assert_eq!(name_of_account(&"é".repeat(200)), "é".repeat(MAX_NAME_CHARS));
+        assert_eq!(name_of_account("\u{200b}"), UNNAMED);
+        assert_eq!(name_of_account(&format!("{}Zoë", "\u{200b}".repeat(64))), UNNAMED);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::storage::model::StoredPreset;
 use crate::storage::{Store, StoreError, Unique};
 
 /// Presets one organization may have. The list is not paged.
-const MAX_PRESETS: usize = 200;
+const MAX_PRESETS: u32 = 200;
 
 pub(super) struct Presets {
     store: Arc<dyn Store>,
@@ -38,17 +38,18 @@ impl Presets {
 
     pub(super) async fn create(&self, caller: &Caller, preset: Preset) -> Result<StoredPreset, ApiError> {
         check(&preset)?;
-        if self.store.presets(caller.organization).await?.len() >= MAX_PRESETS {
-            let message = format!("An organization may have {MAX_PRESETS} presets");
-            return Err(ApiError::new(ErrorCode::CapacityExceeded, message));
-        }
         let now = now();
         let stored = StoredPreset { preset, is_shipped: false, created_at: now, updated_at: now };
-        match self.store.create_preset(caller.organization, &stored).await {
+        match self.store.create_preset(caller.organization, &stored, MAX_PRESETS).await {
+            Ok(true) => {}
+            Ok(false) => {
+                let message = format!("An organization may have {MAX_PRESETS} presets");
+                return Err(ApiError::new(ErrorCode::CapacityExceeded, message));
+            }
             Err(StoreError::Taken(Unique::PresetName)) => {
                 return Err(ApiError::taken("name", "There is a preset of this name"));
             }
-            other => other?,
+            Err(error) => return Err(error.into()),
         }
         self.entry(caller, "preset.create", &stored.preset.name).await?;
         Ok(stored)

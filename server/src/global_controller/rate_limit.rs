@@ -25,7 +25,9 @@ use governor::{Quota, RateLimiter};
 use time::OffsetDateTime;
 
 use super::ApiState;
+use super::caller::{Caller, Identity};
 use super::error::{ApiError, ErrorCode};
+use super::rules::Access;
 use crate::config;
 pub(super) use address::{ClientAddress, find_client_address};
 use keys::{BoundedKeys, Key, KeyHasher, MAX_KEYS};
@@ -45,9 +47,9 @@ pub(super) enum Class {
     Login,
     /// A new account. Key: address.
     Register,
-    /// A new meeting. Key: organization or machine client.
+    /// A new meeting. Key: machine client, else organization ([`RateLimits::new_meeting`]).
     MeetingCreate,
-    /// A join token. Key: meeting.
+    /// A join token. Key: meeting, and organization of who asks, so that strangers use up nothing.
     MeetingJoin,
     /// A guest asks to join. Key: meeting.
     GuestJoin,
@@ -206,7 +208,18 @@ impl RateLimits {
         }
     }
 
-    /// Whether a token or secret from `address` may be looked at.
+    /// The limit of new meetings: of the machine client that asks, else of the organization.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub(super) fn new_meeting(&self, caller: &Caller) -> Result<(), ApiError> {
+        match &caller.identity {
+            Identity::Client(client) => self.check(Class::MeetingCreate, client),
+            Identity::User(_) | Identity::Developer => self.check(Class::MeetingCreate, caller.organization),
+        }
+    }
+
+    /// Whether a secret from `address` may be looked at, or a wrong token be called wrong.
     ///
     /// # Errors
     /// [`ErrorCode::RateLimited`] if too many were wrong lately.
@@ -304,18 +317,23 @@ async fn limited(state: &ApiState, request: Request, next: Next) -> Result<Respo
     let (parts, body) = request.into_parts();
     let address = ClientAddress::of(&parts);
     let has_token = parts.headers.contains_key(AUTHORIZATION);
-    let guesses = has_token || parts.uri.path().starts_with("/api/v1/auth/");
-    if guesses {
-        limits.may_guess(address)?;
-    }
     let route = parts.extensions.get::<MatchedPath>();
+    let rule = route.and_then(|route| state.0.rules.of(&parts.method, route.as_str()));
     // Routes with a rule count once it is known who calls: `caller::authorize` does it.
-    if route.is_none_or(|route| state.0.rules.of(&parts.method, route.as_str()).is_none()) {
+    if rule.is_none() {
         limits.general(None, address)?;
     }
+    let has_secret = parts.uri.path().starts_with("/api/v1/auth/")
+        && rule.is_some_and(|rule| rule.access == Access::Public);
+    if has_secret {
+        limits.may_guess(address)?;
+    }
     let response = next.run(Request::from_parts(parts, body)).await;
-    if guesses && response.status() == StatusCode::UNAUTHORIZED {
+    if (has_secret || has_token) && response.status() == StatusCode::UNAUTHORIZED {
+        // Of tokens only wrong ones are refused: who has a right one may share its address with somebody who guesses.
+        let may_guess = limits.may_guess(address);
         limits.guessed_wrong(address);
+        may_guess?;
     }
     Ok(response)
 }

@@ -12,13 +12,22 @@ const MAX_URL_LEN: usize = 2048;
 
 /// The text without white space around it, if it is one line of 1 to `max` characters.
 pub(super) fn line(field: &'static str, value: &str, max: usize) -> Result<String, ApiError> {
+    one_line(value, max).map_err(|reason| ApiError::field(field, format!("{field} {reason}")))
+}
+
+/// As [`line`], for names of people and clients that do not come through the API. Or what such a name must be.
+pub(crate) fn name(value: &str) -> Result<String, String> {
+    one_line(value, MAX_NAME_LEN)
+}
+
+fn one_line(value: &str, max: usize) -> Result<String, String> {
     let value = value.trim();
     let len = value.chars().count();
     if len == 0 || len > max {
-        return Err(ApiError::field(field, format!("{field} must have 1 to {max} characters")));
+        return Err(format!("must have 1 to {max} characters"));
     }
     if value.chars().any(char::is_control) {
-        return Err(ApiError::field(field, format!("{field} must not contain control characters")));
+        return Err("must not contain control characters".to_owned());
     }
     Ok(value.to_owned())
 }
@@ -66,6 +75,17 @@ mod tests {
         let long = format!("{}@example.org", "x".repeat(243));
         for bad in ["", "zoe", "@", "zoe@", "@example.org", "a@b@c", "zo e@example.org", "a\u{0}@b", &long] {
             assert_eq!(email(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_one_line() {
+        assert_eq!(name("  Zoë \n"), Ok("Zoë".to_owned()));
+        assert!(name(&"é".repeat(MAX_NAME_LEN)).is_ok());
+        for bad in ["", " \t ", "a\nb", "a\u{1b}[31mb", &"é".repeat(MAX_NAME_LEN + 1)] {
+            let reason = name(bad).expect_err("refused");
+            assert!(reason.starts_with("must"), "{reason}");
+            assert!(line("name", bad, MAX_NAME_LEN).is_err(), "{bad:?}");
         }
     }
 

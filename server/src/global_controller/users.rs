@@ -129,10 +129,17 @@ impl Users {
         if let Some(name) = name {
             user.name = text::line("name", &name, MAX_NAME_LEN)?;
         }
-        user.is_active = is_active.unwrap_or(user.is_active);
         user.updated_at = now;
-        if !self.store.update_user(&user).await? {
+        if !self.store.update_profile(&user).await? {
             return Err(not_found(id));
+        }
+        if let Some(is_active) = is_active {
+            if !self.store.set_active(id, is_active, now).await? {
+                // As below.
+                self.get(caller, id).await?;
+                return Err(owner_stays());
+            }
+            user.is_active = is_active;
         }
         if let Some(role) = role {
             if !self.store.change_role(id, role, now).await? {
@@ -141,9 +148,6 @@ impl Users {
                 return Err(owner_stays());
             }
             user.role = role;
-        }
-        if is_active == Some(false) {
-            self.store.end_logins(id).await?;
         }
         self.directory.forget_user(id);
         if role == Some(OrganizationRole::Owner)
@@ -156,14 +160,14 @@ impl Users {
         Ok(user)
     }
 
-    /// Removes a user; its meetings stay, its tokens stop working within a second.
+    /// Removes a user; its meetings stay, its tokens stop working within a second, and those to join meetings with it.
     pub(super) async fn delete(&self, caller: &Caller, id: UserId) -> Result<(), ApiError> {
         let user = self.get(caller, id).await?;
         if user.role == OrganizationRole::Owner {
             let message = "The owner cannot be removed; it can make another user the owner before";
             return Err(ApiError::new(ErrorCode::Conflict, message));
         }
-        if !self.store.delete_user(id).await? {
+        if !self.store.delete_user(id, now()).await? {
             return Err(not_found(id));
         }
         self.directory.forget_user(id);

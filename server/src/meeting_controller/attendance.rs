@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use darktower_core::meeting::lifecycle::MeetingStatus;
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{Code, MeetingId, MeetingSessionId, ParticipantId};
 use time::OffsetDateTime;
@@ -292,18 +293,23 @@ impl Writer {
         }
     }
 
-    /// The facts have changed since the newcomer was checked: it was removed, or the meeting ended or deleted.
+    /// The facts have changed since the newcomer was checked: it was removed, or the meeting ended, deleted, or put back to
+    /// its time.
     async fn refused(&mut self, participant: ParticipantId) {
         let meeting =
             persist(self.meeting, "a join", || self.controller.store.meeting(self.meeting)).await.flatten();
-        if meeting.is_some_and(|meeting| meeting.status.is_joinable()) {
-            let (code, reason) = (Code::KICKED, pb::LeaveReason::Kicked);
-            self.controller.expel(self.meeting, participant, code, reason);
-        } else {
-            let (code, reason) = (Code::MEETING_ENDED, pb::LeaveReason::MeetingEnded);
-            self.controller.expel_all(self.meeting, code, reason);
-            self.keep_alive = Duration::ZERO;
-        }
+        let (code, reason) = match meeting.map(|meeting| meeting.status) {
+            // It was begun early, and over when this one came.
+            Some(MeetingStatus::Scheduled) => (Code::UNAUTHORIZED, pb::LeaveReason::Rejected),
+            Some(status) if status.is_joinable() => (Code::KICKED, pb::LeaveReason::Kicked),
+            _ => {
+                let (code, reason) = (Code::MEETING_ENDED, pb::LeaveReason::MeetingEnded);
+                self.controller.expel_all(self.meeting, code, reason);
+                self.keep_alive = Duration::ZERO;
+                return;
+            }
+        };
+        self.controller.expel(self.meeting, participant, code, reason);
     }
 
     async fn begin(&mut self, session: &MeetingSession, new_session_id: MeetingSessionId) {

@@ -99,7 +99,6 @@ struct Client {
 struct Newcomer<'a> {
     meeting: &'a StoredMeeting,
     identity: Identity,
-    is_guest: bool,
     capabilities: pb::ParticipantCapabilities,
     /// When reading the facts began.
     checked_at: Instant,
@@ -152,7 +151,7 @@ impl MeetingController {
     /// Carries out removals that others write to the store, and notes there which sessions run here. Runs until it is
     /// dropped.
     pub async fn attend(self: Arc<Self>) {
-        let running = || lock(&self.running).iter().copied().collect();
+        let running = || self.running_sessions();
         let touch = attendance::keep_alive(Arc::clone(&self.store), running, TOUCH);
         tokio::join!(removals::watch(Arc::clone(&self)), touch);
     }
@@ -238,7 +237,7 @@ impl MeetingController {
         places: attendance::Places,
         written: Option<oneshot::Sender<()>>,
     ) -> Result<(Seat, Welcome), End> {
-        let Newcomer { meeting: stored, identity, is_guest, capabilities, checked_at } = newcomer;
+        let Newcomer { meeting: stored, identity, capabilities, checked_at } = newcomer;
         let participant = identity.participant_id;
         let max_participants = self.limits.max_participants.min(stored.max_participants as usize);
         let limits = MeetingLimits { max_participants, ..self.limits };
@@ -258,7 +257,7 @@ impl MeetingController {
             let result = match self.removals.bar(stored.id, participant, *checked_at) {
                 Some(Barred::Removed) => Err(End::removed()),
                 Some(Barred::Over) => Err(End::over()),
-                None if *is_guest && !live.has_room_for_guest(stored, participant) => {
+                None if identity.is_guest && !live.has_room_for_guest(stored, participant) => {
                     Err(End::full("the meeting has as many guests as it takes"))
                 }
                 None => live
@@ -285,7 +284,7 @@ impl MeetingController {
             });
             let client = Client {
                 epoch: joined.epoch,
-                is_guest: *is_guest,
+                is_guest: identity.is_guest,
                 events: event_sender,
                 close: close_sender,
                 departure,
@@ -404,10 +403,11 @@ impl MeetingController {
 }
 
 impl LiveMeeting {
-    /// Whether one more guest fits in; who is there already keeps its place.
+    /// Whether one more guest fits in; who is there already keeps its place, however many there are.
     fn has_room_for_guest(&self, meeting: &StoredMeeting, participant: ParticipantId) -> bool {
-        let others = self.sessions.iter().filter(|(id, client)| client.is_guest && **id != participant);
-        others.count() < guest_cap(meeting.max_participants, meeting.max_guests) as usize
+        let guests = self.sessions.values().filter(|client| client.is_guest).count();
+        self.sessions.contains_key(&participant)
+            || guests < guest_cap(meeting.max_participants, meeting.max_guests) as usize
     }
 }
 
@@ -475,6 +475,10 @@ impl LiveMeetings for MeetingController {
 
     fn remove(&self, removal: &Removal) -> usize {
         self.carry_out_removal(removal)
+    }
+
+    fn running_sessions(&self) -> Vec<MeetingSessionId> {
+        lock(&self.running).iter().copied().collect()
     }
 }
 

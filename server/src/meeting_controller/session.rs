@@ -7,21 +7,23 @@ use std::time::Duration;
 use bytes::Bytes;
 use darktower_core::access::ParticipantRole;
 use darktower_core::meeting::{Identity, Refusal, display_name};
-use darktower_protocol::Code;
 use darktower_protocol::limits::MAX_MESSAGE;
 use darktower_protocol::message::{self, MessageError};
 use darktower_protocol::signaling::pb;
 use darktower_protocol::version::{self, PROTOCOL_VERSION};
+use darktower_protocol::{Code, ParticipantId};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use pb::ErrorCode;
 use pb::envelope::Message;
 use prost::Message as _;
+use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{MeetingController, Newcomer, Seat};
 use crate::clock::unix_micros;
 use crate::storage::StoreError;
+use crate::storage::model::IssuedParticipant;
 use crate::transport::{MessageReader, RecvStream, SendStream, Session};
 
 /// A client has this long to open the control stream and ask to join.
@@ -47,6 +49,12 @@ const ROSTER_BYTES: usize = MAX_MESSAGE - 4096;
 
 /// Told to clients when the server stops, milliseconds.
 const GO_AWAY_DEADLINE_MS: u32 = 1000;
+
+/// A session goes on for this long after the last token of its participant: as long as that may still be joined with.
+const EXPIRY_GRACE: time::Duration = time::Duration::seconds(5);
+
+/// How soon it is asked again whether a participant has a further token, while the database does not answer.
+const EXPIRY_RETRY: Duration = Duration::from_secs(3);
 
 /// How a session ended.
 #[derive(Debug)]
@@ -90,6 +98,18 @@ impl End {
     /// The meeting is over for those who want to join.
     pub(super) fn over() -> Self {
         Self::fault(Code::MEETING_ENDED, ErrorCode::NotFound, "the meeting is over")
+    }
+
+    /// The time of the meeting has not come, and this participant may not begin it.
+    pub(super) fn not_begun() -> Self {
+        Self::fault(Code::UNAUTHORIZED, ErrorCode::Conflict, "the meeting has not begun")
+    }
+
+    /// The participant's last token has ended.
+    fn expired() -> Self {
+        let message = "your join token has ended; join with a new one";
+        let reason = pb::LeaveReason::Timeout;
+        Self { reason, ..Self::fault(Code::UNAUTHORIZED, ErrorCode::Unauthorized, message) }
     }
 
     /// The records of the meeting are too far behind.
@@ -145,17 +165,22 @@ impl MeetingController {
     }
 
     async fn converse(self: &Arc<Self>, session: &Session, channel: &mut Channel, deadline: Instant) -> End {
-        let mut seat = match self.join_session(channel, deadline).await {
-            Ok(seat) => seat,
+        let (mut seat, expires_at) = match self.join_session(channel, deadline).await {
+            Ok(joined) => joined,
             Err(end) => return end,
         };
-        let end = self.serve_joined(session, channel, &mut seat).await;
+        let end = self.serve_joined(session, channel, &mut seat, expires_at).await;
         tracing::info!(participant = %seat.participant, code = %end.code, reason = end.message, "left");
         seat.reason = end.reason;
         end
     }
 
-    async fn join_session(self: &Arc<Self>, channel: &mut Channel, deadline: Instant) -> Result<Seat, End> {
+    /// The place that was taken, and until when the participant has a token.
+    async fn join_session(
+        self: &Arc<Self>,
+        channel: &mut Channel,
+        deadline: Instant,
+    ) -> Result<(Seat, OffsetDateTime), End> {
         let first = tokio::time::timeout_at(deadline, channel.requests.next::<pb::Envelope>());
         let late = |_| End::fault(Code::TIMED_OUT, ErrorCode::InvalidRequest, "no JoinRequest within 5 s");
         let envelope = first.await.map_err(late)??.ok_or_else(End::lost)?;
@@ -198,9 +223,12 @@ impl MeetingController {
         if issued.revoked_at.is_some() {
             return Err(End::removed());
         }
+        if !meeting.admits(issued.role, OffsetDateTime::now_utc()) {
+            return Err(End::not_begun());
+        }
 
         let wanted_name = match request.participant_name.as_str() {
-            "" => claims.name.as_str(),
+            name if name.is_empty() || issued.is_guest => claims.name.as_str(),
             name => name,
         };
         let bad_name = || {
@@ -216,13 +244,13 @@ impl MeetingController {
                     pb::Role::Participant
                 }
             },
+            is_guest: issued.is_guest,
             user_id: claims.user_id.unwrap_or_default(),
         };
         let participant = identity.participant_id;
         let role = identity.role;
         let capabilities = request.capabilities.unwrap_or_default();
-        let is_guest = issued.is_guest;
-        let newcomer = Newcomer { meeting: &meeting, identity, is_guest, capabilities, checked_at };
+        let newcomer = Newcomer { meeting: &meeting, identity, capabilities, checked_at };
         let (seat, welcome) = self.join(&newcomer).await?;
         tracing::info!(%participant, meeting = %meeting.id, "joined");
 
@@ -243,10 +271,17 @@ impl MeetingController {
             let joined = pb::ParticipantJoined { participant: Some(participant) };
             channel.event(Message::ParticipantJoined(joined)).await?;
         }
-        Ok(seat)
+        Ok((seat, issued.expires_at))
     }
 
-    async fn serve_joined(&self, session: &Session, channel: &mut Channel, seat: &mut Seat) -> End {
+    async fn serve_joined(
+        &self,
+        session: &Session,
+        channel: &mut Channel,
+        seat: &mut Seat,
+        expires_at: OffsetDateTime,
+    ) -> End {
+        let mut expiry = std::pin::pin!(self.expiry(seat.participant, expires_at));
         let mut limiter = MessageLimiter::new(self.messages_per_minute);
         let mut told_to_go = false;
         let outgoing = channel.outgoing.clone();
@@ -258,6 +293,7 @@ impl MeetingController {
                 biased;
                 Some(code) = seat.close.recv() => Err(ended_by(code)),
                 _ended = session.closed() => Err(End::lost()),
+                () = &mut expiry => Err(End::expired()),
                 _permit = outgoing.reserve(), if !has_room => Ok(()),
                 Some(event) = seat.events.recv(), if has_room => channel.event(event).await,
                 () = self.stopping.cancelled(), if has_room && !told_to_go => {
@@ -277,6 +313,28 @@ impl MeetingController {
             };
             if let Err(end) = step {
                 return end;
+            }
+        }
+    }
+
+    /// Waits until a participant's last token has ended, further ones that it gets meanwhile included.
+    async fn expiry(&self, participant: ParticipantId, mut expires_at: OffsetDateTime) {
+        loop {
+            let wait = expires_at + EXPIRY_GRACE - OffsetDateTime::now_utc();
+            tokio::time::sleep(wait.try_into().unwrap_or(Duration::ZERO)).await;
+            match self.store.participant(participant).await {
+                Ok(issued) => match end_of_right(issued.as_ref(), OffsetDateTime::now_utc()) {
+                    Some(later) => expires_at = later,
+                    None => return,
+                },
+                Err(error) => {
+                    tracing::error!(
+                        %participant,
+                        error = &error as &dyn std::error::Error,
+                        "cannot look up whether a participant has a further token"
+                    );
+                    tokio::time::sleep(EXPIRY_RETRY).await;
+                }
             }
         }
     }
@@ -344,6 +402,12 @@ impl MeetingController {
     }
 }
 
+/// When the right of a participant to be there ends, according to its record; `None` if it has none at `now`.
+fn end_of_right(issued: Option<&IssuedParticipant>, now: OffsetDateTime) -> Option<OffsetDateTime> {
+    let issued = issued.filter(|issued| issued.revoked_at.is_none());
+    issued.map(|issued| issued.expires_at).filter(|expires_at| *expires_at + EXPIRY_GRACE > now)
+}
+
 /// How many participants, from the first, a join response holds: it must stay under the bound of
 /// a message. The others follow as events.
 fn fitting(participants: &[pb::Participant]) -> usize {
@@ -370,12 +434,13 @@ fn refusal_message(refusal: Refusal) -> pb::ErrorMessage {
 
 /// Another session of the same participant, or the controller, ends this one.
 fn ended_by(code: Code) -> End {
-    use pb::LeaveReason::{ConnectionLost, Duplicate, Kicked, MeetingEnded};
+    use pb::LeaveReason::{ConnectionLost, Duplicate, Kicked, MeetingEnded, Rejected};
     let conflict = Tell::Error(ErrorCode::Conflict);
     let (reason, tell, message) = match code {
         Code::DUPLICATE => (Duplicate, conflict, "the same participant connected again"),
         Code::KICKED => (Kicked, Tell::Error(ErrorCode::Forbidden), "you were removed from the meeting"),
         Code::MEETING_ENDED => (MeetingEnded, Tell::MeetingEnded, "the meeting is over"),
+        Code::UNAUTHORIZED => return End { reason: Rejected, ..End::not_begun() },
         _ => (ConnectionLost, conflict, "the client did not read its events"),
     };
     End { reason, code, message: message.to_owned(), tell }
@@ -498,6 +563,32 @@ fn envelope(request_id: u64, event_sequence: u64, message: Message) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_right_ends_with_the_last_token_unless_it_is_taken_before() {
+        let now = OffsetDateTime::UNIX_EPOCH + time::Duration::days(1);
+        let at = |seconds| now + time::Duration::seconds(seconds);
+        let mut issued = IssuedParticipant {
+            id: ParticipantId::generate(),
+            meeting_id: darktower_protocol::MeetingId::generate(),
+            name: "Zoë".to_owned(),
+            role: ParticipantRole::Participant,
+            preset: "video_participant".to_owned(),
+            user_id: None,
+            is_guest: false,
+            issued_by: None,
+            created_at: at(-60),
+            expires_at: at(-5),
+            revoked_at: None,
+        };
+        assert_eq!(end_of_right(None, now), None, "gone");
+        assert_eq!(end_of_right(Some(&issued), now), None, "ended");
+        assert_eq!(end_of_right(Some(&issued), at(-1)), Some(at(-5)), "in its grace");
+        issued.expires_at = at(3600);
+        assert_eq!(end_of_right(Some(&issued), now), Some(at(3600)), "renewed");
+        issued.revoked_at = Some(at(-1));
+        assert_eq!(end_of_right(Some(&issued), now), None, "revoked");
+    }
 
     #[test]
     fn a_large_roster_is_split() {

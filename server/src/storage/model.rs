@@ -201,9 +201,9 @@ pub struct Meeting {
     pub created_by: Option<String>,
     /// When it is to begin.
     pub scheduled_start: Option<OffsetDateTime>,
-    /// When it is to end; for calendars, nothing ends then.
+    /// When it is to end; for calendars: only a meeting that nobody has joined ends then.
     pub scheduled_end: Option<OffsetDateTime>,
-    /// When somebody first joined.
+    /// When somebody first joined; what was over before its time does not count.
     pub started_at: Option<OffsetDateTime>,
     /// When its status became final.
     pub ended_at: Option<OffsetDateTime>,
@@ -213,6 +213,15 @@ pub struct Meeting {
     pub updated_at: OffsetDateTime,
     /// Counts changes, from 0: an update names the version it was made from.
     pub version: i64,
+}
+
+impl Meeting {
+    /// Whether somebody with this role may come in at `now`; see [`MeetingStatus::admits`].
+    #[must_use]
+    pub fn admits(&self, role: ParticipantRole, now: OffsetDateTime) -> bool {
+        let is_due = self.scheduled_start.is_some_and(|start| start <= now);
+        self.status.admits(role == ParticipantRole::Host, is_due)
+    }
 }
 
 /// What the creator of a meeting chose.
@@ -254,7 +263,7 @@ pub struct MeetingFilter {
     pub status: Option<MeetingStatus>,
     /// Only those that this user or client created, was invited to, or was issued a token for.
     pub user_id: Option<String>,
-    /// Only those that this user may see as a member: as with `user_id`, or not for invited users only.
+    /// Only those that this user may see as a member: created by it, not for invited users only, or it is invited.
     pub visible_to: Option<UserId>,
     /// Only with this text in name or description, whatever its case.
     pub search: Option<String>,
@@ -452,6 +461,8 @@ pub struct Cleaned {
     pub removals: u64,
     /// Meetings that had been over for longer than they are kept, with everything about them.
     pub meetings: u64,
+    /// Participants whose last token had ended before that.
+    pub participants: u64,
     /// Ended sessions older than they are kept.
     pub sessions: u64,
     /// Entries of the audit log older than they are kept.

@@ -112,11 +112,16 @@ impl<T> Store for T where
 /// Organizations.
 #[async_trait]
 pub trait OrganizationStore: Send + Sync + 'static {
-    /// Adds an organization with its presets, all or nothing.
+    /// Adds an organization with its presets and, if it has one yet, its owner, all or nothing.
     ///
     /// # Errors
-    /// [`Unique::Id`], [`Unique::OrganizationSlug`].
-    async fn create_organization(&self, organization: &Organization, presets: &[StoredPreset]) -> Stored<()>;
+    /// [`Unique::Id`], [`Unique::OrganizationSlug`], [`Unique::PresetName`].
+    async fn create_organization(
+        &self,
+        organization: &Organization,
+        presets: &[StoredPreset],
+        owner: Option<&User>,
+    ) -> Stored<()>;
 
     /// The organization with this id.
     async fn organization(&self, id: OrganizationId) -> Stored<Option<Organization>>;
@@ -127,11 +132,10 @@ pub trait OrganizationStore: Send + Sync + 'static {
     /// How many organizations there are.
     async fn count_organizations(&self) -> Stored<u64>;
 
-    /// Writes name, settings and time of change.
-    ///
-    /// # Errors
-    /// None of its own: the slug stays.
-    async fn update_organization(&self, organization: &Organization) -> Stored<bool>;
+    /// Writes name, settings and time of change, if it was last changed at `read_at`: the new time must be a later one, so
+    /// that of two who change what both have read, one is told `false`. The slug stays.
+    async fn update_organization(&self, organization: &Organization, read_at: OffsetDateTime)
+    -> Stored<bool>;
 
     /// Removes an organization with everything in it, what there is much of in portions: after a crash in between, the
     /// organization is there, with less in it, and can be removed again.
@@ -156,11 +160,19 @@ pub trait UserStore: Send + Sync + 'static {
     /// A part of the list of users.
     async fn users(&self, filter: &UserFilter) -> Stored<Listed<User>>;
 
-    /// Writes everything about a user but its password, role and organization.
-    async fn update_user(&self, user: &User) -> Stored<bool>;
+    /// Writes what a user tells of itself: email, name, avatar and time of change.
+    ///
+    /// # Errors
+    /// [`Unique::Email`].
+    async fn update_profile(&self, user: &User) -> Stored<bool>;
+
+    /// Lets a user sign in or not. Whoever may not has no refresh token any more, and is thrown out of the organization's
+    /// meetings: what join tokens were issued for in its name is revoked. `false` if there is no such user, or it is the
+    /// owner, who may always.
+    async fn set_active(&self, id: UserId, is_active: bool, at: OffsetDateTime) -> Stored<bool>;
 
     /// Changes a role; `false` if there is no such user, or the owner would become something else. Making somebody the owner
-    /// makes the owner before an admin, both or nothing.
+    /// makes the owner before an admin, both or nothing, and ends the secret with which somebody else could set its password.
     async fn change_role(&self, id: UserId, role: OrganizationRole, at: OffsetDateTime) -> Stored<bool>;
 
     /// Sets a password and ends every refresh token but those of the family `keep`.
@@ -172,11 +184,13 @@ pub trait UserStore: Send + Sync + 'static {
         at: OffsetDateTime,
     ) -> Stored<bool>;
 
-    /// Removes a user with its tokens, secrets and invitations; its meetings stay.
-    async fn delete_user(&self, id: UserId) -> Stored<bool>;
+    /// Removes a user with its tokens, secrets and invitations, and throws it out as [`set_active`](Self::set_active) does; its
+    /// meetings stay.
+    async fn delete_user(&self, id: UserId, at: OffsetDateTime) -> Stored<bool>;
 
-    /// Adds the first refresh token of a login and notes the time of the login.
-    async fn begin_login(&self, token: &RefreshToken) -> Stored<()>;
+    /// Adds the first refresh token of a login and notes the time of the login; `false` if the user may not sign in (any more),
+    /// or its password's hash is not `password_hash`, the one that was verified.
+    async fn begin_login(&self, token: &RefreshToken, password_hash: Option<&str>) -> Stored<bool>;
 
     /// The token with this hash, unless it is spent, revoked or ended at `now`.
     async fn refresh_token(&self, hash: &SecretHash, now: OffsetDateTime) -> Stored<Option<RefreshToken>>;
@@ -248,11 +262,16 @@ pub trait ClientStore: Send + Sync + 'static {
 /// Presets.
 #[async_trait]
 pub trait PresetStore: Send + Sync + 'static {
-    /// Adds a preset.
+    /// Adds a preset; `false` if the organization has `at_most` already.
     ///
     /// # Errors
     /// [`Unique::PresetName`]; [`StoreError::NoSuchReference`] for the organization.
-    async fn create_preset(&self, organization: OrganizationId, preset: &StoredPreset) -> Stored<()>;
+    async fn create_preset(
+        &self,
+        organization: OrganizationId,
+        preset: &StoredPreset,
+        at_most: u32,
+    ) -> Stored<bool>;
 
     /// The preset with this name.
     async fn preset(&self, organization: OrganizationId, name: &str) -> Stored<Option<StoredPreset>>;
@@ -289,13 +308,15 @@ pub trait MeetingStore: Send + Sync + 'static {
     /// `meeting.version`, and counts the version up. With `removal`, both or nothing.
     async fn update_meeting(&self, meeting: &Meeting, removal: Option<&Removal>) -> Stored<bool>;
 
-    /// Removes a meeting with everything about it; the removal stays for those who hold it live.
+    /// Removes a meeting with everything about it; the removal stays for those who hold it live. What there is much of goes in
+    /// portions: after a crash in between, the meeting is there and over, with less in it, and can be removed again.
     async fn delete_meeting(&self, id: MeetingId, removal: &Removal) -> Stored<bool>;
 
     /// Activates every scheduled meeting whose time has come, and says which.
     async fn activate_due(&self, now: OffsetDateTime) -> Stored<Vec<MeetingId>>;
 
-    /// Ends every active instant meeting that was created before `before` and that nobody has ever joined, and says which.
+    /// Ends every active meeting that nobody has ever joined, and says which: instant ones that were created before `before`,
+    /// scheduled ones after their end or, without one, whose time was before `before`.
     async fn end_unjoined(&self, now: OffsetDateTime, before: OffsetDateTime) -> Stored<Vec<MeetingId>>;
 
     /// Invites a user; again changes nothing.
@@ -304,8 +325,8 @@ pub trait MeetingStore: Send + Sync + 'static {
     /// [`StoreError::NoSuchReference`] for meeting and user.
     async fn invite(&self, meeting: MeetingId, user: UserId, at: OffsetDateTime) -> Stored<()>;
 
-    /// Takes an invitation back.
-    async fn uninvite(&self, meeting: MeetingId, user: UserId) -> Stored<bool>;
+    /// Takes an invitation back, and throws the user out of the meeting as [`UserStore::set_active`] does out of all.
+    async fn uninvite(&self, meeting: MeetingId, user: UserId, at: OffsetDateTime) -> Stored<bool>;
 
     /// Whether a user is invited.
     async fn is_invited(&self, meeting: MeetingId, user: UserId) -> Stored<bool>;
@@ -345,8 +366,8 @@ pub trait ParticipantStore: Send + Sync + 'static {
 #[async_trait]
 pub trait SessionStore: Send + Sync + 'static {
     /// Records a join: begins the session if none runs, activates a scheduled meeting and notes its first start. A stay
-    /// of the same participant that has not ended ends now. `None` if there is nothing to join any more: the meeting is
-    /// gone or over, or the participant was thrown out.
+    /// of the same participant that has not ended ends now. `None` if there is nothing to join: the meeting is gone, over or
+    /// (for all but hosts) has not begun, or the participant was thrown out.
     ///
     /// # Errors
     /// [`StoreError::NoSuchReference`] for the participant.
@@ -361,7 +382,8 @@ pub trait SessionStore: Send + Sync + 'static {
         reason: &str,
     ) -> Stored<bool>;
 
-    /// Ends a running session and every stay in it, and with it the meeting, unless that is permanent or over.
+    /// Ends a running session and every stay in it, and with it the meeting, unless that is permanent or over. A meeting whose
+    /// time is still to come waits for it again.
     async fn end_session(&self, id: MeetingSessionId, at: OffsetDateTime) -> Stored<bool>;
 
     /// Notes that the sessions still run.

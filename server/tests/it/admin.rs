@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use darktower_client::{Event, JoinOptions, Meeting};
+use darktower_client::{Code, Event, JoinOptions, Meeting};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -86,6 +86,46 @@ async fn a_user_that_is_created_sets_its_password_and_signs_in_until_it_is_disab
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_are_those_that_the_api_takes() {
+    let server = TestServer::start().await;
+    for name in ["", "  ", "two\nlines"] {
+        for arguments in [
+            &["client", "create", "--scope", "meetings", "--name", name][..],
+            &["user", "create", "--email", "zoe@example.org", "--name", name][..],
+        ] {
+            let (succeeded, _, errors) = try_admin(&server, arguments).await;
+            assert!(!succeeded && errors.contains("--name must"), "{arguments:?}: {errors}");
+        }
+    }
+    admin(&server, &["user", "create", "--email", "zoe@example.org", "--name", " Zoë "]).await;
+    assert!(admin(&server, &["user", "list"]).await.contains("Zoë"));
+    assert_eq!(admin(&server, &["client", "list"]).await, "none\n");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_who_can_sign_in_becomes_the_owner() {
+    let server = TestServer::start().await;
+    let created = json_of(&server, &["user", "create", "--email", "zoe@example.org", "--name", "Zoë"]).await;
+    let change = async |role: &str| try_admin(&server, &["user", "role", "zoe@example.org", role]).await;
+    let (succeeded, _, errors) = change("owner").await;
+    assert!(!succeeded && errors.contains("has set a password"), "{errors}");
+    let body = json!({ "setup_token": created["setup_token"], "password": "correct horse battery" });
+    let (status, answer) = server.rest().call(Method::POST, "/auth/activate", Some(body)).await;
+    assert_eq!(status.as_u16(), 200, "{answer}");
+    admin(&server, &["user", "disable", "zoe@example.org"]).await;
+    let (succeeded, _, errors) = change("owner").await;
+    assert!(!succeeded && errors.contains("may sign in"), "{errors}");
+    admin(&server, &["user", "enable", "zoe@example.org"]).await;
+    let (succeeded, _, errors) = change("owner").await;
+    assert!(succeeded, "{errors}");
+    assert!(admin(&server, &["user", "list"]).await.contains("owner"));
+    let (succeeded, _, errors) = change("member").await;
+    assert!(!succeeded && errors.contains("keeps its owner"), "{errors}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_is_issued_joins_and_is_thrown_out_when_it_is_revoked() {
     let server = TestServer::start().await;
     let meeting = server.meeting().await;
@@ -121,6 +161,43 @@ async fn a_token_that_is_issued_joins_and_is_thrown_out_when_it_is_revoked() {
     assert!(admin(&server, &["meetings", "--status", "ended"]).await.contains(&meeting.to_string()));
     let (succeeded, _, errors) = try_admin(&server, &["token", &meeting.to_string(), "--name", "Late"]).await;
     assert!(!succeeded && errors.contains("ended"), "{errors}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ending_a_permanent_meeting_throws_everybody_out_and_a_scheduled_one_is_cancelled() {
+    let server = TestServer::start().await;
+    let permanent = json!({"display_name": "Stand-up", "scheduling": "permanent", "slug": "stand-up"});
+    let permanent = server.rest().meeting(permanent).await;
+    let grant = server.grant(permanent, "Alice").await;
+    let session = soon("join", Meeting::join(&grant, JoinOptions::default())).await.expect("joined");
+    let mut events = session.events();
+    admin(&server, &["end", "stand-up"]).await;
+    let closed = async {
+        while let Some(event) = events.next().await {
+            if let Event::Closed { code, .. } = event {
+                return code;
+            }
+        }
+        panic!("the end was not told")
+    };
+    assert_eq!(soon("the end of the session", closed).await, Code::MEETING_ENDED);
+    let after = server.rest().get(&format!("/meetings/{permanent}")).await;
+    assert_eq!((&after["status"], &after["ended_at"]), (&json!("active"), &Value::Null), "{after}");
+    soon("join", Meeting::join(&grant, JoinOptions::default())).await.expect("may come back");
+
+    let scheduled = json!({"display_name": "Later", "scheduling": "scheduled", "scheduled_start": "2090-01-01T12:00:00Z"});
+    let scheduled = server.rest().meeting(scheduled).await;
+    admin(&server, &["end", &scheduled.to_string()]).await;
+    assert_eq!(server.rest().get(&format!("/meetings/{scheduled}")).await["status"], "cancelled");
+    for (action, meeting) in [("meeting.end", permanent), ("meeting.cancel", scheduled)] {
+        let log = server.rest().get(&format!("/audit-log?action={action}")).await;
+        assert_eq!(
+            (&log["total"], &log["entries"][0]["target_id"]),
+            (&json!(1), &json!(meeting.to_string())),
+            "{log}"
+        );
+    }
     server.stop().await;
 }
 

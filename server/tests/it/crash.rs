@@ -185,7 +185,7 @@ async fn write(store: &dyn Store, acknowledged: impl Fn(&str)) -> Result<(), Sto
         created_at: OffsetDateTime::UNIX_EPOCH,
         updated_at: OffsetDateTime::UNIX_EPOCH,
     };
-    store.create_organization(&organization, &[]).await?;
+    store.create_organization(&organization, &[], None).await?;
     acknowledged(&format!("organization {}", organization.id));
     let writers = (0..WRITERS).map(async |_| {
         loop {

@@ -83,7 +83,8 @@ async fn the_tightest_class_is_told() {
 
 #[tokio::test]
 async fn secrets_and_tokens_cannot_be_guessed_at_speed() {
-    let server = ApiServer::start("rate_limits = { general = 0, login = 2, failed_auth = 4 }").await;
+    let server = ApiServer::start("rate_limits = { general = 0, login = 3, failed_auth = 4 }").await;
+    let token = server.token().await;
     let login = |id: &str, secret: &str| {
         let body = json!({"grant_type": "client_credentials", "client_id": id, "client_secret": secret});
         Ask::post("/api/v1/auth/token", &body)
@@ -102,8 +103,10 @@ async fn secrets_and_tokens_cannot_be_guessed_at_speed() {
     let refused = server.ask(Protocol::Http2, Ask::get("/api/v1/meetings").bearer("a.b.c")).await;
     refused.assert_error(429, "RATE_LIMITED");
     assert!(!refused.header("retry-after").is_empty());
-    // Whoever does not guess is not concerned.
+    server.ask(Protocol::Http2, login("another", "wrong")).await.assert_error(429, "RATE_LIMITED");
+    // Whoever does not guess is not concerned, at the same address as well.
     assert_eq!(server.ask(Protocol::Http2, certificate()).await.status, 200);
+    assert_eq!(server.ask(Protocol::Http2, Ask::get("/api/v1/meetings").bearer(&token)).await.status, 200);
 }
 
 #[tokio::test]

@@ -4,13 +4,15 @@ use std::time::{Duration, Instant};
 
 use darktower_client::transport::TransportKind;
 use darktower_client::{
-    Code, Error, Event, Events, LeaveReason, Meeting, OutgoingFrame, PublishOptions, Publisher,
+    Code, Error, Event, Events, JoinOptions, LeaveReason, Meeting, OutgoingFrame, PublishOptions, Publisher,
     SubscribeOptions, Subscriber,
 };
+use darktower_core::access::ParticipantRole;
 use darktower_protocol::signaling::pb;
-use darktower_protocol::{Features, FrameType, MeetingId};
-use darktower_server::storage::model::Removal;
-use darktower_server::storage::store::ParticipantStore as _;
+use darktower_protocol::{Features, FrameType, MeetingId, ParticipantId};
+use darktower_server::auth::{JoinClaims, TokenService};
+use darktower_server::storage::model::{IssuedParticipant, Removal};
+use darktower_server::storage::store::{MeetingStore as _, ParticipantStore as _};
 use pb::envelope::Message;
 use reqwest::Method;
 use serde_json::json;
@@ -43,7 +45,7 @@ async fn join(
     mode: Mode,
 ) -> (Meeting, Publisher, String) {
     let grant = server.grant(meeting, name).await;
-    let options = darktower_client::JoinOptions::default().transport(mode.transport).features(mode.features);
+    let options = JoinOptions::default().transport(mode.transport).features(mode.features);
     let session = soon("join", Meeting::join(&grant, options)).await.expect("joined");
     let publisher = session.publish(PublishOptions::video("VP8", 640, 360, 30)).await.expect("publish");
     (session, publisher, grant.join_token)
@@ -293,6 +295,54 @@ async fn a_way_to_media_that_was_given_before_is_closed_too() {
         let Err((_, code)) = opened.map(drop) else { panic!("media for somebody who was removed") };
         assert_eq!(code, Some(Code::UNAUTHORIZED));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_with_the_last_token_of_its_participant() {
+    let server = TestServer::start().await;
+    let meeting = server.meeting().await;
+    let database = server.database().await;
+    let tokens = TokenService::open(server.data_dir()).expect("the server's keys");
+    let organization = database.meeting(meeting).await.expect("read").expect("stored").organization_id;
+    let in_seconds = |seconds| time::OffsetDateTime::now_utc() + time::Duration::seconds(seconds);
+    // With a token that ends at once: it opens the door for the time that clocks may differ by.
+    let join = async |expires_in: i64| {
+        let participant = IssuedParticipant {
+            id: ParticipantId::generate(),
+            meeting_id: meeting,
+            name: "Zoë".to_owned(),
+            role: ParticipantRole::Participant,
+            preset: "video_participant".to_owned(),
+            user_id: None,
+            is_guest: false,
+            issued_by: None,
+            created_at: in_seconds(-60),
+            expires_at: in_seconds(expires_in),
+            revoked_at: None,
+        };
+        database.issue_participant(&participant).await.expect("stored");
+        let mut grant = server.grant(meeting, "Zoë").await;
+        grant.join_token = tokens.issue_join(&JoinClaims::of(&participant, organization));
+        soon("join", Meeting::join(&grant, JoinOptions::default())).await.expect("joined")
+    };
+    let renewed = join(0).await;
+    let id = renewed.participant_id();
+    assert!(database.renew_participant(id, in_seconds(3600)).await.expect("written"));
+    let expired = join(1).await;
+    let mut events = expired.events();
+    let closed = async {
+        while let Some(event) = events.next().await {
+            if let Event::Closed { code, message } = event {
+                return (code, message);
+            }
+        }
+        panic!("the end was not told")
+    };
+    let (code, message) = soon("the end of the session", closed).await;
+    assert_eq!(code, Code::UNAUTHORIZED, "{message}");
+    // The first token of the other had ended before.
+    let record = server.rest().get(&format!("/meetings/{meeting}/participants/{id}")).await;
+    assert_eq!(record["is_present"], true, "{record}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

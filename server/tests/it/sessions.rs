@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use darktower_client::api::JoinGrant;
 use darktower_client::transport::TransportKind;
-use darktower_client::{Code, Error, ErrorCode};
+use darktower_client::{Code, Error, ErrorCode, JoinOptions, Meeting};
 use darktower_protocol::MeetingId;
+use darktower_protocol::signaling::pb;
 use darktower_server::storage::model::Page;
 use darktower_server::storage::store::{MeetingStore as _, SessionStore as _};
+use pb::envelope::Message;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -116,17 +119,108 @@ async fn a_permanent_meeting_has_one_session_after_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_join_begins_a_scheduled_meeting() {
+async fn a_host_begins_a_scheduled_meeting_early_and_it_waits_for_its_time_again() {
     let server = TestServer::start().await;
-    let body = json!({"display_name": "Later", "scheduling": "scheduled", "scheduled_start": "2090-01-01T12:00:00Z"});
+    let body = json!({
+        "display_name": "Later", "scheduling": "scheduled", "scheduled_start": "2090-01-01T12:00:00Z",
+        "keep_alive_seconds": 0,
+    });
     let meeting = server.rest().meeting(body).await;
     let path = format!("/meetings/{meeting}");
+    let token = async |role: &str| {
+        let body = json!({"name": "Somebody", "role": role});
+        let issued = server.rest().call(Method::POST, &format!("{path}/participants"), Some(body)).await.1;
+        issued["join_token"].as_str().unwrap_or_else(|| panic!("{issued}")).to_owned()
+    };
+    let (host, member) = (token("host").await, token("participant").await);
+    let join = |token: &String| {
+        RawSignaling::join_with_token(&server, meeting, token.clone(), TransportKind::Native)
+    };
+    let is_not_for_members = async || {
+        let Err(Error::Refused { code, message, details }) = join(&member).await else {
+            panic!("it has not begun")
+        };
+        assert_eq!(code, ErrorCode::Conflict, "{message}");
+        assert_eq!(details.get("close_code").map(String::as_str), Some("UNAUTHORIZED"));
+    };
+    let becomes = async |status: &str| {
+        server
+            .rest()
+            .until(status, &path, |meeting| meeting.is_some_and(|meeting| meeting["status"] == status))
+            .await;
+    };
+    is_not_for_members().await;
     assert_eq!(server.rest().get(&path).await["status"], "scheduled");
-    let _alice = server.join(meeting, "Alice", Mode::native()).await;
-    server
-        .rest()
-        .until("its beginning", &path, |meeting| meeting.is_some_and(|meeting| meeting["status"] == "active"))
-        .await;
+
+    let first = join(&host).await.expect("a host begins it");
+    becomes("active").await;
+    let second = join(&member).await.expect("it has begun");
+    active(&server, meeting, |session| session["live_count"] == 2).await;
+    for session in [first, second] {
+        soon("leave", session.client.leave()).await.expect("leave");
+    }
+    becomes("scheduled").await;
+    assert_eq!(server.rest().get(&path).await["started_at"], Value::Null);
+    is_not_for_members().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_there_comes_back_although_the_caps_were_lowered() {
+    let server = TestServer::start().await;
+    let body =
+        json!({"display_name": "Small", "max_participants": 4, "max_guests": 2, "access_policy": "open"});
+    let meeting = server.rest().meeting(body).await;
+    let mut tokens = vec![server.grant(meeting, "Member").await.join_token];
+    for name in ["Guest one", "Guest two"] {
+        tokens.push(server.api.guest_grant(meeting, name).await.expect("a guest's token").join_token);
+    }
+    let join = |token: &String| {
+        RawSignaling::join_with_token(&server, meeting, token.clone(), TransportKind::Native)
+    };
+    let mut there = Vec::new();
+    for token in &tokens {
+        there.push(join(token).await.expect("in"));
+    }
+    let lower = json!({"max_participants": 1, "max_guests": 0});
+    let lowered = server.rest().call(Method::PATCH, &format!("/meetings/{meeting}"), Some(lower)).await;
+    assert_eq!(lowered.0.as_u16(), 200, "{}", lowered.1);
+    for token in &tokens {
+        there.push(join(token).await.expect("keeps its place"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guests_keep_the_names_of_their_tokens() {
+    let server = TestServer::start().await;
+    let meeting = server.rest().meeting(json!({"display_name": "Open", "access_policy": "open"})).await;
+    let guest = server.api.guest_grant(meeting, "Ada").await.expect("a guest's token");
+    let member = server.grant(meeting, "Bob").await;
+    let join = async |grant: &JoinGrant| {
+        let options = JoinOptions::default().name("Administrator");
+        soon("join", Meeting::join(grant, options)).await.expect("joined")
+    };
+    let (_guest, _member) = (join(&guest).await, join(&member).await);
+    let names = async || {
+        let roster = server.rest().get(&format!("/meetings/{meeting}/participants")).await;
+        let participants = roster["participants"].as_array().expect("a list");
+        let mut names: Vec<_> = participants
+            .iter()
+            .map(|participant| participant["name"].as_str().expect("text").to_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names().await, ["Ada", "Administrator"]);
+    // Nor can they change them later.
+    let session =
+        RawSignaling::join_with_token(&server, meeting, guest.join_token.clone(), TransportKind::Native)
+            .await
+            .expect("joined");
+    let update = pb::UpdateParticipant { name: "Host".to_owned(), state: None };
+    let renamed = soon("answer", session.client.command(Message::UpdateParticipant(update))).await;
+    let Err(Error::Refused { code, .. }) = renamed else { panic!("a guest has another name") };
+    assert_eq!(code, ErrorCode::Forbidden);
+    assert_eq!(names().await, ["Ada", "Administrator"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

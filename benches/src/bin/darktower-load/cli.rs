@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use darktower_client::TransportKind;
 
+use crate::api::{Case, Protocol};
 use crate::disturbance::Disturbers;
 use crate::machine::Cores;
 use crate::tally::LateAfter;
@@ -237,6 +238,12 @@ pub(crate) struct ApiArgs {
     /// Measured seconds of each case, all rounds together
     #[arg(long, value_name = "S", default_value_t = 6.0)]
     pub(crate) seconds: f64,
+    /// Only this case; may be given several times [default: all]
+    #[arg(long = "case", value_name = "CASE")]
+    pub(crate) cases: Vec<Case>,
+    /// Only this protocol; may be given twice [default: both]
+    #[arg(long = "protocol", value_name = "PROTOCOL")]
+    pub(crate) protocols: Vec<Protocol>,
     /// Rounds that the seconds are divided into; figures are medians over them
     #[arg(long, value_name = "R", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: u32,

@@ -79,10 +79,13 @@ impl Cores {
     }
 }
 
-/// The usual split: the server gets the first core, the tester the second; on one core nothing is pinned.
+/// The usual split: the server gets the first core that this program may use, the tester the second; with one core
+/// nothing is pinned.
 pub(crate) fn usual_cores() -> (Cores, Cores) {
-    match std::thread::available_parallelism() {
-        Ok(cores) if cores.get() > 1 => (Cores(Some(vec![0])), Cores(Some(vec![1]))),
+    let Ok(allowed) = sched_getaffinity(None) else { return (Cores(None), Cores(None)) };
+    let mut allowed = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
+    match (allowed.next(), allowed.next()) {
+        (Some(first), Some(second)) => (Cores(Some(vec![first])), Cores(Some(vec![second]))),
         _ => (Cores(None), Cores(None)),
     }
 }

@@ -5,6 +5,9 @@
 //!   └───────────activate───────────────────────┘ │
 //! draft, scheduled, active ──cancel──► cancelled  └──fail──► failed
 //! ```
+//!
+//! A meeting that is begun before its time waits for it again when its session is over before that, too. This is the
+//! store's to do, with the end of the session.
 
 use crate::named::named;
 
@@ -13,7 +16,7 @@ named! {
     pub enum MeetingStatus ("status") {
         /// Made, without a time, not joinable.
         Draft = "draft",
-        /// Waits for its time; joining it early activates it.
+        /// Waits for its time; a host that joins it early activates it.
         Scheduled = "scheduled",
         /// Can be joined.
         Active = "active",
@@ -57,7 +60,7 @@ named! {
 pub enum LifecycleEvent {
     /// It got a time.
     Schedule,
-    /// Its time has come, its host starts it, or somebody joined.
+    /// Its time has come, or a host starts it or joins it early.
     Activate,
     /// Its host ends it, or the last has left.
     End,
@@ -109,6 +112,17 @@ impl MeetingStatus {
         matches!(self, Self::Scheduled | Self::Active)
     }
 
+    /// Whether somebody may come in: before the time of a scheduled meeting has come (`is_due`) only a host, who begins
+    /// it by that.
+    #[must_use]
+    pub fn admits(self, is_host: bool, is_due: bool) -> bool {
+        match self {
+            Self::Active => true,
+            Self::Scheduled => is_host || is_due,
+            Self::Draft | Self::Ended | Self::Cancelled | Self::Failed => false,
+        }
+    }
+
     /// Whether nothing can happen to it any more.
     #[must_use]
     pub fn is_final(self) -> bool {
@@ -145,6 +159,21 @@ mod tests {
                 assert_eq!(from.after(event).ok(), expected, "{from} {event:?}");
             }
             assert!(!(from.is_final() && from.is_joinable()));
+        }
+    }
+
+    #[test]
+    fn before_its_time_a_meeting_takes_hosts_only() {
+        for &status in MeetingStatus::ALL {
+            let cases = [(true, false), (false, true), (false, false)];
+            let admits = cases.map(|(is_host, is_due)| status.admits(is_host, is_due));
+            let expected = match status {
+                Active => [true; 3],
+                Scheduled => [true, true, false],
+                _ => [false; 3],
+            };
+            assert_eq!(admits, expected, "{status}");
+            assert_eq!(status.admits(true, false), status.is_joinable(), "{status}");
         }
     }
 }

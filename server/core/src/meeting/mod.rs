@@ -20,7 +20,7 @@ use pb::ErrorCode;
 use pb::envelope::Message;
 use prost::Message as _;
 
-pub use participant::{Identity, display_name};
+pub use participant::{Identity, MAX_NAME_CHARS, display_name};
 use participant::{Participant, Subscription};
 
 /// Bounds of one meeting.
@@ -188,7 +188,7 @@ impl Meeting {
     }
 
     /// Somebody whose token has been verified comes in at `now_us` (µs since the Unix epoch). An
-    /// earlier session of the same participant is replaced and keeps its place.
+    /// earlier session of the same participant is replaced and keeps its place, however many there are.
     ///
     /// # Errors
     /// If the meeting is full.
@@ -203,8 +203,7 @@ impl Meeting {
             let epoch = older.epoch;
             self.outputs.push_back(Output::Replaced { participant: id, epoch });
             self.remove(id, pb::LeaveReason::Duplicate);
-        }
-        if self.participants.len() >= self.limits.max_participants {
+        } else if self.participants.len() >= self.limits.max_participants {
             let max = self.limits.max_participants;
             let message = format!("the meeting is full: it holds {max} participants");
             return Err(Refusal::new(ErrorCode::CapacityExceeded, message));
@@ -358,14 +357,20 @@ impl Meeting {
     /// A participant changes its name or what it says of itself.
     ///
     /// # Errors
-    /// If the name is empty or too long.
+    /// If the name is empty or too long, or a guest wants another one.
     pub fn update(&mut self, id: ParticipantId, request: &pb::UpdateParticipant) -> Result<(), Refusal> {
         let participant = self.participant(id)?;
         if !request.name.is_empty() {
-            participant.identity.name = display_name(&request.name).ok_or_else(|| {
+            let name = display_name(&request.name).ok_or_else(|| {
                 let message = "name must have 1 to 64 printable characters";
                 Refusal::field(ErrorCode::InvalidRequest, "name", message)
             })?;
+            let identity = &mut participant.identity;
+            if identity.is_guest && name != identity.name {
+                let message = "guests keep the name that they came with";
+                return Err(Refusal::field(ErrorCode::Forbidden, "name", message));
+            }
+            identity.name = name;
         }
         if let Some(state) = &request.state {
             participant.state = *state;

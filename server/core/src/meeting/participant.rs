@@ -8,9 +8,10 @@ use darktower_protocol::{ParticipantId, StreamId};
 use super::Epoch;
 
 /// Longest display name, in characters.
-const MAX_NAME_CHARS: usize = 64;
+pub const MAX_NAME_CHARS: usize = 64;
 
-/// Who a participant is: from its token, never from a message.
+/// Who a participant is: from its token, never from a message. But the name may be one that it
+/// gives itself, unless it is a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The token's subject.
@@ -19,6 +20,8 @@ pub struct Identity {
     pub name: String,
     /// What it may do.
     pub role: pb::Role,
+    /// Whether it came without an account: its name was checked when its token was issued, and stays.
+    pub is_guest: bool,
     /// The application's user, empty for guests.
     pub user_id: String,
 }

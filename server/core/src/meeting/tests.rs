@@ -17,6 +17,7 @@ fn identity(n: u8) -> Identity {
         participant_id: participant(n),
         name: format!("P{n}"),
         role: pb::Role::Participant,
+        is_guest: false,
         user_id: String::new(),
     }
 }
@@ -198,6 +199,36 @@ fn a_second_connection_replaces_the_first() {
     assert_eq!(meeting.participant_count(), 2);
     meeting.leave(participant(1), second.epoch, pb::LeaveReason::ConnectionLost);
     assert_eq!(meeting.participant_count(), 1);
+}
+
+#[test]
+fn who_is_there_keeps_its_place_when_fewer_may_be() {
+    let mut meeting = meeting(MeetingLimits::default());
+    for n in 1..=3 {
+        join(&mut meeting, n);
+    }
+    meeting.set_max_participants(1);
+    join(&mut meeting, 2);
+    assert_eq!(meeting.participant_count(), 3);
+    let full = meeting.join(identity(4), &pb::ParticipantCapabilities::default(), 1).expect_err("full");
+    assert_eq!(full.code, ErrorCode::CapacityExceeded);
+}
+
+#[test]
+fn guests_keep_their_names_and_others_may_change_theirs() {
+    let mut meeting = meeting(MeetingLimits::default());
+    join(&mut meeting, 1);
+    let guest = Identity { is_guest: true, ..identity(2) };
+    meeting.join(guest, &pb::ParticipantCapabilities::default(), 1).expect("join");
+    outputs(&mut meeting);
+    let named = |name: &str| pb::UpdateParticipant { name: name.to_owned(), ..Default::default() };
+    let refused = meeting.update(participant(2), &named("Administrator")).expect_err("a guest");
+    assert_eq!((refused.code, refused.field), (ErrorCode::Forbidden, Some("name")));
+    assert!(outputs(&mut meeting).is_empty(), "nobody is told");
+    meeting.update(participant(2), &named(" P2 ")).expect("its own name");
+    meeting.update(participant(1), &named("Ada")).expect("no guest");
+    let names: Vec<_> = meeting.roster().into_iter().map(|participant| participant.name).collect();
+    assert_eq!(names, ["Ada", "P2"]);
 }
 
 #[test]

@@ -84,7 +84,7 @@ pub(super) async fn create_session(
         }
         (name, title) => name.or(title).unwrap_or_else(|| UNNAMED_MEETING.to_owned()),
     };
-    state.0.limits.check(Class::MeetingCreate, caller.organization)?;
+    state.0.limits.new_meeting(&caller)?;
     let new = NewMeeting { display_name, ..NewMeeting::default() };
     let (view, _host) = state.0.meetings.create(&caller, new).await?;
     Ok((StatusCode::CREATED, Json(CreatedSession { meeting_id: view.meeting.id.to_string() })))
@@ -223,7 +223,7 @@ pub(super) struct GenerateToken {
     #[schema(format = Uuid)]
     meeting_id: String,
     /// Name shown to the others.
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(min_length = 1, max_length = 64)]
     name: Option<String>,
     /// Name of its preset; `group_call_…` are the presets of video meetings. Default `group_call_participant`.
     #[schema(max_length = 64)]
@@ -259,7 +259,7 @@ pub(super) async fn generate_token(
         user_id: body.custom_participant_id,
         ..NewParticipant::default()
     };
-    state.0.limits.check(Class::MeetingJoin, id)?;
+    state.0.limits.check(Class::MeetingJoin, (id, caller.organization))?;
     let issued = state.0.meetings.issue(&caller, id, new).await?;
     Ok(Json(GeneratedToken {
         auth_token: issued.join_token,

@@ -200,18 +200,26 @@ pub(super) async fn register(
     address: ClientAddress,
     JsonBody(body): JsonBody<Register>,
 ) -> Result<impl IntoResponse, ApiError> {
-    state.0.limits.check(Class::Register, address)?;
     let person = NewPerson { email: body.email, password: body.password, name: body.name };
     let accounts = &state.0.accounts;
+    // Not before the rest is checked: a password that is too short is no try.
+    let count = || state.0.limits.check(Class::Register, address);
     let signed_in = match (body.setup_secret, body.organization_name, body.organization_slug) {
-        (Some(secret), None, None) => accounts.register_owner(visitor, &secret, person).await?,
+        (Some(secret), None, None) => {
+            let person = accounts.check_person(person)?;
+            count()?;
+            accounts.register_owner(visitor, &secret, person).await?
+        }
         (Some(_), _, _) => {
             let message = "organization_name and organization_slug do not go with setup_secret: \
                  that is for the organization that exists";
             return Err(ApiError::field("organization_name", message));
         }
         (None, Some(name), Some(slug)) => {
-            accounts.register_organization(visitor, &name, &slug, person).await?
+            let organization = accounts.check_organization(&name, &slug)?;
+            let person = accounts.check_person(person)?;
+            count()?;
+            accounts.register_organization(visitor, organization, person).await?
         }
         (None, None, _) => {
             return Err(ApiError::field("organization_name", "organization_name or setup_secret is missing"));

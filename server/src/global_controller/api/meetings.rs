@@ -20,7 +20,6 @@ use crate::global_controller::error::{ApiError, ErrorCode};
 use crate::global_controller::extract::{JsonBody, QueryOf};
 use crate::global_controller::meetings::{MeetingChange, MeetingView, NewMeeting};
 use crate::global_controller::path::{InviteePath, MeetingPath};
-use crate::global_controller::rate_limit::Class;
 use crate::global_controller::rules::Rule;
 use crate::storage::model::{MeetingFilter, MeetingSettings};
 
@@ -79,7 +78,7 @@ pub(super) struct CreateMeeting {
     /// When a scheduled meeting is to begin, RFC 3339, in the future.
     #[schema(format = DateTime)]
     scheduled_start: Option<String>,
-    /// When it is to end; for calendars, nothing ends then.
+    /// When it is to end; for calendars: only a meeting that nobody has joined ends then.
     #[schema(format = DateTime)]
     scheduled_end: Option<String>,
     /// Whom it is open to: `invited`, `members`, `link` (guests with the link too) or `open`. Left out or null: what the
@@ -153,7 +152,7 @@ pub(super) async fn create_meeting(
     caller: Caller,
     JsonBody(body): JsonBody<CreateMeeting>,
 ) -> Result<impl IntoResponse, ApiError> {
-    state.0.limits.check(Class::MeetingCreate, caller.organization)?;
+    state.0.limits.new_meeting(&caller)?;
     let SettingsBody { enable_e2e_encryption, require_auth, recording_enabled } = body.settings;
     let new = NewMeeting {
         display_name: body.display_name,
@@ -616,6 +615,8 @@ pub(super) async fn invite_user(
 }
 
 /// Take an invitation back
+///
+/// The user's join tokens for the meeting are revoked, and it is thrown out if it is there.
 #[utoipa::path(delete, path = "/api/v1/meetings/{meeting_id}/invitees/{user_id}", tag = "meetings", params(("meeting_id" = String, Path, format = Uuid, description = "Id of the meeting"),
         ("user_id" = String, Path, format = Uuid, description = "Id of the user")),
     responses((status = NO_CONTENT, description = "Not invited any more")))]

@@ -74,8 +74,8 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[schema(example = json!({"name": "Zoë", "role": "participant", "user_id": "user-17", "expires_in": 3600}))]
 pub(super) struct AddParticipant {
-    /// Name shown to the others, 1 to 200 characters.
-    #[schema(min_length = 1, max_length = 200)]
+    /// Name shown to the others, 1 to 64 characters, some of which can be seen.
+    #[schema(min_length = 1, max_length = 64)]
     name: String,
     /// What it is in the meeting: `host`, `participant` (default), `guest` or `viewer` (in meetings with a stage). It gets
     /// the shipped preset that goes with it. Not together with `preset`.
@@ -84,7 +84,8 @@ pub(super) struct AddParticipant {
     /// Name of the preset it gets. Its role follows from the names of shipped presets; it is a participant with others.
     #[schema(max_length = 64)]
     preset: Option<String>,
-    /// The user behind it, as the application calls it.
+    /// The user behind it: an id of the application's own, or of an active user of the organization (if a user asks, only the
+    /// latter).
     #[schema(min_length = 1, max_length = 200)]
     user_id: Option<String>,
     /// Seconds that the token lives, 60 to 86400. Default a day, four hours for guests.
@@ -152,7 +153,7 @@ pub(super) async fn add_participant(
     MeetingPath(id): MeetingPath,
     JsonBody(body): JsonBody<AddParticipant>,
 ) -> Result<impl IntoResponse, ApiError> {
-    state.0.limits.check(Class::MeetingJoin, id)?;
+    state.0.limits.check(Class::MeetingJoin, (id, caller.organization))?;
     let issued = state.0.meetings.issue(&caller, id, body.into()).await?;
     Ok((StatusCode::CREATED, grant(&state, issued)?))
 }
@@ -182,7 +183,7 @@ pub(super) async fn issue_token(
     MeetingPath(id): MeetingPath,
     JsonBody(body): JsonBody<AddParticipant>,
 ) -> Result<impl IntoResponse, ApiError> {
-    state.0.limits.check(Class::MeetingJoin, id)?;
+    state.0.limits.check(Class::MeetingJoin, (id, caller.organization))?;
     let issued = state.0.meetings.issue(&caller, id, body.into()).await?;
     let auth_token = issued.join_token.clone();
     let Json(grant) = grant(&state, issued)?;
@@ -194,12 +195,14 @@ pub(super) async fn issue_token(
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[schema(example = json!({"name": "Zoë (mobile)"}))]
 pub(super) struct JoinMeeting {
-    /// Name shown to the others. Default: that of the account.
-    #[schema(min_length = 1, max_length = 200)]
+    /// Name shown to the others. Default: that of the account, its first 64 characters.
+    #[schema(min_length = 1, max_length = 64)]
     name: Option<String>,
 }
 
 /// Get a join token for oneself
+///
+/// A scheduled meeting that has not begun answers 409 to all but its hosts, who begin it by joining.
 #[utoipa::path(post, path = "/api/v1/meetings/{meeting_id}/join", tag = "participants", params(("meeting_id" = String, Path, format = Uuid, description = "Id of the meeting")),
     request_body = Option<JoinMeeting>, responses((status = CREATED, description = "Issued", body = AddedParticipant)))]
 pub(super) async fn join_meeting(
@@ -208,7 +211,7 @@ pub(super) async fn join_meeting(
     MeetingPath(id): MeetingPath,
     OptionalBody(body): OptionalBody<JoinMeeting>,
 ) -> Result<impl IntoResponse, ApiError> {
-    state.0.limits.check(Class::MeetingJoin, id)?;
+    state.0.limits.check(Class::MeetingJoin, (id, caller.organization))?;
     let issued = state.0.meetings.join(&caller, id, body.name).await?;
     Ok((StatusCode::CREATED, grant(&state, issued)?))
 }
@@ -239,9 +242,10 @@ pub(super) async fn join_as_guest(
     MeetingPath(id): MeetingPath,
     JsonBody(body): JsonBody<JoinAsGuest>,
 ) -> Result<impl IntoResponse, ApiError> {
+    // First, as a name that is refused is no try.
+    let new = NewGuest::new(&body.name, body.email.as_deref(), visitor.request_id)?;
     state.0.limits.check(Class::GuestJoinPerAddress, (id, address))?;
     state.0.limits.check(Class::GuestJoin, id)?;
-    let new = NewGuest { name: body.name, email: body.email, request_id: visitor.request_id };
     let issued = state.0.meetings.join_as_guest(id, new).await?;
     Ok((StatusCode::CREATED, grant(&state, issued)?))
 }
@@ -267,7 +271,7 @@ pub(super) async fn renew_token(
     ParticipantPath(id, participant): ParticipantPath,
     OptionalBody(body): OptionalBody<RenewToken>,
 ) -> Result<impl IntoResponse, ApiError> {
-    state.0.limits.check(Class::MeetingJoin, id)?;
+    state.0.limits.check(Class::MeetingJoin, (id, caller.organization))?;
     let issued = state.0.meetings.renew(&caller, id, participant, body.expires_in).await?;
     Ok((StatusCode::CREATED, grant(&state, issued)?))
 }

@@ -1,7 +1,7 @@
 //! What a visitor with a meeting's link may know.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use darktower_core::meeting::lifecycle::{MeetingStatus, MeetingType};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 use super::{public, rfc3339_of};
 use crate::global_controller::ApiState;
 use crate::global_controller::error::{ApiError, ErrorCode};
+use crate::global_controller::path::NamePath;
 use crate::global_controller::rules::Rule;
 
 pub(in crate::global_controller) const RULES: &[Rule] =
@@ -56,7 +57,7 @@ pub(super) struct SlugCard {
     responses((status = OK, description = "What a visitor may know", body = SlugCard)))]
 pub(super) async fn resolve_slug(
     State(state): State<ApiState>,
-    Path(slug): Path<String>,
+    NamePath(slug): NamePath,
 ) -> Result<Json<SlugCard>, ApiError> {
     let view = state.0.meetings.by_slug(&slug).await?;
     let meeting = view.meeting;

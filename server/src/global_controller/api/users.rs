@@ -230,12 +230,16 @@ pub(super) struct UpdateUser {
     name: Option<String>,
     /// `owner`, by the owner only, gives the place away: who had it becomes an admin.
     role: Option<OrganizationRole>,
-    /// Whether the user may sign in. `false` ends all its logins within a second.
+    /// Whether the user may sign in. `false` ends all its logins within a second, revokes its join tokens and throws it out of
+    /// the meetings it is in.
     #[schema(example = true)]
     is_active: Option<bool>,
 }
 
 /// Change a user
+///
+/// A role counts within a second. Join tokens keep what they were issued for, also when the role becomes a lesser one: those are
+/// revoked one by one, at their meetings.
 #[utoipa::path(patch, path = "/api/v1/users/{user_id}", tag = "users", request_body = UpdateUser,
     params(("user_id" = String, Path, format = Uuid, description = "Id of the user")),
     responses((status = OK, description = "As it is now", body = UserBody)))]
@@ -251,7 +255,8 @@ pub(super) async fn update_user(
 
 /// Remove a user
 ///
-/// Its meetings stay. Its tokens stop working within a second.
+/// Its meetings stay. Its tokens stop working within a second, and so do its join tokens: it is thrown out of the meetings it is
+/// in.
 #[utoipa::path(delete, path = "/api/v1/users/{user_id}", tag = "users",
     params(("user_id" = String, Path, format = Uuid, description = "Id of the user")),
     responses((status = NO_CONTENT, description = "Removed")))]

@@ -1,3 +1,6 @@
+use darktower_core::access::{Actor, OrganizationRole};
+use darktower_protocol::{OrganizationId, UserId};
+
 use super::*;
 
 fn limits(change: impl FnOnce(&mut config::RateLimits)) -> RateLimits {
@@ -96,6 +99,26 @@ fn whoever_guesses_too_often_has_to_wait_and_others_do_not() {
     assert!(limits.may_guess(other).is_ok());
     limits.forget_idle();
     assert!(limits.may_guess(guesser).is_err(), "30 s are not over");
+}
+
+#[test]
+fn machine_clients_make_meetings_on_their_own_account() {
+    let limits = limits(|config| config.meeting_create = 1);
+    let organization = OrganizationId::generate();
+    let caller = |identity| Caller {
+        actor: Actor::User(OrganizationRole::Owner),
+        organization,
+        identity,
+        login: None,
+        request_id: None,
+    };
+    let client = |id: &str| caller(Identity::Client(id.to_owned()));
+    let user = || caller(Identity::User(UserId::generate()));
+    assert!(limits.new_meeting(&client("a")).is_ok());
+    assert!(limits.new_meeting(&client("a")).is_err());
+    assert!(limits.new_meeting(&client("b")).is_ok());
+    assert!(limits.new_meeting(&user()).is_ok());
+    assert!(limits.new_meeting(&user()).is_err(), "users share that of their organization");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::*;
 use crate::global_controller::caller::{Caller, Identity};
 use crate::global_controller::error::ApiError;
 use crate::global_controller::meetings::{MeetingChange, MeetingsError, NewMeeting};
-use crate::global_controller::participants::NewParticipant;
+use crate::global_controller::participants::{NewParticipant, newcomer};
 use crate::storage::model::{MeetingFilter, Organization, Page, User};
 
 const ROLES: [OrganizationRole; 4] =
@@ -172,6 +172,12 @@ async fn lists_show_what_the_caller_may_see() {
     let open = meeting(&server, &admin, AccessPolicy::Open).await;
     let meetings = &server.state.0.meetings;
     meetings.invite(&host, invited, member_id).await.expect("invited");
+    // A token alone shows nothing, neither in the list nor by itself.
+    let stored = server.store.meeting(hidden).await.expect("read").expect("stored");
+    let mut issued = newcomer(&stored, "Member".to_owned(), ParticipantRole::Participant).expect("a preset");
+    issued.user_id = member.id();
+    server.store.issue_participant(&issued).await.expect("stored");
+    assert!(matches!(meetings.by_id(&member, hidden).await, Err(MeetingsError::NotFound(_))));
     let list = async |caller: &Caller, user_id: Option<String>| {
         let filter = MeetingFilter {
             organization_id: caller.organization,

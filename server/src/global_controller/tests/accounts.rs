@@ -272,6 +272,49 @@ async fn an_invited_user_sets_its_password_once() {
 }
 
 #[tokio::test]
+async fn a_login_that_is_on_its_way_does_not_outlive_a_new_password() {
+    let server = Server::production().await;
+    let owner = server.owner().await;
+    let mut writer = server.only_writer().await;
+    // Nobody sees this before COMMIT: until then the password is right.
+    sqlx::query("UPDATE users SET password_hash = 'another'").execute(&mut writer).await.expect("changed");
+    let change = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        sqlx::query("COMMIT").execute(&mut writer).await.expect("done");
+    };
+    let (refused, ()) = tokio::join!(server.try_login("owner@example.org", PASSWORD), change);
+    assert_error(&refused, 401, "UNAUTHORIZED");
+    let (_, log) = server.read(&owner, "/api/v1/audit-log?action=user.login_failed").await;
+    assert_eq!(log["entries"][0]["details"]["reason"], "changed_meanwhile", "{log}");
+}
+
+#[tokio::test]
+async fn a_registration_with_a_mistake_is_no_try() {
+    let limited = |folder: &Path| {
+        let mut config = open(folder);
+        config.rate_limits.register = 1;
+        config
+    };
+    let server = Server::start(limited, public_router).await;
+    let register = async |secret: &str, password: &str| {
+        let body =
+            json!({"setup_secret": secret, "email": "a@example.org", "name": "O", "password": password});
+        server.post("/api/v1/auth/register", &body).await
+    };
+    let new = json!({
+        "email": "a@example.org", "name": "O", "password": PASSWORD,
+        "organization_name": "Ours", "organization_slug": "Not a slug",
+    });
+    for _ in 0..3 {
+        assert_error(&register("dto_guess", "short").await, 400, "INVALID_REQUEST");
+        assert_error(&server.post("/api/v1/auth/register", &new).await, 400, "INVALID_REQUEST");
+    }
+    assert_error(&register("dto_guess", PASSWORD).await, 401, "UNAUTHORIZED");
+    let secret = server.setup_secret.as_ref().expect("no owner yet").expose();
+    assert_error(&register(secret, PASSWORD).await, 429, "RATE_LIMITED");
+}
+
+#[tokio::test]
 async fn a_storm_of_logins_is_bounded_and_told_when_to_come_again() {
     let server = Server::production().await;
     server.owner().await;

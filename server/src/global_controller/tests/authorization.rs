@@ -351,7 +351,7 @@ impl Things {
         if route.contains("session") {
             let arrival = Arrival {
                 meeting_id: id,
-                new_session_id: darktower_protocol::MeetingSessionId::generate(),
+                new_session_id: MeetingSessionId::generate(),
                 participant_id: participant.id,
                 name: participant.name,
                 at: now,
@@ -380,7 +380,7 @@ impl Things {
                 created_at: now,
                 updated_at: now,
             };
-            store.create_preset(cast.organization, &stored).await.expect("stored");
+            assert!(store.create_preset(cast.organization, &stored, u32::MAX).await.expect("stored"));
         }
         Self { meeting, participant: participant.id, session, user: user.id, client: client.id, preset }
     }
@@ -586,6 +586,6 @@ async fn one_time_secrets_of_one_organization_mean_nothing_in_another() {
         created_at: now,
         expires_at: now - time::Duration::seconds(1),
     };
-    server.store.begin_login(&token).await.expect("stored");
+    assert!(server.store.begin_login(&token, user.password_hash.as_deref()).await.expect("begun"));
     assert_error(&server.try_refresh("dtr_known").await, 401, "UNAUTHORIZED");
 }

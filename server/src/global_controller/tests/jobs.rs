@@ -33,6 +33,7 @@ fn run(server: &Server) -> Running {
     let stop = CancellationToken::new();
     let live = Arc::clone(&server.live) as Arc<dyn LiveMeetings>;
     let jobs = Jobs::new(Arc::clone(&server.store) as Arc<dyn Store>, live, &config);
+    let jobs = jobs.in_contact_since(OffsetDateTime::now_utc() - time::Duration::HOUR);
     tokio::spawn(jobs.run(stop.clone()));
     Running(stop)
 }
@@ -87,9 +88,14 @@ async fn sessions_without_a_server_and_without_an_end_are_ended() {
     let ago = |minutes| OffsetDateTime::now_utc() - time::Duration::minutes(minutes);
     let fresh = meeting(&server, json!({})).await;
     let stale = meeting(&server, json!({})).await;
+    let own = meeting(&server, json!({})).await;
     let overlong = meeting(&server, json!({})).await;
     let permanent = meeting(&server, json!({"scheduling": "permanent"})).await;
     server.arrive_at(fresh, ago(1)).await;
+    // This server takes care of it, but could not say so.
+    server.arrive_at(own, ago(6)).await;
+    let runs_here = server.store.active_session(own).await.expect("read").expect("running").id;
+    server.live.sessions.lock().expect("not poisoned").push(runs_here);
     server.arrive_at(stale, ago(5)).await;
     for meeting in [overlong, permanent] {
         let participant = server.arrive_at(meeting, ago(25 * 60)).await;
@@ -104,8 +110,12 @@ async fn sessions_without_a_server_and_without_an_end_are_ended() {
     let is_out = |meeting| server.live.participant_count(meeting) == 0;
     until("everybody out", async || is_out(overlong) && is_out(permanent)).await;
     assert_eq!(status(&server, permanent).await, Some(MeetingStatus::Active));
-    assert_eq!(status(&server, fresh).await, Some(MeetingStatus::Active));
-    assert!(server.store.active_session(fresh).await.expect("read").is_some());
+    for goes_on in [fresh, own] {
+        assert_eq!(status(&server, goes_on).await, Some(MeetingStatus::Active));
+        assert!(server.store.active_session(goes_on).await.expect("read").is_some());
+    }
+    let session = server.store.session(runs_here).await.expect("read").expect("is there");
+    assert!(session.last_seen_at > ago(1), "it is said now");
     assert!(server.live.removed().iter().all(|removal| removal.meeting_over));
 }
 

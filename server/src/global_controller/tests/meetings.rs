@@ -257,7 +257,8 @@ async fn the_policy_is_the_meetings_own_or_the_organizations() {
     let mut organization = server.organization.clone();
     organization.settings.guest_access = GuestAccess::Disabled;
     organization.settings.max_participants = Some(5);
-    assert!(server.store.update_organization(&organization).await.expect("written"));
+    let read_at = organization.updated_at;
+    assert!(server.store.update_organization(&organization, read_at).await.expect("written"));
     // A change counts within a second.
     let followed = async { while server.get(&path_of(&inherits)).await.1["access_policy"] != "members" {} };
     tokio::time::timeout(std::time::Duration::from_secs(2), followed)

@@ -39,6 +39,7 @@ mod users;
 struct Live {
     rosters: Mutex<HashMap<MeetingId, Vec<LiveParticipant>>>,
     guests: Mutex<HashMap<MeetingId, usize>>,
+    sessions: Mutex<Vec<MeetingSessionId>>,
     removed: Mutex<Vec<Removal>>,
 }
 
@@ -66,6 +67,10 @@ impl LiveMeetings for Live {
         let before = roster.len();
         roster.retain(|live| removal.participant_id.is_some_and(|id| id != live.participant_id));
         before - roster.len()
+    }
+
+    fn running_sessions(&self) -> Vec<MeetingSessionId> {
+        self.sessions.lock().expect("not poisoned").clone()
     }
 }
 
@@ -226,10 +231,19 @@ impl Server {
         entries.into_iter().map(|entry| (entry.action, entry.actor_kind)).collect()
     }
 
+    /// A connection of its own to the database, which keeps everybody else from writing until it says COMMIT.
+    async fn only_writer(&self) -> sqlx::SqliteConnection {
+        use sqlx::ConnectOptions as _;
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("a.db"));
+        let mut connection = options.connect().await.expect("the same file");
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await.expect("alone");
+        connection
+    }
+
     /// Another organization of the same deployment.
     async fn other_organization(&self) -> Organization {
         let other = organization(&format!("other-{}", uuid::Uuid::new_v4().simple()));
-        self.store.create_organization(&other, &shipped_presets()).await.expect("stored");
+        self.store.create_organization(&other, &shipped_presets(), None).await.expect("stored");
         other
     }
 
@@ -253,7 +267,7 @@ impl Server {
     }
 
     async fn record_arrival(&self, meeting_id: MeetingId, participant_id: ParticipantId, at: OffsetDateTime) {
-        let new_session_id = darktower_protocol::MeetingSessionId::generate();
+        let new_session_id = MeetingSessionId::generate();
         let name = "Somebody".to_owned();
         let arrival = Arrival { meeting_id, new_session_id, participant_id, name, at };
         assert!(self.store.arrive(&arrival).await.expect("written").is_some());

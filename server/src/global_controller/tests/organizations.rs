@@ -40,6 +40,50 @@ async fn settings_are_merged_and_bounded() {
 }
 
 #[tokio::test]
+async fn of_changes_at_once_none_is_lost() {
+    let server = Server::production().await;
+    let owner = server.owner().await;
+    let path = "/api/v1/organization";
+    for round in 1..=10 {
+        let changes = [
+            json!({"settings": {"max_participants": round}}),
+            json!({"settings": {"max_meeting_minutes": round}}),
+            json!({"name": format!("Name {round}")}),
+        ];
+        let change = |body| server.as_user(&owner, Method::PATCH, path, body);
+        for (status, body) in futures_util::future::join_all(changes.iter().map(change)).await {
+            assert_eq!(status, StatusCode::OK, "{body}");
+        }
+        let (_, body) = server.read(&owner, path).await;
+        let settings = &body["settings"];
+        assert_eq!(
+            (&body["name"], &settings["max_participants"], &settings["max_meeting_minutes"]),
+            (&json!(format!("Name {round}")), &json!(round), &json!(round))
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_organization_has_so_many_presets() {
+    let server = Server::production().await;
+    let owner = server.owner().await;
+    let shipped = shipped_presets();
+    for index in shipped.len()..200 {
+        let mut own = StoredPreset { is_shipped: false, ..shipped[0].clone() };
+        own.preset.name = format!("own_{index}");
+        assert!(server.store.create_preset(server.organization.id, &own, 200).await.expect("stored"));
+    }
+    let mut body = serde_json::to_value(&shipped[0].preset).expect("JSON");
+    body["name"] = json!("one_too_many");
+    let full = server.as_user(&owner, Method::POST, "/api/v1/presets", &body).await;
+    assert_error(&full, 429, "CAPACITY_EXCEEDED");
+    let gone = server.as_user(&owner, Method::DELETE, "/api/v1/presets/own_199", &Value::Null).await;
+    assert_eq!(gone.0, StatusCode::NO_CONTENT);
+    let (status, created) = server.as_user(&owner, Method::POST, "/api/v1/presets", &body).await;
+    assert_eq!(status, StatusCode::CREATED, "{created}");
+}
+
+#[tokio::test]
 async fn an_organization_goes_with_everything_in_it() {
     let server = Server::start(open, public_router).await;
     let keeper = server.owner().await;

@@ -133,6 +133,67 @@ async fn a_token_says_what_was_asked_for() {
 }
 
 #[tokio::test]
+async fn users_issue_tokens_for_users_and_clients_for_whomever_they_know() {
+    let server = Server::start(open, public_router).await;
+    let owner = server.owner().await;
+    let member = server.user(&owner, "member").await;
+    let gone = server.user(&owner, "member").await;
+    let gone_path = format!("/api/v1/users/{}", gone.id);
+    let (status, _) = server.as_user(&owner, Method::PATCH, &gone_path, &json!({"is_active": false})).await;
+    assert_eq!(status, StatusCode::OK);
+    let register = json!({
+        "email": "o@example.org", "name": "Other", "password": PASSWORD,
+        "organization_name": "Other Ltd", "organization_slug": "other",
+    });
+    let other = Session::of(&server.post("/api/v1/auth/register", &register).await);
+    let grant = json!({"grant_type": "client_credentials", "client_id": "backend", "client_secret": SECRET});
+    let (_, token) = server.post("/api/v1/auth/token", &grant).await;
+    let program =
+        Session { access: token["access_token"].as_str().expect("text").to_owned(), ..owner.clone() };
+
+    let issue = async |caller: &Session, user_id: &str| {
+        let create = json!({"display_name": "Test"});
+        let (_, meeting) = server.as_user(caller, Method::POST, "/api/v1/meetings", &create).await;
+        let id = meeting["meeting_id"].as_str().unwrap_or_else(|| panic!("{meeting}"));
+        let body = json!({"name": "Zoë", "user_id": user_id});
+        server.as_user(caller, Method::POST, &format!("/api/v1/meetings/{id}/participants"), &body).await
+    };
+    for (caller, given, kept) in [
+        (&owner, member.id.as_str(), member.id.as_str()),
+        (&owner, &member.id.to_uppercase(), &member.id),
+        (&owner, &owner.id, &owner.id),
+        (&program, "user-17", "user-17"),
+        (&program, &other.id, &other.id),
+    ] {
+        let (status, issued) = issue(caller, given).await;
+        assert_eq!(status, StatusCode::CREATED, "{issued}");
+        assert_eq!(claims(&server, &issued).user_id.as_deref(), Some(kept));
+    }
+    for given in ["user-17", &gone.id, &other.id, "0192f0c1-2a3b-7c4d-8e5f-001122334455"] {
+        let error = issue(&owner, given).await;
+        assert_error(&error, 400, "INVALID_REQUEST");
+        assert_eq!(error.1["error"]["details"]["field"], "user_id", "{given}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_refused_is_no_try_of_a_guest() {
+    let limited = |folder: &Path| {
+        let mut config = Config::for_tests(folder);
+        config.rate_limits.guest_join_per_address = 1;
+        config
+    };
+    let server = Server::start(limited, development_router).await;
+    let (_, path) = meeting(&server, json!({"access_policy": "open"})).await;
+    let join = async |name: &str| server.post(&format!("{path}/guest-join"), &json!({"name": name})).await;
+    for _ in 0..3 {
+        assert_error(&join("A").await, 400, "INVALID_REQUEST");
+    }
+    assert_eq!(join("Ada").await.0, StatusCode::CREATED);
+    assert_error(&join("Ada").await, 429, "RATE_LIMITED");
+}
+
+#[tokio::test]
 async fn caps_are_kept_when_tokens_are_issued() {
     let server = Server::development().await;
     let (id, path) =
@@ -164,7 +225,8 @@ async fn an_organization_has_so_many_meetings_at_one_time() {
     let server = Server::development().await;
     let mut organization = server.organization.clone();
     organization.settings.max_concurrent_meetings = Some(1);
-    assert!(server.store.update_organization(&organization).await.expect("written"));
+    let read_at = organization.updated_at;
+    assert!(server.store.update_organization(&organization, read_at).await.expect("written"));
     let (busy, busy_path) = meeting(&server, json!({})).await;
     let (_, other_path) = meeting(&server, json!({})).await;
     let (_, issued) = server.post(&format!("{busy_path}/participants"), &json!({"name": "Zoë"})).await;
@@ -291,6 +353,107 @@ async fn tokens_are_renewed_until_they_are_revoked() {
     assert_error(&renewal, 404, "PARTICIPANT_NOT_FOUND");
     let revocations = server.audited().await;
     assert_eq!(revocations.iter().filter(|(action, _)| action == "participant.revoke").count(), 1);
+}
+
+#[tokio::test]
+async fn who_gets_a_token_has_a_name_to_join_with() {
+    let server = Server::production().await;
+    let owner = server.owner().await;
+    let (_, created) =
+        server.as_user(&owner, Method::POST, "/api/v1/meetings", &json!({"display_name": "Test"})).await;
+    let id = created["meeting_id"].as_str().expect("text");
+    let path = format!("/api/v1/meetings/{id}");
+    let ask = async |path: &str, body: &Value| server.as_user(&owner, Method::POST, path, body).await;
+    let routes = [
+        (format!("{path}/participants"), json!({})),
+        (format!("{path}/tokens"), json!({})),
+        (format!("{path}/join"), json!({})),
+        ("/api/video-call/token".to_owned(), json!({"meeting_id": id})),
+    ];
+    for (route, body) in &routes {
+        let with = |name: &str| {
+            let mut body = body.clone();
+            body["name"] = json!(name);
+            body
+        };
+        let longest = "é".repeat(64);
+        for (name, shown) in [(" é\u{202e} ", "é"), (&*longest, &*longest), ("a\u{7}b", "ab")] {
+            let (status, issued) = ask(route, &with(name)).await;
+            assert!(status.is_success(), "{route} {name:?}: {issued}");
+            let token = issued["join_token"].as_str().or(issued["auth_token"].as_str()).expect("a token");
+            let claims = server.tokens.verify_join(token).expect("valid");
+            assert_eq!(claims.name, shown, "{route}");
+            assert_eq!(darktower_core::meeting::display_name(&claims.name).as_ref(), Some(&claims.name));
+        }
+        for bad in ["", " ", "\u{200b}", &"é".repeat(65), &format!("{}\u{200b}", "é".repeat(64))] {
+            let refused = ask(route, &with(bad)).await;
+            assert_error(&refused, 400, "INVALID_REQUEST");
+        }
+    }
+    // An account may be called more than fits.
+    let profile = json!({"name": "é".repeat(200)});
+    let (status, answer) = server.as_user(&owner, Method::PATCH, "/api/v1/auth/me", &profile).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let (_, issued) = ask(&format!("{path}/join"), &Value::Null).await;
+    assert_eq!(issued["name"], "é".repeat(64), "{issued}");
+}
+
+#[tokio::test]
+async fn before_its_time_a_meeting_is_joined_by_its_hosts_only() {
+    let server = Server::production().await;
+    let owner = server.owner().await;
+    let (host, member) = (server.user(&owner, "host").await, server.user(&owner, "member").await);
+    let body = json!({
+        "display_name": "Later", "scheduling": "scheduled", "scheduled_start": "2090-01-01T12:00:00Z",
+        "access_policy": "members",
+    });
+    let (_, created) = server.as_user(&host, Method::POST, "/api/v1/meetings", &body).await;
+    let path = format!("/api/v1/meetings/{}", created["meeting_id"].as_str().expect("text"));
+    let join = async |user: &Session| {
+        server.as_user(user, Method::POST, &format!("{path}/join"), &Value::Null).await
+    };
+    let refused = join(&member).await;
+    assert_error(&refused, 409, "CONFLICT");
+    assert_eq!(refused.1["error"]["details"]["status"], "scheduled");
+    for user in [&host, &owner] {
+        let (status, issued) = join(user).await;
+        assert_eq!((status, &issued["role"]), (StatusCode::CREATED, &json!("host")), "{issued}");
+    }
+    // Tokens may be handed out ahead of time.
+    let (status, issued) =
+        server.as_user(&host, Method::POST, &format!("{path}/participants"), &json!({"name": "Zoë"})).await;
+    assert_eq!(status, StatusCode::CREATED, "{issued}");
+}
+
+#[tokio::test]
+async fn strangers_do_not_use_up_the_tokens_of_a_meeting() {
+    let limited = |data_dir: &Path| {
+        let mut config = open(data_dir);
+        config.rate_limits.meeting_join = 2;
+        config
+    };
+    let server = Server::start(limited, public_router).await;
+    let owner = server.owner().await;
+    let register = json!({
+        "organization_name": "Strangers", "organization_slug": "strangers",
+        "email": "stranger@example.com", "name": "Stranger", "password": PASSWORD,
+    });
+    let stranger = Session::of(&server.post("/api/v1/auth/register", &register).await);
+    let (_, created) =
+        server.as_user(&owner, Method::POST, "/api/v1/meetings", &json!({"display_name": "Test"})).await;
+    let id = created["meeting_id"].as_str().expect("text");
+    let issue = async |user: &Session| {
+        let path = format!("/api/v1/meetings/{id}/participants");
+        server.as_user(user, Method::POST, &path, &json!({"name": "Zoë"})).await
+    };
+    for _ in 0..2 {
+        assert_error(&issue(&stranger).await, 404, "MEETING_NOT_FOUND");
+    }
+    assert_error(&issue(&stranger).await, 429, "RATE_LIMITED");
+    for _ in 0..2 {
+        assert_eq!(issue(&owner).await.0, StatusCode::CREATED);
+    }
+    assert_error(&issue(&owner).await, 429, "RATE_LIMITED");
 }
 
 #[tokio::test]

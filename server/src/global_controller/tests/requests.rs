@@ -121,6 +121,41 @@ async fn a_client_that_never_finishes_its_request_is_dropped() {
 }
 
 #[tokio::test]
+async fn what_was_begun_is_done_and_entered_although_the_client_is_gone() {
+    use std::time::{Duration, Instant};
+    let server = Server::development().await;
+    let mut writer = server.only_writer().await;
+    let create = server.request(Method::POST, "/api/v1/meetings").json(&json!({"display_name": "Gone"}));
+    // Whoever gives up closes its connection.
+    let answer = tokio::time::timeout(Duration::from_millis(500), create.send()).await;
+    assert!(answer.is_err(), "it does not wait for its turn to write");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    sqlx::query("COMMIT").execute(&mut writer).await.expect("done");
+    let begin = Instant::now();
+    while server.audited().await.iter().all(|(action, _)| action != "meeting.create") {
+        assert!(begin.elapsed() < Duration::from_secs(10), "there is no entry of it");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(server.get("/api/v1/meetings").await.1["total"], 1);
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_is_an_internal_error() {
+    async fn panics() -> StatusCode {
+        panic!("on purpose")
+    }
+    let routes = |state: &ApiState| {
+        let routes = Router::new().route("/panics", axum::routing::any(panics));
+        layers::wrap(routes, state, Exposure::PLAIN)
+    };
+    let server = Server::start(Config::for_tests, routes).await;
+    // Also where it runs in a task of its own.
+    for method in [Method::GET, Method::POST, Method::GET] {
+        assert_error(&server.send(method, "/panics").await, 500, "INTERNAL_ERROR");
+    }
+}
+
+#[tokio::test]
 async fn https_presents_the_development_certificate_over_h2_and_h1() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = Server::development().await;

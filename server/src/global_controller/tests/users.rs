@@ -51,6 +51,36 @@ async fn administrators_manage_users() {
 }
 
 #[tokio::test]
+async fn whoever_loses_access_is_thrown_out_of_meetings() {
+    let server = Server::production().await;
+    let owner = server.owner().await;
+    let create = json!({"display_name": "Ours"});
+    let (_, meeting) = server.as_user(&owner, Method::POST, "/api/v1/meetings", &create).await;
+    let meeting = format!("/api/v1/meetings/{}", meeting["meeting_id"].as_str().expect("text"));
+    let start = OffsetDateTime::now_utc() - time::Duration::seconds(1);
+    for (method, of_meeting) in [(Method::PATCH, false), (Method::DELETE, false), (Method::DELETE, true)] {
+        let member = server.user(&owner, "member").await;
+        let invitation = format!("{meeting}/invitees/{}", member.id);
+        let (status, _) = server.as_user(&owner, Method::PUT, &invitation, &Value::Null).await;
+        assert_eq!(status, StatusCode::NO_CONTENT);
+        let join = format!("{meeting}/join");
+        let (status, joined) = server.as_user(&member, Method::POST, &join, &Value::Null).await;
+        assert_eq!(status, StatusCode::CREATED, "{joined}");
+        let participant = joined["participant_id"].as_str().expect("text");
+
+        let path = if of_meeting { invitation } else { format!("/api/v1/users/{}", member.id) };
+        let body = if method == Method::PATCH { json!({"is_active": false}) } else { Value::Null };
+        let (status, changed) = server.as_user(&owner, method, &path, &body).await;
+        assert!(status.is_success(), "{changed}");
+        let (_, record) = server.read(&owner, &format!("{meeting}/participants/{participant}")).await;
+        assert!(record["revoked_at"].is_string(), "{record}");
+        let id: ParticipantId = participant.parse().expect("an id");
+        let removals = server.store.removals(start).await.expect("read");
+        assert!(removals.iter().any(|removal| removal.participant_id == Some(id)), "{removals:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_owner_stays_until_it_gives_its_place_away() {
     let server = Server::production().await;
     let owner = server.owner().await;

@@ -38,7 +38,7 @@ pub(in super::super) fn organization() -> Organization {
 /// An organization that is stored.
 pub(super) async fn stored_organization(store: &dyn Store) -> Organization {
     let organization = organization();
-    store.create_organization(&organization, &[]).await.expect("stored");
+    store.create_organization(&organization, &[], None).await.expect("stored");
     organization
 }
 

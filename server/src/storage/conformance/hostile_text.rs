@@ -36,7 +36,7 @@ async fn is_kept_as_it_is(store: &dyn Store, text: &str) {
     let short: String = text.chars().take(100).collect();
     preset.preset.name = short.clone();
     organization.slug = format!("{short}{id}");
-    store.create_organization(&organization, &[preset.clone()]).await.expect("stored");
+    store.create_organization(&organization, &[preset.clone()], None).await.expect("stored");
     assert_eq!(
         store.organization_by_slug(&organization.slug).await.expect("read").as_ref(),
         Some(&organization)

@@ -33,6 +33,7 @@ async fn clean(store: &dyn Store, now: i64, keep_since: i64) -> Cleaned {
         all.secrets += once.secrets;
         all.removals += once.removals;
         all.meetings += once.meetings;
+        all.participants += once.participants;
         all.sessions += once.sessions;
         all.audit_entries += once.audit_entries;
     }
@@ -46,7 +47,7 @@ async fn removes_what_has_ended(store: &dyn Store) {
     for end in [start, start + 1] {
         let mut token = refresh_token(user.id);
         token.expires_at = at(end);
-        store.begin_login(&token).await.expect("stored");
+        assert!(store.begin_login(&token, None).await.expect("begun"));
         tokens.push(token);
     }
     let mut ended = setup_secret(organization, Some(user.id));
@@ -83,9 +84,14 @@ async fn removes_what_has_ended(store: &dyn Store) {
     (unnoticed.status, unnoticed.ended_at, unnoticed.version) =
         (MeetingStatus::Ended, Some(at(start - 25)), 1);
     assert!(store.update_meeting(&unnoticed, None).await.expect("written"));
+    let expires =
+        async |second| stored_participant(store, running.id, |issued| issued.expires_at = at(second)).await;
+    let (expired, valid) = (expires(start - 10).await, expires(start - 9).await);
 
     let cleaned = clean(store, start, start - 9).await;
-    let expected = Cleaned { secrets: 2, removals: 1, meetings: 1, sessions: 2, audit_entries: 1 };
+    // Hosts of the three meetings that stay, and one more.
+    let expected =
+        Cleaned { secrets: 2, removals: 1, meetings: 1, participants: 4, sessions: 2, audit_entries: 1 };
     assert_eq!(cleaned, expected);
     assert_eq!(
         store.refresh_token(&tokens[1].hash, at(start)).await.expect("read").as_ref(),
@@ -99,6 +105,9 @@ async fn removes_what_has_ended(store: &dyn Store) {
     assert!(store.meeting(recent_one.id).await.expect("read").is_some());
     assert!(store.meeting(running.id).await.expect("read").is_some());
     assert!(store.meeting(unnoticed.id).await.expect("read").is_some());
+    assert_eq!(store.participant(expired.id).await.expect("read"), None);
+    assert_eq!(store.participant(valid.id).await.expect("read"), Some(valid));
+    assert_eq!(store.attendances(present.id, ALL).await.expect("read").total, 1, "still says who it was");
     assert_eq!(store.session(past.id).await.expect("read"), None);
     assert!(store.session(present.id).await.expect("read").is_some());
     assert!(store.session(its_session.id).await.expect("read").is_some());

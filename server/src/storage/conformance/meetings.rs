@@ -4,6 +4,7 @@ use darktower_core::access::OrganizationRole::{Host, Member};
 use darktower_core::access::guests::AccessPolicy;
 use darktower_core::meeting::lifecycle::{MeetingStatus, MeetingType, Scheduling};
 use darktower_protocol::{MeetingId, OrganizationId, ParticipantId, UserId};
+use futures_util::future::join_all;
 use time::Duration;
 
 use super::examples::{
@@ -17,6 +18,7 @@ pub(super) async fn run(store: &dyn Store) {
     refuses_what_exists(store).await;
     updates_by_version(store).await;
     deletes_all_but_the_removal(store).await;
+    deletes_what_has_grown(store).await;
     lists_newest_first(store).await;
     lists_by_text(store).await;
     lists_what_a_user_has_to_do_with(store).await;
@@ -187,6 +189,26 @@ async fn deletes_all_but_the_removal(store: &dyn Store) {
     assert!(store.participant(other_host.id).await.expect("read").is_some());
 }
 
+async fn deletes_what_has_grown(store: &dyn Store) {
+    let organization = stored_organization(store).await.id;
+    let (meeting, host) =
+        stored_meeting(store, organization, |meeting| meeting.scheduling = Scheduling::Permanent).await;
+    // More than one portion.
+    let participants = join_all((0..1100).map(|_| stored_participant(store, meeting.id, |_| ()))).await;
+    let session = store.arrive(&arrival(&host, 1)).await.expect("stored").expect("joined");
+    for participant in &participants[..3] {
+        store.arrive(&arrival(participant, 2)).await.expect("stored").expect("joined");
+    }
+    let removal = Removal { meeting_over: true, ..removal(meeting.id, None, 31_000) };
+    assert!(store.delete_meeting(meeting.id, &removal).await.expect("deleted"));
+    assert_eq!(store.meeting(meeting.id).await.expect("read"), None);
+    for participant in [&participants[0], &participants[1099], &host] {
+        assert_eq!(store.participant(participant.id).await.expect("read"), None);
+    }
+    assert_eq!(store.session(session.id).await.expect("read"), None);
+    assert!(store.removals(at(31_000)).await.expect("read").contains(&removal));
+}
+
 async fn lists_newest_first(store: &dyn Store) {
     let organization = stored_organization(store).await.id;
     let mut ids = Vec::new();
@@ -293,7 +315,8 @@ async fn lists_what_a_user_has_to_do_with(store: &dyn Store) {
     assert_eq!(of(&UserId::generate().to_string()).await, (vec![], 0));
     let visible =
         async |user| list(store, MeetingFilter { visible_to: Some(user), ..filter(organization) }).await;
-    assert_eq!(visible(user.id).await, (vec![members.id, open.id, closed[1], closed[0], created.id], 5));
+    // A token does not make a meeting visible: who asks for it by its id does not see it either.
+    assert_eq!(visible(user.id).await, (vec![members.id, open.id, closed[0], created.id], 4));
     assert_eq!(visible(UserId::generate()).await, (vec![members.id, open.id], 2));
 }
 
@@ -356,6 +379,27 @@ async fn ends_what_nobody_joined(store: &dyn Store) {
     for other in others {
         assert_eq!(store.meeting(other.id).await.expect("read"), Some(other));
     }
+
+    let scheduled = async |start: i64, end: Option<i64>, started: Option<i64>| {
+        let (meeting, _) = stored_meeting(store, organization, |meeting| {
+            meeting.scheduling = Scheduling::Scheduled;
+            meeting.scheduled_start = Some(at(start));
+            meeting.scheduled_end = end.map(at);
+            meeting.started_at = started.map(at);
+        })
+        .await;
+        meeting.id
+    };
+    let mut over = [scheduled(99, None, None).await, scheduled(150, Some(199), None).await];
+    scheduled(100, None, None).await;
+    scheduled(50, Some(200), None).await;
+    scheduled(50, Some(60), Some(55)).await;
+    let mut ended = store.end_unjoined(at(200), at(100)).await.expect("done");
+    ended.sort();
+    over.sort();
+    assert_eq!(ended, over);
+    let read = store.meeting(over[0]).await.expect("read").expect("is there");
+    assert_eq!((read.status, read.ended_at), (MeetingStatus::Ended, Some(at(200))));
 }
 
 async fn invites(store: &dyn Store) {
@@ -380,8 +424,25 @@ async fn invites(store: &dyn Store) {
         let refused = store.invite(meeting, user, at(0)).await;
         assert!(matches!(refused, Err(StoreError::NoSuchReference)), "{refused:?}");
     }
-    assert!(store.uninvite(meeting.id, expected[0].user_id).await.expect("taken back"));
-    assert!(!store.uninvite(meeting.id, expected[0].user_id).await.expect("no second time"));
+    // Whoever is invited no more is thrown out of this meeting, and of no other.
+    let (other, _) = stored_meeting(store, organization, |_| ()).await;
+    let mut participants = Vec::new();
+    for (meeting, index) in [(meeting.id, 0), (meeting.id, 1), (other.id, 0)] {
+        let user_id = Some(expected[index].user_id.to_string());
+        participants
+            .push(stored_participant(store, meeting, |participant| participant.user_id = user_id).await);
+    }
+    assert!(store.uninvite(meeting.id, expected[0].user_id, at(70_000)).await.expect("taken back"));
+    assert!(!store.uninvite(meeting.id, expected[0].user_id, at(70_001)).await.expect("no second time"));
     assert!(!store.is_invited(meeting.id, expected[0].user_id).await.expect("read"));
     assert_eq!(store.invitees(meeting.id, ALL).await.expect("listed").total, 2);
+    let mut revoked = Vec::new();
+    for participant in &participants {
+        revoked.push(store.participant(participant.id).await.expect("read").expect("there").revoked_at);
+    }
+    assert_eq!(revoked, [Some(at(70_000)), None, None]);
+    let removals = store.removals(at(70_000)).await.expect("read");
+    let removed = removals.iter().filter(|removal| removal.meeting_id == meeting.id);
+    let removed: Vec<_> = removed.map(|removal| (removal.participant_id, removal.at)).collect();
+    assert_eq!(removed, [(Some(participants[0].id), at(70_000))]);
 }

@@ -22,7 +22,7 @@ async fn reads_back_what_was_written(store: &dyn Store) {
     let before = store.count_organizations().await.expect("counted");
     let mut organization = organization();
     assert_eq!(store.organization(organization.id).await.expect("read"), None);
-    store.create_organization(&organization, &[preset("b"), preset("a")]).await.expect("stored");
+    store.create_organization(&organization, &[preset("b"), preset("a")], None).await.expect("stored");
     assert_eq!(store.count_organizations().await.expect("counted"), before + 1);
     assert_eq!(store.organization(organization.id).await.expect("read").as_ref(), Some(&organization));
     let by_slug = store.organization_by_slug(&organization.slug).await.expect("read");
@@ -44,40 +44,50 @@ async fn reads_back_what_was_written(store: &dyn Store) {
     };
     organization.created_at = at(50);
     organization.updated_at = at(60);
-    assert!(store.update_organization(&organization).await.expect("written"));
+    assert!(!store.update_organization(&organization, at(59)).await.expect("somebody else was first"));
+    assert_eq!(store.organization(organization.id).await.expect("read").as_ref(), Some(&kept));
+    assert!(store.update_organization(&organization, kept.updated_at).await.expect("written"));
+    assert!(!store.update_organization(&organization, kept.updated_at).await.expect("no second time"));
     organization.slug = kept.slug;
     organization.created_at = kept.created_at;
     assert_eq!(store.organization(organization.id).await.expect("read").as_ref(), Some(&organization));
     organization.id = OrganizationId::generate();
-    assert!(!store.update_organization(&organization).await.expect("nothing there"));
+    assert!(!store.update_organization(&organization, at(60)).await.expect("nothing there"));
 }
 
 async fn refuses_what_exists(store: &dyn Store) {
     let first = stored_organization(store).await;
     let mut same_slug = organization();
     same_slug.slug.clone_from(&first.slug);
-    let refused = store.create_organization(&same_slug, &[]).await;
+    let refused = store.create_organization(&same_slug, &[], None).await;
     assert!(matches!(refused, Err(StoreError::Taken(Unique::OrganizationSlug))), "{refused:?}");
     let mut same_id = organization();
     same_id.id = first.id;
-    let refused = store.create_organization(&same_id, &[]).await;
+    let refused = store.create_organization(&same_id, &[], None).await;
     assert!(matches!(refused, Err(StoreError::Taken(Unique::Id))), "{refused:?}");
     // All or nothing.
     let third = organization();
-    let refused = store.create_organization(&third, &[preset("a"), preset("a")]).await;
+    let refused = store.create_organization(&third, &[preset("a"), preset("a")], None).await;
     assert!(matches!(refused, Err(StoreError::Taken(Unique::PresetName))), "{refused:?}");
     assert_eq!(store.organization(third.id).await.expect("read"), None);
+    let owner = user(third.id, "Owner", OrganizationRole::Owner);
+    store.create_organization(&third, &[], Some(&owner)).await.expect("stored");
+    assert_eq!(store.user(owner.id).await.expect("read"), Some(owner.clone()));
+    let fourth = organization();
+    let refused = store.create_organization(&fourth, &[], Some(&owner)).await;
+    assert!(matches!(refused, Err(StoreError::Taken(Unique::Id))), "{refused:?}");
+    assert_eq!(store.organization(fourth.id).await.expect("read"), None);
 }
 
 async fn takes_everything_with_it(store: &dyn Store) {
     let organization = organization();
     let id = organization.id;
-    store.create_organization(&organization, &[preset("a")]).await.expect("stored");
+    store.create_organization(&organization, &[preset("a")], None).await.expect("stored");
     let owner = user(id, "Owner", OrganizationRole::Owner);
     let setup = setup_secret(id, Some(owner.id));
     store.create_user(&owner, Some(&setup)).await.expect("stored");
     let token = refresh_token(owner.id);
-    store.begin_login(&token).await.expect("stored");
+    assert!(store.begin_login(&token, None).await.expect("begun"));
     let machine = client(id, &format!("c-{id}"));
     store.create_client(&machine).await.expect("stored");
     let (meeting, host) = stored_meeting(store, id, |_| ()).await;

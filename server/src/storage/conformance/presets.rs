@@ -12,17 +12,19 @@ pub(super) async fn run(store: &dyn Store) {
     for written in [&own, &shipped] {
         let name = &written.preset.name;
         assert_eq!(store.preset(organization, name).await.expect("read"), None);
-        store.create_preset(organization, written).await.expect("stored");
+        assert!(store.create_preset(organization, written, 2).await.expect("stored"));
         assert_eq!(store.preset(organization, name).await.expect("read").as_ref(), Some(written));
         assert_eq!(store.preset(OrganizationId::generate(), name).await.expect("read"), None);
     }
     assert_eq!(store.presets(organization).await.expect("read"), [shipped.clone(), own.clone()]);
-    let refused = store.create_preset(organization, &own).await;
+    assert!(!store.create_preset(organization, &preset("third"), 2).await.expect("full"));
+    assert_eq!(store.preset(organization, "third").await.expect("read"), None);
+    let refused = store.create_preset(organization, &own, 3).await;
     assert!(matches!(refused, Err(StoreError::Taken(Unique::PresetName))), "{refused:?}");
-    let refused = store.create_preset(OrganizationId::generate(), &own).await;
+    let refused = store.create_preset(OrganizationId::generate(), &own, 2).await;
     assert!(matches!(refused, Err(StoreError::NoSuchReference)), "{refused:?}");
     let elsewhere = stored_organization(store).await.id;
-    store.create_preset(elsewhere, &own).await.expect("another organization's");
+    assert!(store.create_preset(elsewhere, &own, 2).await.expect("another organization's"));
 
     for changed in [&mut own, &mut shipped] {
         changed.preset.permissions.can_record ^= true;

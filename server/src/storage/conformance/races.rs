@@ -4,7 +4,7 @@ use darktower_core::access::OrganizationRole::{Admin, Member, Owner};
 use futures_util::future::{join, join_all};
 
 use super::examples::{
-    ALL, arrival, at, meeting, next_token, refresh_token, removal, setup_secret, stored_meeting,
+    ALL, arrival, at, meeting, next_token, preset, refresh_token, removal, setup_secret, stored_meeting,
     stored_organization, stored_participant, stored_user, user,
 };
 use crate::storage::model::{MeetingFilter, Rotation, UserFilter};
@@ -20,6 +20,8 @@ pub(super) async fn run(store: &dyn Store) {
         one_owner_remains(store).await;
     }
     one_update_wins(store).await;
+    one_change_of_an_organization_wins(store).await;
+    one_last_preset_fits(store).await;
     arrivals_share_a_session(store).await;
     stays_and_counts_agree(store).await;
     lists_and_totals_agree(store).await;
@@ -40,8 +42,8 @@ async fn one_of_two_rotations_wins(store: &dyn Store) {
     let organization = stored_organization(store).await.id;
     let user = stored_user(store, organization, "Zoë", Member).await;
     let (token, elsewhere) = (refresh_token(user.id), refresh_token(user.id));
-    store.begin_login(&token).await.expect("stored");
-    store.begin_login(&elsewhere).await.expect("stored");
+    assert!(store.begin_login(&token, None).await.expect("begun"));
+    assert!(store.begin_login(&elsewhere, None).await.expect("begun"));
     let replacements = [next_token(&token), next_token(&token)];
     let rotate = |new| store.rotate_refresh_token(&token.hash, new, at(1));
     let (one, other) = join(rotate(&replacements[0]), rotate(&replacements[1])).await;
@@ -59,7 +61,7 @@ async fn a_revoked_user_keeps_no_token(store: &dyn Store) {
     let mut tokens = Vec::new();
     for _ in 0..4 {
         let token = refresh_token(user.id);
-        store.begin_login(&token).await.expect("stored");
+        assert!(store.begin_login(&token, None).await.expect("begun"));
         tokens.push((next_token(&token), token));
     }
     let rotations =
@@ -128,6 +130,27 @@ async fn one_update_wins(store: &dyn Store) {
     }));
     assert_eq!(updates.await.into_iter().filter(|won| *won).count(), 1);
     assert_eq!(store.meeting(meeting.id).await.expect("read").expect("is there").version, 1);
+}
+
+async fn one_change_of_an_organization_wins(store: &dyn Store) {
+    let organization = stored_organization(store).await;
+    let changes = join_all((0..8).map(async |index| {
+        let mut changed = organization.clone();
+        changed.settings.max_participants = Some(index);
+        changed.updated_at = at(100 + i64::from(index));
+        store.update_organization(&changed, organization.updated_at).await.expect("tried")
+    }));
+    assert_eq!(changes.await.into_iter().filter(|won| *won).count(), 1);
+}
+
+async fn one_last_preset_fits(store: &dyn Store) {
+    let organization = stored_organization(store).await.id;
+    assert!(store.create_preset(organization, &preset("first"), 2).await.expect("stored"));
+    let additions = join_all((0..8).map(async |index| {
+        store.create_preset(organization, &preset(&format!("p{index}")), 2).await.expect("tried")
+    }));
+    assert_eq!(additions.await.into_iter().filter(|added| *added).count(), 1);
+    assert_eq!(store.presets(organization).await.expect("read").len(), 2);
 }
 
 async fn arrivals_share_a_session(store: &dyn Store) {

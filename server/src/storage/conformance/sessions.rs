@@ -15,6 +15,7 @@ pub(super) async fn run(store: &dyn Store) {
     counts_who_comes_and_goes(store).await;
     the_same_participant_again(store).await;
     arriving_changes_the_meeting(store).await;
+    before_its_time_a_meeting_is_begun_by_hosts_and_waits_again(store).await;
     refuses_who_has_nothing_to_join(store).await;
     ending_ends_stays_and_meeting(store).await;
     permanent_meetings_go_on(store).await;
@@ -128,6 +129,35 @@ async fn arriving_changes_the_meeting(store: &dyn Store) {
     assert_eq!(store.meeting(meeting.id).await.expect("read"), Some(meeting), "only the first join");
 }
 
+async fn before_its_time_a_meeting_is_begun_by_hosts_and_waits_again(store: &dyn Store) {
+    let organization = stored_organization(store).await.id;
+    let (meeting, host) = stored_meeting(store, organization, |meeting| {
+        meeting.scheduling = Scheduling::Scheduled;
+        meeting.status = MeetingStatus::Scheduled;
+        meeting.scheduled_start = Some(at(100_000));
+    })
+    .await;
+    let member = stored_participant(store, meeting.id, |_| ()).await;
+    assert_eq!(store.arrive(&arrival(&member, 99_990)).await.expect("tried"), None, "nobody has begun it");
+    assert_eq!(store.active_session(meeting.id).await.expect("read"), None);
+    assert_eq!(store.meeting(meeting.id).await.expect("read").as_ref(), Some(&meeting), "nothing is changed");
+
+    let early = store.arrive(&arrival(&host, 99_991)).await.expect("stored").expect("a host");
+    let joined = store.arrive(&arrival(&member, 99_992)).await.expect("stored").expect("begun by its host");
+    assert_eq!(joined.id, early.id);
+    assert!(store.end_session(early.id, at(99_999)).await.expect("ended"));
+    let read = store.meeting(meeting.id).await.expect("read").expect("is there");
+    assert_eq!((read.status, read.started_at, read.ended_at), (MeetingStatus::Scheduled, None, None));
+    assert_eq!(store.arrive(&arrival(&member, 99_999)).await.expect("tried"), None, "waits again");
+
+    // At its time, also before anybody has noticed that it has come.
+    let due = store.arrive(&arrival(&member, 100_000)).await.expect("stored").expect("anybody");
+    assert_ne!(due.id, early.id);
+    assert!(store.end_session(due.id, at(100_001)).await.expect("ended"));
+    let read = store.meeting(meeting.id).await.expect("read").expect("is there");
+    assert_eq!((read.status, read.started_at), (MeetingStatus::Ended, Some(at(100_000))));
+}
+
 async fn refuses_who_has_nothing_to_join(store: &dyn Store) {
     let organization = stored_organization(store).await.id;
     let unknown = participant(MeetingId::generate());
@@ -205,7 +235,7 @@ async fn permanent_meetings_go_on(store: &dyn Store) {
 async fn finds_sessions_that_are_to_end(store: &dyn Store) {
     let mut limited = organization();
     limited.settings.max_meeting_minutes = Some(10);
-    store.create_organization(&limited, &[]).await.expect("stored");
+    store.create_organization(&limited, &[], None).await.expect("stored");
     let unlimited = stored_organization(store).await;
     let mut sessions = Vec::new();
     for (organization, start) in [(&limited, 1000), (&limited, 1001), (&unlimited, 1000), (&limited, 1000)] {

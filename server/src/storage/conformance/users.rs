@@ -5,15 +5,18 @@ use darktower_protocol::{OrganizationId, UserId};
 use uuid::Uuid;
 
 use super::examples::{
-    ALL, at, next_token, refresh_token, secret, setup_secret, stored_meeting, stored_organization,
-    stored_user, user,
+    ALL, arrival, at, next_token, refresh_token, removal, secret, setup_secret, stored_meeting,
+    stored_organization, stored_participant, stored_user, user,
 };
-use crate::storage::model::{Page, RefreshToken, Rotation, SecretHash, UserFilter};
+use crate::storage::model::{IssuedParticipant, Page, RefreshToken, Rotation, SecretHash, User, UserFilter};
 use crate::storage::store::{Store, StoreError, Unique};
 
 pub(super) async fn run(store: &dyn Store) {
     reads_back_what_was_written(store).await;
     refuses_what_exists(store).await;
+    who_may_not_sign_in_has_no_login(store).await;
+    a_login_is_of_the_password_that_was_verified(store).await;
+    who_has_no_access_is_thrown_out(store).await;
     lists_by_email_role_and_text(store).await;
     has_one_owner(store).await;
     passwords_end_other_logins(store).await;
@@ -38,22 +41,138 @@ async fn reads_back_what_was_written(store: &dyn Store) {
     assert_eq!(store.user_by_email(elsewhere, &written.email).await.expect("read"), None);
     assert_eq!(store.user_by_email(organization, "%").await.expect("read"), None);
 
-    let kept = written.clone();
     written.email = "other@example.org".to_owned();
     written.name = "Other".to_owned();
     written.avatar_url = None;
-    written.is_active = false;
-    written.last_login_at = None;
     written.updated_at = at(9);
-    written.role = Admin;
-    written.password_hash = None;
-    written.organization_id = elsewhere;
-    assert!(store.update_user(&written).await.expect("written"));
-    (written.role, written.password_hash, written.organization_id) =
-        (kept.role, kept.password_hash, kept.organization_id);
+    // None of these is a user's to tell.
+    let told = User {
+        is_active: false,
+        last_login_at: None,
+        role: Admin,
+        password_hash: None,
+        organization_id: elsewhere,
+        ..written.clone()
+    };
+    assert!(store.update_profile(&told).await.expect("written"));
     assert_eq!(store.user(written.id).await.expect("read").as_ref(), Some(&written));
     written.id = UserId::generate();
-    assert!(!store.update_user(&written).await.expect("nothing there"));
+    assert!(!store.update_profile(&written).await.expect("nothing there"));
+    assert!(!store.set_active(written.id, false, at(9)).await.expect("nothing there"));
+}
+
+async fn who_may_not_sign_in_has_no_login(store: &dyn Store) {
+    let organization = stored_organization(store).await.id;
+    let user = stored_user(store, organization, "Member", Member).await;
+    let token = refresh_token(user.id);
+    assert!(store.begin_login(&token, None).await.expect("begun"));
+    assert!(store.set_active(user.id, true, at(2)).await.expect("nothing new"));
+    assert!(store.refresh_token(&token.hash, at(2)).await.expect("read").is_some());
+    assert!(store.set_active(user.id, false, at(3)).await.expect("deactivated"));
+    assert!(store.refresh_token(&token.hash, at(3)).await.expect("read").is_none());
+    let read = store.user(user.id).await.expect("read").expect("there");
+    assert!(!read.is_active);
+    assert_eq!(read.updated_at, at(3));
+
+    let owner = stored_user(store, organization, "Owner", Owner).await;
+    assert!(!store.set_active(owner.id, false, at(3)).await.expect("refused"));
+    assert!(store.user(owner.id).await.expect("read").expect("there").is_active);
+}
+
+async fn a_login_is_of_the_password_that_was_verified(store: &dyn Store) {
+    let organization = stored_organization(store).await.id;
+    let mut user = user(organization, "Zoë", Member);
+    user.password_hash = Some("old".to_owned());
+    store.create_user(&user, None).await.expect("stored");
+    let begins = async |verified| {
+        let token = refresh_token(user.id);
+        let begun = store.begin_login(&token, verified).await.expect("tried");
+        assert_eq!(store.refresh_token(&token.hash, at(1)).await.expect("read").is_some(), begun);
+        begun
+    };
+    assert!(begins(Some("old")).await);
+    assert!(!begins(None).await, "it has one");
+    assert!(store.set_password(user.id, "new", None, at(2)).await.expect("set"));
+    assert!(!begins(Some("old")).await, "changed while the login was on its way");
+    assert!(begins(Some("new")).await);
+    let before = store.user(user.id).await.expect("read");
+    assert!(store.set_active(user.id, false, at(3)).await.expect("deactivated"));
+    assert!(!begins(Some("new")).await, "deactivated meanwhile");
+    let after = store.user(user.id).await.expect("read").expect("there");
+    assert_eq!(after.last_login_at, before.expect("there").last_login_at);
+    assert!(store.set_active(user.id, true, at(4)).await.expect("activated"));
+    assert!(begins(Some("new")).await);
+}
+
+/// Who has no access any more is out of the meetings too: at once of those it is in, for good of those it has tokens for.
+async fn who_has_no_access_is_thrown_out(store: &dyn Store) {
+    let organization = stored_organization(store).await.id;
+    let (gone, other) = (
+        stored_user(store, organization, "Gone", Member).await,
+        stored_user(store, organization, "Other", Member).await,
+    );
+    let of = |user: &User| Some(user.id.to_string());
+    let (meeting, host) = stored_meeting(store, organization, |_| ()).await;
+    let (running, running_host) = stored_meeting(store, organization, |_| ()).await;
+    let session = store.arrive(&arrival(&running_host, 1)).await.expect("stored").expect("joined");
+    let elsewhere = stored_organization(store).await.id;
+    let (foreign, _) = stored_meeting(store, elsewhere, |_| ()).await;
+    for (moment, delete) in [(60_000, false), (60_100, true)] {
+        let tokens = async |id, user_id: Option<String>, expires_at| {
+            let change = |participant: &mut IssuedParticipant| {
+                participant.user_id = user_id;
+                participant.expires_at = at(expires_at);
+            };
+            stored_participant(store, id, change).await
+        };
+        let thrown_out = [
+            tokens(meeting.id, of(&gone), moment + 1).await,
+            tokens(meeting.id, of(&gone), moment + 9).await,
+            // It may be in there since before its token ended.
+            tokens(running.id, of(&gone), moment - 9).await,
+        ];
+        let stays = [
+            host.clone(),
+            running_host.clone(),
+            tokens(meeting.id, of(&gone), moment).await,
+            tokens(meeting.id, of(&other), moment + 9).await,
+            tokens(meeting.id, None, moment + 9).await,
+            // An application of another organization that gives its users such ids.
+            tokens(foreign.id, of(&gone), moment + 9).await,
+        ];
+        let mut earlier = tokens(meeting.id, of(&gone), moment + 9).await;
+        let revoked = removal(meeting.id, Some(earlier.id), moment - 1);
+        assert!(store.revoke_participant(&revoked).await.expect("revoked"));
+        earlier.revoked_at = Some(revoked.at);
+
+        let done = match delete {
+            false => store.set_active(gone.id, false, at(moment)).await,
+            true => store.delete_user(gone.id, at(moment)).await,
+        };
+        assert!(done.expect("done"));
+        let read = async |id| store.participant(id).await.expect("read").expect("there");
+        for participant in &thrown_out {
+            assert_eq!(read(participant.id).await.revoked_at, Some(at(moment)));
+        }
+        for participant in &stays {
+            assert_eq!(read(participant.id).await.revoked_at, None);
+        }
+        assert_eq!(read(earlier.id).await, earlier);
+        let removals = store.removals(at(moment)).await.expect("read");
+        let mut removed: Vec<_> = removals
+            .into_iter()
+            .filter(|removal| removal.at == at(moment))
+            .map(|removal| (removal.meeting_id, removal.participant_id, removal.meeting_over))
+            .collect();
+        let mut expected: Vec<_> = thrown_out
+            .iter()
+            .map(|participant| (participant.meeting_id, Some(participant.id), false))
+            .collect();
+        removed.sort();
+        expected.sort();
+        assert_eq!(removed, expected);
+    }
+    assert!(store.end_session(session.id, at(60_200)).await.expect("ended"));
 }
 
 async fn refuses_what_exists(store: &dyn Store) {
@@ -70,7 +189,7 @@ async fn refuses_what_exists(store: &dyn Store) {
     assert!(matches!(refused, Err(StoreError::NoSuchReference)), "{refused:?}");
     let mut taken = second.clone();
     taken.email.clone_from(&first.email);
-    let refused = store.update_user(&taken).await;
+    let refused = store.update_profile(&taken).await;
     assert!(matches!(refused, Err(StoreError::Taken(Unique::Email))), "{refused:?}");
 
     // Both or nothing.
@@ -136,6 +255,19 @@ async fn has_one_owner(store: &dyn Store) {
     assert_eq!((role(first.id).await, role(second.id).await), (Admin, Owner));
     assert!(store.change_role(first.id, Host, at(7)).await.expect("changed"));
     assert_eq!((role(first.id).await, role(second.id).await), (Host, Owner));
+    // What could set its password does not, once it is the owner.
+    let (firsts, seconds) =
+        (setup_secret(organization, Some(first.id)), setup_secret(organization, Some(second.id)));
+    for secret in [&firsts, &seconds] {
+        store.put_setup_secret(secret).await.expect("stored");
+    }
+    assert!(store.change_role(first.id, Admin, at(7)).await.expect("changed"));
+    assert!(store.setup_secret(&firsts.hash, at(7)).await.expect("read").is_some());
+    assert!(store.change_role(first.id, Owner, at(7)).await.expect("changed"));
+    assert_eq!(store.setup_secret(&firsts.hash, at(7)).await.expect("read"), None);
+    assert!(!store.activate_user(&firsts.hash, "phc", None, at(7)).await.expect("ended"));
+    assert!(store.setup_secret(&seconds.hash, at(7)).await.expect("read").is_some(), "another user's");
+    assert!(store.change_role(second.id, Owner, at(7)).await.expect("changed"));
     // Somebody unknown takes nothing from the owner.
     assert!(!store.change_role(UserId::generate(), Owner, at(8)).await.expect("nobody"));
     assert_eq!(role(second.id).await, Owner);
@@ -146,7 +278,7 @@ async fn passwords_end_other_logins(store: &dyn Store) {
     let user = stored_user(store, organization, "Zoë", Member).await;
     let (here, there) = (refresh_token(user.id), refresh_token(user.id));
     for login in [&here, &there] {
-        store.begin_login(login).await.expect("stored");
+        assert!(store.begin_login(login, None).await.expect("begun"));
     }
     let is_valid = async |hash| store.refresh_token(hash, at(1)).await.expect("read").is_some();
     assert!(store.set_password(user.id, "one", Some(here.family), at(2)).await.expect("set"));
@@ -164,13 +296,12 @@ async fn rotates_refresh_tokens(store: &dyn Store) {
     let user = stored_user(store, organization, "Zoë", Member).await;
     let mut first = refresh_token(user.id);
     first.created_at = at(4);
-    store.begin_login(&first).await.expect("stored");
+    assert!(store.begin_login(&first, None).await.expect("begun"));
     let read = store.user(user.id).await.expect("read").expect("is there");
     assert_eq!(read.last_login_at, Some(at(4)));
-    let refused = store.begin_login(&first).await;
+    let refused = store.begin_login(&first, None).await;
     assert!(matches!(refused, Err(StoreError::Taken(Unique::Id))), "{refused:?}");
-    let refused = store.begin_login(&refresh_token(UserId::generate())).await;
-    assert!(matches!(refused, Err(StoreError::NoSuchReference)), "{refused:?}");
+    assert!(!store.begin_login(&refresh_token(UserId::generate()), None).await.expect("nobody"));
 
     assert_eq!(store.refresh_token(&first.hash, at(3599)).await.expect("read").as_ref(), Some(&first));
     assert_eq!(store.refresh_token(&first.hash, at(3600)).await.expect("read"), None, "ended");
@@ -186,7 +317,7 @@ async fn rotates_refresh_tokens(store: &dyn Store) {
 
     // The end of a login ends its family, whichever of its tokens is shown, and no other.
     let elsewhere = refresh_token(user.id);
-    store.begin_login(&elsewhere).await.expect("stored");
+    assert!(store.begin_login(&elsewhere, None).await.expect("begun"));
     assert!(!store.end_login(&secret()).await.expect("unknown"));
     assert!(store.end_login(&first.hash).await.expect("ended"));
     assert_eq!(rotate(&second.hash, &next_token(&second), 7).await, Rotation::Unknown);
@@ -203,7 +334,7 @@ async fn a_spent_token_revokes_all(store: &dyn Store) {
     let (first, elsewhere, other) =
         (refresh_token(user.id), refresh_token(user.id), refresh_token(bystander.id));
     for login in [&first, &elsewhere, &other] {
-        store.begin_login(login).await.expect("stored");
+        assert!(store.begin_login(login, None).await.expect("begun"));
     }
     let second = next_token(&first);
     let rotate = async |old: &SecretHash, new: &RefreshToken, now| {
@@ -257,7 +388,7 @@ async fn setup_secrets_work_once(store: &dyn Store) {
     let activate =
         async |hash, name, seconds| store.activate_user(hash, "phc", name, at(seconds)).await.expect("tried");
     let login = refresh_token(member.id);
-    store.begin_login(&login).await.expect("stored");
+    assert!(store.begin_login(&login, None).await.expect("begun"));
     assert!(!activate(&without_end.hash, None, 1).await, "an owner's");
     assert!(!activate(&members.hash, None, 3600).await, "ended");
     assert!(activate(&members.hash, Some("Renamed Ä"), 10).await);
@@ -283,19 +414,18 @@ async fn deleted_users_leave_their_meetings(store: &dyn Store) {
     let organization = stored_organization(store).await.id;
     let user = stored_user(store, organization, "Zoë", Host).await;
     let login = refresh_token(user.id);
-    store.begin_login(&login).await.expect("stored");
+    assert!(store.begin_login(&login, None).await.expect("begun"));
     let setup = setup_secret(organization, Some(user.id));
     store.put_setup_secret(&setup).await.expect("stored");
     let (meeting, _) =
         stored_meeting(store, organization, |meeting| meeting.created_by = Some(user.id.to_string())).await;
     store.invite(meeting.id, user.id, at(1)).await.expect("stored");
-    assert!(store.delete_user(user.id).await.expect("deleted"));
-    assert!(!store.delete_user(user.id).await.expect("no second time"));
+    assert!(store.delete_user(user.id, at(1)).await.expect("deleted"));
+    assert!(!store.delete_user(user.id, at(1)).await.expect("no second time"));
     assert_eq!(store.refresh_token(&login.hash, at(1)).await.expect("read"), None);
     assert_eq!(store.setup_secret(&setup.hash, at(1)).await.expect("read"), None);
     assert!(!store.is_invited(meeting.id, user.id).await.expect("read"));
     assert_eq!(store.meeting(meeting.id).await.expect("read"), Some(meeting));
-    let refused = store.begin_login(&next_token(&login)).await;
-    assert!(matches!(refused, Err(StoreError::NoSuchReference)), "{refused:?}");
+    assert!(!store.begin_login(&next_token(&login), None).await.expect("nobody"));
     assert!(store.set_password(user.id, "x", Some(Uuid::nil()), at(1)).await.is_ok_and(|set| !set));
 }

@@ -19,7 +19,7 @@ use super::migrations::{MigrationFile, migration_error, migrator};
 use super::open::unavailable;
 use super::store::Stored;
 use dialect::{BEGIN_WRITE, Connection, Query};
-use sql::Queues;
+use sql::{Queues, STATEMENTS};
 
 /// Connections of one server to the database; PostgreSQL allows 100 in all by default.
 const CONNECTIONS: u32 = 16;
@@ -61,7 +61,7 @@ impl PostgresStore {
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(options.options(TIMEOUTS))
+            .connect_with(options.options(TIMEOUTS).statement_cache_capacity(STATEMENTS))
             .await
             .map_err(|error| unavailable(&database, error))?;
         Ok(Self { queues: Queues::new(&pool), pool })

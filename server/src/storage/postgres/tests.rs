@@ -32,7 +32,7 @@ async fn several_servers_share_a_database() {
     let stores: Vec<_> =
         opened.into_iter().map(|store| store.expect("one applies the steps, the others wait")).collect();
     let organization = organization();
-    stores[0].create_organization(&organization, &[]).await.expect("stored");
+    stores[0].create_organization(&organization, &[], None).await.expect("stored");
     let (meeting, host) = meeting(organization.id);
     stores[1].create_meeting(&meeting, &host).await.expect("stored");
     for store in &stores {
@@ -107,7 +107,7 @@ async fn a_restart_of_the_database_is_survived() {
     let mut server = TestServer::start();
     let store = PostgresStore::open(&server.database("restart")).await.expect("opens");
     let organization = organization();
-    store.create_organization(&organization, &[]).await.expect("stored");
+    store.create_organization(&organization, &[], None).await.expect("stored");
     let (meeting, host) = meeting(organization.id);
     store.create_meeting(&meeting, &host).await.expect("stored");
     let writes = async || {

@@ -7,11 +7,12 @@ use futures_util::future::BoxFuture;
 use sqlx::Pool;
 use tokio::sync::{mpsc, oneshot};
 
+use super::ROWS;
 use super::dialect::{BEGIN_WRITE, Connection, Db};
 use crate::storage::store::{StoreError, Stored};
 
-/// Writes of one transaction: more hardly make it cheaper, and keep the first of them waiting.
-const AT_ONCE: usize = 64;
+/// Writes of one transaction: more hardly make it cheaper, and keep the first of them waiting. They fit in one statement.
+const AT_ONCE: usize = ROWS;
 /// Writes that wait; who comes then waits for a place.
 const WAITING: usize = 1024;
 /// How long to wait for a place.
@@ -43,11 +44,10 @@ struct Closed;
 struct Overloaded;
 
 impl<I: Send + Sync + 'static, T: Send + 'static> Batches<I, T> {
-    /// Begins to make writes with `apply`, which makes a write that is alone in one statement if
-    /// `alone_is_one_statement`.
-    pub(super) fn new(pool: &Pool<Db>, apply: Apply<I, T>, alone_is_one_statement: bool) -> Self {
+    /// Begins to make writes with `apply`, which makes all it is given in one statement if `is_one_statement`.
+    pub(super) fn new(pool: &Pool<Db>, apply: Apply<I, T>, is_one_statement: bool) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING);
-        let worker = Worker { pool: pool.clone(), apply, alone_is_one_statement };
+        let worker = Worker { pool: pool.clone(), apply, is_one_statement };
         tokio::spawn(worker.run(waiting));
         Self { queue }
     }
@@ -72,7 +72,7 @@ impl<I: Send + Sync + 'static, T: Send + 'static> Batches<I, T> {
 struct Worker<I, T> {
     pool: Pool<Db>,
     apply: Apply<I, T>,
-    alone_is_one_statement: bool,
+    is_one_statement: bool,
 }
 
 impl<I: Send + Sync, T: Send> Worker<I, T> {
@@ -133,7 +133,8 @@ impl<I: Send + Sync, T: Send> Worker<I, T> {
             return Ok(Vec::new());
         }
         let unavailable = |error: sqlx::Error| Failure::Unavailable(error.into());
-        if items.len() == 1 && self.alone_is_one_statement {
+        if self.is_one_statement {
+            // By itself it is all or nothing, and the way to the database is made once instead of three times.
             let mut connection = self.pool.acquire().await.map_err(unavailable)?;
             return (self.apply)(&mut connection, items).await.map_err(Failure::of_write);
         }

@@ -43,6 +43,15 @@ impl Maintenance for Backend {
             ),
             now - REMOVALS_KEPT,
         );
+        // Whoever was there then stays in the records of its sessions, which say who it was by themselves. Compared again
+        // when the row is locked: a token may have been renewed meanwhile.
+        let participants = before(
+            sqlx::query(
+                "DELETE FROM participants WHERE expires_at < $1 AND id IN \
+                 (SELECT id FROM participants WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
+            ),
+            keep_since,
+        );
         let audit_entries = before(
             sqlx::query(
                 "DELETE FROM audit_entries WHERE id IN \
@@ -55,6 +64,7 @@ impl Maintenance for Backend {
             removals: self.execute(removals).await?,
             sessions: self.clean_sessions(keep_since).await?,
             meetings: self.clean_meetings(keep_since).await?,
+            participants: self.execute(participants).await?,
             audit_entries: self.execute(audit_entries).await?,
         })
     }

@@ -3,14 +3,16 @@ use darktower_core::meeting::lifecycle::MeetingStatus;
 use darktower_core::named::Named as _;
 use darktower_protocol::{MeetingId, OrganizationId, UserId};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::dialect::{Backend, Query, Row, contains};
 use super::page;
-use super::participants::{insert_removal, participant_inserts};
+use super::participants::{insert_removal, participant_inserts, throw_out_user};
 use super::row::{
     changed, get, id, json, listed, named, number, optional_named, optional_number, optional_time, time,
     to_json,
 };
+use super::users::lock_user;
 use crate::storage::model::{
     Invitee, IssuedParticipant, Listed, Meeting, MeetingFilter, MeetingSettings, Page, Removal,
 };
@@ -52,7 +54,6 @@ impl MeetingStore for Backend {
                      OR EXISTS (SELECT 1 FROM participants p WHERE p.meeting_id = meetings.id AND p.user_id = $4) \
                      OR EXISTS (SELECT 1 FROM invitations i WHERE i.meeting_id = meetings.id AND i.user_id = $5)) \
                  AND ($6 IS NULL OR access_policy IS NULL OR access_policy <> 'invited' OR created_by = $6 \
-                     OR EXISTS (SELECT 1 FROM participants p WHERE p.meeting_id = meetings.id AND p.user_id = $6) \
                      OR EXISTS (SELECT 1 FROM invitations i WHERE i.meeting_id = meetings.id AND i.user_id = $7)) \
                  AND ($8 IS NULL OR ",
                 contains!("search_text", "$8"),
@@ -95,22 +96,55 @@ impl MeetingStore for Backend {
     }
 
     async fn delete_meeting(&self, id: MeetingId, removal: &Removal) -> Stored<bool> {
+        // First it is over, so that nobody comes any more and who is there is thrown out. Then what there may be very much
+        // of goes, in portions: others are not kept waiting, and no statement takes longer than the database allows.
+        let at = micros(removal.at);
         let removal = insert_removal(removal);
-        self.write(move |connection| {
-            Box::pin(async move {
-                let done = sqlx::query("DELETE FROM meetings WHERE id = $1")
+        let is_there = self
+            .write(move |connection| {
+                Box::pin(async move {
+                    let done = sqlx::query(
+                        "UPDATE meetings SET status = CASE WHEN status IN ('ended', 'cancelled', 'failed') \
+                         THEN status ELSE 'cancelled' END, \
+                         ended_at = coalesce(ended_at, $1), updated_at = $1, version = version + 1 WHERE id = $2",
+                    )
+                    .bind(at)
                     .bind(id.as_uuid())
                     .execute(&mut *connection)
-                    .await?
-                    .rows_affected()
-                    > 0;
-                if done {
-                    removal.execute(connection).await?;
-                }
-                Ok(done)
+                    .await?;
+                    let done = changed(done.rows_affected());
+                    if done {
+                        removal.execute(connection).await?;
+                    }
+                    Ok(done)
+                })
             })
-        })
-        .await
+            .await?;
+        if !is_there {
+            return Ok(false);
+        }
+        let id = *id.as_uuid();
+        let many: [fn(Uuid) -> Query; 2] = [
+            |id| {
+                sqlx::query(
+                    "DELETE FROM attendances WHERE number IN (SELECT attendances.number FROM attendances \
+                     JOIN sessions ON sessions.id = attendances.session_id \
+                     WHERE sessions.meeting_id = $1 LIMIT $2)",
+                )
+                .bind(id)
+            },
+            |id| {
+                sqlx::query(
+                    "DELETE FROM participants WHERE id IN \
+                     (SELECT id FROM participants WHERE meeting_id = $1 LIMIT $2)",
+                )
+                .bind(id)
+            },
+        ];
+        for query in many {
+            self.delete_in_portions(id, query).await?;
+        }
+        self.execute(sqlx::query("DELETE FROM meetings WHERE id = $1").bind(id)).await.map(changed)
     }
 
     async fn activate_due(&self, now: OffsetDateTime) -> Stored<Vec<MeetingId>> {
@@ -135,7 +169,10 @@ impl MeetingStore for Backend {
             Box::pin(async move {
                 sqlx::query_scalar(
                     "UPDATE meetings SET status = 'ended', ended_at = $1, updated_at = $1, version = version + 1 \
-                     WHERE status = 'active' AND scheduling = 'instant' AND started_at IS NULL AND created_at < $2 \
+                     WHERE status = 'active' AND started_at IS NULL AND CASE scheduling \
+                         WHEN 'instant' THEN created_at < $2 \
+                         WHEN 'scheduled' THEN scheduled_end < $1 OR (scheduled_end IS NULL AND scheduled_start < $2) \
+                         ELSE FALSE END \
                      RETURNING id",
                 )
                 .bind(micros(now))
@@ -159,11 +196,23 @@ impl MeetingStore for Backend {
         self.execute(invite).await.map(drop)
     }
 
-    async fn uninvite(&self, meeting: MeetingId, user: UserId) -> Stored<bool> {
-        let uninvite = sqlx::query("DELETE FROM invitations WHERE meeting_id = $1 AND user_id = $2")
-            .bind(meeting.as_uuid())
-            .bind(user.as_uuid());
-        self.execute(uninvite).await.map(changed)
+    async fn uninvite(&self, meeting: MeetingId, user: UserId, at: OffsetDateTime) -> Stored<bool> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                lock_user(connection, user).await?;
+                let done = sqlx::query("DELETE FROM invitations WHERE meeting_id = $1 AND user_id = $2")
+                    .bind(meeting.as_uuid())
+                    .bind(user.as_uuid())
+                    .execute(&mut *connection)
+                    .await?;
+                let done = changed(done.rows_affected());
+                if done {
+                    throw_out_user(connection, user, Some(meeting), at).await?;
+                }
+                Ok(done)
+            })
+        })
+        .await
     }
 
     async fn is_invited(&self, meeting: MeetingId, user: UserId) -> Stored<bool> {

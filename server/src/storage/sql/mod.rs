@@ -53,34 +53,32 @@ impl Queues {
     }
 }
 
-/// Numbers of rows that one statement inserts: few, because each is a statement to prepare.
-const ROWS: [usize; 4] = [64, 16, 4, 1];
+/// Rows that one statement inserts at most: each number of them is a statement to prepare and to keep.
+const ROWS: usize = 32;
+/// Prepared statements that a connection keeps: inserts of each number of rows into two tables, and all others.
+pub(super) const STATEMENTS: usize = 160;
 
-/// The statements that insert `items` with `insert`, several in each: `INSERT INTO … VALUES` without the values, of
-/// which `bind` binds `columns` for an item.
+/// The statements that insert `items` with `insert`, at most [`ROWS`] with each: `INSERT INTO … VALUES` without the
+/// values, of which `bind` binds `columns` for an item.
 fn insert_rows<I>(
     insert: &str,
     columns: usize,
-    mut items: &[I],
+    items: &[I],
     bind: impl Fn(Query, &I) -> Query,
 ) -> Vec<Query> {
-    let mut statements = Vec::new();
-    for rows in ROWS {
-        while let Some((several, rest)) = items.split_at_checked(rows) {
-            let mut text = insert.to_owned();
-            for row in 0..rows {
-                text.push_str(if row == 0 { " (" } else { ", (" });
-                for column in 1..=columns {
-                    text.push_str(if column == 1 { "$" } else { ", $" });
-                    text.push_str(&(row * columns + column).to_string());
-                }
-                text.push(')');
+    let statement = |items: &[I]| {
+        let mut text = insert.to_owned();
+        for row in 0..items.len() {
+            text.push_str(if row == 0 { " (" } else { ", (" });
+            for column in 1..=columns {
+                text.push_str(if column == 1 { "$" } else { ", $" });
+                text.push_str(&(row * columns + column).to_string());
             }
-            statements.push(several.iter().fold(sqlx::query(AssertSqlSafe(text)), &bind));
-            items = rest;
+            text.push(')');
         }
-    }
-    statements
+        items.iter().fold(sqlx::query(AssertSqlSafe(text)), &bind)
+    };
+    items.chunks(ROWS).map(statement).collect()
 }
 
 /// A query for a page of a list that also counts the whole list, at the same moment. The query must bind the limit and

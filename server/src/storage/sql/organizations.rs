@@ -1,21 +1,29 @@
 use async_trait::async_trait;
 use darktower_protocol::OrganizationId;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::dialect::{Backend, Query, Row};
 use super::presets::insert_preset;
 use super::row::{changed, count, get, id, json, time, to_json};
-use crate::storage::model::{Organization, StoredPreset};
+use super::users::insert_user;
+use crate::storage::model::{Organization, StoredPreset, User};
 use crate::storage::representation::{micros, text};
 use crate::storage::store::{OrganizationStore, Stored};
 
 #[async_trait]
 impl OrganizationStore for Backend {
-    async fn create_organization(&self, organization: &Organization, presets: &[StoredPreset]) -> Stored<()> {
+    async fn create_organization(
+        &self,
+        organization: &Organization,
+        presets: &[StoredPreset],
+        owner: Option<&User>,
+    ) -> Stored<()> {
         let mut queries = vec![insert_organization(organization)?];
         for preset in presets {
             queries.push(insert_preset(organization.id, preset)?);
         }
+        queries.extend(owner.map(insert_user));
         self.execute_all(queries).await.map(drop)
     }
 
@@ -41,16 +49,21 @@ impl OrganizationStore for Backend {
         count(sqlx::query_scalar("SELECT count(*) FROM organizations").fetch_one(self.reader()).await?)
     }
 
-    async fn update_organization(&self, organization: &Organization) -> Stored<bool> {
+    async fn update_organization(
+        &self,
+        organization: &Organization,
+        read_at: OffsetDateTime,
+    ) -> Stored<bool> {
         self.execute(sqlx::query(
                     "UPDATE organizations SET name = $1, settings = $2, max_meeting_minutes = $3, updated_at = $4 \
-                     WHERE id = $5",
+                     WHERE id = $5 AND updated_at = $6",
                 )
                 .bind(text(&organization.name))
                 .bind(to_json(&organization.settings)?)
                 .bind(organization.settings.max_meeting_minutes.map(i64::from))
                 .bind(micros(organization.updated_at))
-                .bind(organization.id.as_uuid())).await.map(changed)
+                .bind(organization.id.as_uuid())
+                .bind(micros(read_at))).await.map(changed)
     }
 
     async fn delete_organization(&self, id: OrganizationId) -> Stored<bool> {

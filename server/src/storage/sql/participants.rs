@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 use darktower_core::named::Named as _;
-use darktower_protocol::{MeetingId, ParticipantId};
+use darktower_protocol::{MeetingId, ParticipantId, UserId};
 use futures_util::future::BoxFuture;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -107,14 +107,63 @@ pub(super) fn participant_inserts(participants: &[IssuedParticipant]) -> Vec<Que
 }
 
 pub(super) fn insert_removal(removal: &Removal) -> Query {
-    sqlx::query(
-        "INSERT INTO removals (id, meeting_id, participant_id, meeting_over, at) VALUES ($1, $2, $3, $4, $5)",
+    bind_removal(
+        sqlx::query(
+            "INSERT INTO removals (id, meeting_id, participant_id, meeting_over, at) VALUES ($1, $2, $3, $4, $5)",
+        ),
+        removal,
     )
-    .bind(removal.id)
-    .bind(removal.meeting_id.as_uuid())
-    .bind(removal.participant_id.map(|id| *id.as_uuid()))
-    .bind(removal.meeting_over)
-    .bind(micros(removal.at))
+}
+
+fn bind_removal(query: Query, removal: &Removal) -> Query {
+    query
+        .bind(removal.id)
+        .bind(removal.meeting_id.as_uuid())
+        .bind(removal.participant_id.map(|id| *id.as_uuid()))
+        .bind(removal.meeting_over)
+        .bind(micros(removal.at))
+}
+
+/// Takes back what a user may join the meetings of its organization with (only `meeting`, if given) and has it thrown out of
+/// them. Whoever calls this has locked the user.
+pub(super) async fn throw_out_user(
+    connection: &mut Connection,
+    user: UserId,
+    meeting: Option<MeetingId>,
+    at: OffsetDateTime,
+) -> Stored<()> {
+    // Who came in with a token that has ended since may still be there, where a session runs.
+    let removals = sqlx::query(
+        "UPDATE participants SET revoked_at = $1 \
+         WHERE user_id = $2 AND revoked_at IS NULL AND ($3 IS NULL OR meeting_id = $3) \
+         AND (expires_at > $1 OR EXISTS (SELECT 1 FROM sessions \
+             WHERE sessions.meeting_id = participants.meeting_id AND sessions.ended_at IS NULL)) \
+         AND EXISTS (SELECT 1 FROM meetings JOIN users ON users.organization_id = meetings.organization_id \
+             WHERE meetings.id = participants.meeting_id AND users.id = $4) \
+         RETURNING id, meeting_id",
+    )
+    .bind(micros(at))
+    .bind(user.to_string())
+    .bind(meeting.map(|id| *id.as_uuid()))
+    .bind(user.as_uuid())
+    .fetch_all(&mut *connection)
+    .await?
+    .iter()
+    .map(|row| {
+        Ok(Removal {
+            id: Uuid::now_v7(),
+            meeting_id: id(row, "meeting_id", MeetingId::from_uuid)?,
+            participant_id: Some(id(row, "id", ParticipantId::from_uuid)?),
+            meeting_over: false,
+            at,
+        })
+    })
+    .collect::<Stored<Vec<_>>>()?;
+    let insert = "INSERT INTO removals (id, meeting_id, participant_id, meeting_over, at) VALUES";
+    for statement in insert_rows(insert, 5, &removals, bind_removal) {
+        statement.execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 fn read_participant(row: &Row) -> Stored<IssuedParticipant> {

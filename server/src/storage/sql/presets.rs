@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use darktower_protocol::OrganizationId;
 
-use super::dialect::{Backend, Query, Row};
+use super::dialect::{Backend, Query, Row, for_update};
 use super::row::{changed, get, json, time, to_json};
 use crate::storage::model::StoredPreset;
 use crate::storage::representation::{micros, text};
@@ -9,8 +9,33 @@ use crate::storage::store::{PresetStore, Stored};
 
 #[async_trait]
 impl PresetStore for Backend {
-    async fn create_preset(&self, organization: OrganizationId, preset: &StoredPreset) -> Stored<()> {
-        self.execute(insert_preset(organization, preset)?).await.map(drop)
+    async fn create_preset(
+        &self,
+        organization: OrganizationId,
+        preset: &StoredPreset,
+        at_most: u32,
+    ) -> Stored<bool> {
+        let insert = insert_preset(organization, preset)?;
+        self.write(move |connection| {
+            Box::pin(async move {
+                // Of two who add the last one, the second waits here.
+                sqlx::query(concat!("SELECT id FROM organizations WHERE id = $1", for_update!()))
+                    .bind(organization.as_uuid())
+                    .fetch_optional(&mut *connection)
+                    .await?;
+                let present: i64 =
+                    sqlx::query_scalar("SELECT count(*) FROM presets WHERE organization_id = $1")
+                        .bind(organization.as_uuid())
+                        .fetch_one(&mut *connection)
+                        .await?;
+                if present >= i64::from(at_most) {
+                    return Ok(false);
+                }
+                insert.execute(connection).await?;
+                Ok(true)
+            })
+        })
+        .await
     }
 
     async fn preset(&self, organization: OrganizationId, name: &str) -> Stored<Option<StoredPreset>> {

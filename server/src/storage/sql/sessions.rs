@@ -1,4 +1,5 @@
 use async_trait::async_trait;
+use darktower_core::access::ParticipantRole;
 use darktower_core::meeting::lifecycle::MeetingStatus;
 use darktower_protocol::{MeetingId, MeetingSessionId, OrganizationId, ParticipantId};
 use futures_util::future::BoxFuture;
@@ -85,8 +86,13 @@ impl SessionStore for Backend {
                 .bind(id.as_uuid())
                 .execute(&mut *connection)
                 .await?;
+                // One whose time is still to come waits for it, as if nobody had been there.
                 sqlx::query(
-                    "UPDATE meetings SET status = 'ended', ended_at = $1, updated_at = $1, version = version + 1 \
+                    "UPDATE meetings SET \
+                     status = CASE WHEN scheduled_start > $1 THEN 'scheduled' ELSE 'ended' END, \
+                     started_at = CASE WHEN scheduled_start > $1 THEN NULL ELSE started_at END, \
+                     ended_at = CASE WHEN scheduled_start > $1 THEN NULL ELSE $1 END, \
+                     updated_at = $1, version = version + 1 \
                      WHERE id = $2 AND scheduling <> 'permanent' AND status NOT IN ('ended', 'cancelled', 'failed')",
                 )
                 .bind(micros(at))
@@ -268,7 +274,7 @@ async fn arrive(connection: &mut Connection, arrival: &Arrival) -> Stored<Option
     // Joins and leaves of a meeting happen one after another, so that each knows what it counts. Nothing else is read
     // here: it would be what was there before the wait.
     let Some(meeting) = sqlx::query(concat!(
-        "SELECT organization_id, display_name, status, started_at FROM meetings WHERE id = $1",
+        "SELECT organization_id, display_name, status, scheduled_start, started_at FROM meetings WHERE id = $1",
         for_update!()
     ))
     .bind(arrival.meeting_id.as_uuid())
@@ -296,7 +302,9 @@ async fn arrive(connection: &mut Connection, arrival: &Arrival) -> Stored<Option
     else {
         return Err(StoreError::NoSuchReference);
     };
-    if optional_time(&known, "revoked_at")?.is_some() {
+    let is_host = named::<ParticipantRole>(&known, "role")? == ParticipantRole::Host;
+    let is_due = optional_time(&meeting, "scheduled_start")?.is_some_and(|start| start <= arrival.at);
+    if optional_time(&known, "revoked_at")?.is_some() || !status.admits(is_host, is_due) {
         return Ok(None);
     }
     let at = micros(arrival.at);

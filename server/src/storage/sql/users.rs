@@ -7,10 +7,11 @@ use uuid::Uuid;
 
 use super::dialect::{Backend, Connection, Query, Row, contains, for_update};
 use super::page;
+use super::participants::throw_out_user;
 use super::row::{changed, get, hash, id, listed, named, optional_time, time};
 use crate::storage::model::{Listed, RefreshToken, Rotation, SecretHash, SetupSecret, User, UserFilter};
 use crate::storage::representation::{micros, optional_text, search_needle, search_text, text};
-use crate::storage::store::{StoreError, Stored, UserStore};
+use crate::storage::store::{Stored, UserStore};
 
 #[async_trait]
 impl UserStore for Backend {
@@ -58,20 +59,41 @@ impl UserStore for Backend {
         listed(&rows, "id", read_user)
     }
 
-    async fn update_user(&self, user: &User) -> Stored<bool> {
+    async fn update_profile(&self, user: &User) -> Stored<bool> {
         let update = sqlx::query(
-            "UPDATE users SET email = $1, name = $2, avatar_url = $3, is_active = $4, last_login_at = $5, \
-             updated_at = $6, search_text = $7 WHERE id = $8",
+            "UPDATE users SET email = $1, name = $2, avatar_url = $3, updated_at = $4, search_text = $5 \
+             WHERE id = $6",
         )
         .bind(text(&user.email))
         .bind(text(&user.name))
         .bind(optional_text(user.avatar_url.as_deref()))
-        .bind(user.is_active)
-        .bind(user.last_login_at.map(micros))
         .bind(micros(user.updated_at))
         .bind(search_text(&[&user.name, &user.email]))
         .bind(user.id.as_uuid());
         self.execute(update).await.map(changed)
+    }
+
+    async fn set_active(&self, id: UserId, is_active: bool, at: OffsetDateTime) -> Stored<bool> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                // First, so that no token comes in from a rotation that waits for its user.
+                let done = sqlx::query(
+                    "UPDATE users SET is_active = $1, updated_at = $2 WHERE id = $3 AND ($1 OR role <> 'owner')",
+                )
+                .bind(is_active)
+                .bind(micros(at))
+                .bind(id.as_uuid())
+                .execute(&mut *connection)
+                .await?;
+                let done = changed(done.rows_affected());
+                if done && !is_active {
+                    revoke_tokens(id).execute(&mut *connection).await?;
+                    throw_out_user(connection, id, None, at).await?;
+                }
+                Ok(done)
+            })
+        })
+        .await
     }
 
     async fn change_role(&self, id: UserId, role: OrganizationRole, at: OffsetDateTime) -> Stored<bool> {
@@ -104,9 +126,17 @@ impl UserStore for Backend {
                     .bind(role.as_str())
                     .bind(micros(at))
                     .bind(id.as_uuid())
-                    .execute(connection)
+                    .execute(&mut *connection)
                     .await?;
-                Ok(changed(done.rows_affected()))
+                let done = changed(done.rows_affected());
+                if done && role == OrganizationRole::Owner {
+                    // An administrator may have it, who may set a member's password but not the owner's.
+                    sqlx::query("DELETE FROM setup_secrets WHERE user_id = $1")
+                        .bind(id.as_uuid())
+                        .execute(connection)
+                        .await?;
+                }
+                Ok(done)
             })
         })
         .await
@@ -140,24 +170,41 @@ impl UserStore for Backend {
         .await
     }
 
-    async fn delete_user(&self, id: UserId) -> Stored<bool> {
-        self.execute(sqlx::query("DELETE FROM users WHERE id = $1").bind(id.as_uuid())).await.map(changed)
-    }
-
-    async fn begin_login(&self, token: &RefreshToken) -> Stored<()> {
-        let token = token.clone();
+    async fn delete_user(&self, id: UserId, at: OffsetDateTime) -> Stored<bool> {
         self.write(move |connection| {
             Box::pin(async move {
-                let done = sqlx::query("UPDATE users SET last_login_at = $1 WHERE id = $2")
-                    .bind(micros(token.created_at))
-                    .bind(token.user_id.as_uuid())
-                    .execute(&mut *connection)
+                lock_user(connection, id).await?;
+                throw_out_user(connection, id, None, at).await?;
+                let done = sqlx::query("DELETE FROM users WHERE id = $1")
+                    .bind(id.as_uuid())
+                    .execute(connection)
                     .await?;
-                if done.rows_affected() == 0 {
-                    return Err(StoreError::NoSuchReference);
+                Ok(changed(done.rows_affected()))
+            })
+        })
+        .await
+    }
+
+    async fn begin_login(&self, token: &RefreshToken, password_hash: Option<&str>) -> Stored<bool> {
+        let (token, password_hash) = (token.clone(), password_hash.map(str::to_owned));
+        self.write(move |connection| {
+            Box::pin(async move {
+                // What a change of the password or a deactivation ends are the logins it sees: those that begin later are
+                // refused here.
+                let done = sqlx::query(
+                    "UPDATE users SET last_login_at = $1 WHERE id = $2 AND is_active \
+                     AND (password_hash = $3 OR (password_hash IS NULL AND $3 IS NULL))",
+                )
+                .bind(micros(token.created_at))
+                .bind(token.user_id.as_uuid())
+                .bind(password_hash)
+                .execute(&mut *connection)
+                .await?;
+                let done = changed(done.rows_affected());
+                if done {
+                    insert_refresh_token(&token).execute(connection).await?;
                 }
-                insert_refresh_token(&token).execute(connection).await?;
-                Ok(())
+                Ok(done)
             })
         })
         .await
@@ -356,7 +403,7 @@ impl UserStore for Backend {
     }
 }
 
-fn insert_user(user: &User) -> Query {
+pub(super) fn insert_user(user: &User) -> Query {
     sqlx::query(
         "INSERT INTO users (id, organization_id, email, name, role, password_hash, avatar_url, is_active, \
          last_login_at, created_at, updated_at, search_text) \
@@ -404,7 +451,7 @@ fn revoke_tokens(user: UserId) -> Query {
 }
 
 /// Whoever adds or revokes tokens of a user does it alone: otherwise one could be added that a revocation does not see.
-async fn lock_user(connection: &mut Connection, user: UserId) -> Stored<()> {
+pub(super) async fn lock_user(connection: &mut Connection, user: UserId) -> Stored<()> {
     sqlx::query(concat!("SELECT id FROM users WHERE id = $1", for_update!()))
         .bind(user.as_uuid())
         .fetch_optional(connection)

@@ -22,7 +22,7 @@ use super::open::unavailable;
 use super::representation::search_text;
 use super::store::Stored;
 use dialect::{BEGIN_WRITE, Connection, Query};
-use sql::Queues;
+use sql::{Queues, STATEMENTS};
 use uuid::Uuid;
 
 /// Connections for reading; more than this only wait for each other.
@@ -68,6 +68,7 @@ impl SqliteStore {
             .busy_timeout(BUSY_TIMEOUT)
             // After a large write the log does not stay as large.
             .pragma("journal_size_limit", LOG_SIZE)
+            .statement_cache_capacity(STATEMENTS)
             .foreign_keys(true);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)

@@ -48,7 +48,7 @@ async fn data_survive_reopening() {
     let (folder, store) = store().await;
     let path = folder.path().join("a.db");
     let organization = organization();
-    store.create_organization(&organization, &[]).await.expect("stored");
+    store.create_organization(&organization, &[], None).await.expect("stored");
     let (meeting, host) = meeting(organization.id);
     store.create_meeting(&meeting, &host).await.expect("stored");
     store.close().await;
@@ -128,7 +128,7 @@ async fn writers_wait_for_another_process() {
     let mut other = stranger(&folder.path().join("a.db")).await;
     let transaction = other.begin_with("BEGIN IMMEDIATE").await.expect("begun");
     let organization = organization();
-    let mut write = std::pin::pin!(store.create_organization(&organization, &[]));
+    let mut write = std::pin::pin!(store.create_organization(&organization, &[], None));
     assert!(futures_util::poll!(write.as_mut()).is_pending());
     store.check().await.expect("readers do not wait");
     assert!(futures_util::poll!(write.as_mut()).is_pending());
@@ -140,7 +140,7 @@ async fn writers_wait_for_another_process() {
 async fn closing_makes_what_waits_and_refuses_what_comes() {
     let (folder, store) = store().await;
     let organization = organization();
-    store.create_organization(&organization, &[]).await.expect("stored");
+    store.create_organization(&organization, &[], None).await.expect("stored");
     let (meeting, host) = meeting(organization.id);
     store.create_meeting(&meeting, &host).await.expect("stored");
     let issued: Vec<_> = (0..100).map(|_| participant(meeting.id)).collect();
@@ -161,7 +161,7 @@ async fn closing_makes_what_waits_and_refuses_what_comes() {
 async fn writes_that_nobody_waits_for_harm_nobody() {
     let (_folder, store) = store().await;
     let organization = organization();
-    store.create_organization(&organization, &[]).await.expect("stored");
+    store.create_organization(&organization, &[], None).await.expect("stored");
     let (first, host) = meeting(organization.id);
     store.create_meeting(&first, &host).await.expect("stored");
     for _ in 0..50 {
@@ -191,7 +191,7 @@ async fn writes_that_nobody_waits_for_harm_nobody() {
 async fn backups_open_as_databases() {
     let (folder, store) = store().await;
     let organization = organization();
-    store.create_organization(&organization, &[]).await.expect("stored");
+    store.create_organization(&organization, &[], None).await.expect("stored");
     let copy = folder.path().join("it's a copy.db");
     store.backup(&copy).await.expect("copied");
     assert_eq!(mode(&copy), 0o600);
@@ -212,7 +212,7 @@ async fn backups_open_as_databases() {
 async fn damage_is_found() {
     let (_folder, store) = store().await;
     let organization = organization();
-    store.create_organization(&organization, &[]).await.expect("stored");
+    store.create_organization(&organization, &[], None).await.expect("stored");
     let (meeting, host) = meeting(organization.id);
     store.create_meeting(&meeting, &host).await.expect("stored");
     let mut writer = store.writer.acquire().await.expect("free");

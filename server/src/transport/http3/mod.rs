@@ -42,6 +42,8 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection without a request for so long gives up its place, also if its client keeps it awake.
 const QUIET_TIMEOUT: Duration = Duration::from_secs(60);
+/// For telling a client that the connection ends.
+const GOODBYE_DEADLINE: Duration = Duration::from_secs(1);
 /// Connections of one endpoint. Each may hold some 2 MiB if its client is hostile, and some KiB if not.
 const MAX_CONNECTIONS: usize = 1024;
 /// Requests one connection may have open.
@@ -210,21 +212,26 @@ where
             }
             () = quiet.as_mut(), if !draining && requests.is_empty() => {
                 draining = true;
-                if http.shutdown(1).await.is_err() {
+                if !say_goodbye(&mut http).await {
                     return;
                 }
             }
             () = stop.cancelled(), if !draining => {
                 draining = true;
-                // One more than the last: a client takes the number as the first that was not looked at (RFC 9114
-                // section 5.2), and the library sends the last that was.
-                if http.shutdown(1).await.is_err() {
+                if !say_goodbye(&mut http).await {
                     return;
                 }
             }
         }
     }
     while requests.join_next().await.is_some() {}
+}
+
+/// Tells a client that no more requests are looked at. `false` if it cannot be told, because it is gone or does not read.
+async fn say_goodbye(http: &mut Http) -> bool {
+    // One more than the last: a client takes the number as the first that was not looked at (RFC 9114 section 5.2), and
+    // the library sends the last that was.
+    timeout(GOODBYE_DEADLINE, http.shutdown(1)).await.is_ok_and(|told| told.is_ok())
 }
 
 /// Counts while it lives.

@@ -17,9 +17,11 @@ use tokio_rustls::TlsConnector;
 const MAX_ANSWER: usize = 1 << 20;
 
 /// How requests travel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Protocol {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Protocol {
+    #[value(name = "h2")]
     Http2,
+    #[value(name = "h3")]
     Http3,
 }
 

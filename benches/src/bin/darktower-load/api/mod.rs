@@ -17,9 +17,11 @@ use crate::machine::{self, usual_cores};
 use crate::procfs::{MachineReading, ProcessReading};
 use crate::server::{API_CLIENT_ID, ApiServer, BareHttp};
 pub(crate) use client::Addresses;
-use client::{Connection, Protocol};
+use client::Connection;
+pub(crate) use client::Protocol;
 use report::{Measured, Report};
-use work::{Case, Subject};
+pub(crate) use work::Case;
+use work::Subject;
 
 /// Before each window, at most: connections, code and caches are warm then.
 const WARM_UP: Duration = Duration::from_millis(500);
@@ -52,8 +54,12 @@ pub(crate) async fn run(args: &ApiArgs) -> Result<()> {
     let mut first = Connection::open(Protocol::Http2, ours.addresses()?, &certificate).await?;
     let subject = Arc::new(work::prepare(&mut first, API_CLIENT_ID, ours.secret()).await?);
     let mut lanes = Vec::new();
-    for case in Case::ALL {
+    let cases = Case::ALL.into_iter().filter(|case| args.cases.is_empty() || args.cases.contains(case));
+    for case in cases {
         for protocol in Protocol::ALL {
+            if !args.protocols.is_empty() && !args.protocols.contains(&protocol) {
+                continue;
+            }
             let (pid, to) = match case {
                 Case::Hello => (bare.pid(), bare.addresses()?),
                 _ => (ours.pid(), ours.addresses()?),

@@ -15,8 +15,8 @@ use super::client::Connection;
 use crate::tally::histogram;
 
 /// What is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Case {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Case {
     /// `GET /hello` of the bare server: what the libraries cost.
     Hello,
     /// `GET /api/v1/certificate` of ours: what every request of the API costs beyond it.

@@ -165,6 +165,7 @@ CREATE INDEX meetings_due ON meetings (scheduled_start) WHERE status = 'schedule
 CREATE INDEX meetings_unjoined ON meetings (created_at) WHERE status = 'active' AND started_at IS NULL;
 CREATE INDEX meetings_by_end ON meetings (ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX participants_by_meeting ON participants (meeting_id);
+CREATE INDEX participants_by_end ON participants (expires_at);
 CREATE INDEX participants_by_user ON participants (user_id, meeting_id) WHERE user_id IS NOT NULL;
 
 CREATE TABLE invitations (
