@@ -277,22 +277,30 @@ impl Server {
         let handle = Handle::new();
         let mut servers = JoinSet::new();
         let http3 = udp_addresses(&self.http3)?;
+        let places = http::places(&self.config.trusted_proxies);
         for listener in self.https {
             let router = global_controller::router(&self.state, port_beside(listener.local_addr()?, &http3));
-            servers.spawn(http::serve_tls(listener, router, Arc::clone(&tls), handle.clone()));
+            servers.spawn(http::serve_tls(
+                listener,
+                router,
+                Arc::clone(&tls),
+                places.clone(),
+                handle.clone(),
+            ));
         }
         for listener in self.http {
             let router = match self.config.dev {
                 true => global_controller::development_router(&self.state),
                 false => global_controller::operations_router(&self.state),
             };
-            servers.spawn(http::serve_plain(listener, router, handle.clone()));
+            servers.spawn(http::serve_plain(listener, router, places.clone(), handle.clone()));
         }
         let stop_accepting = CancellationToken::new();
         for (index, socket) in self.http3.into_iter().enumerate() {
             socket::enlarge_buffers(&socket)?;
             let reset_key = [&self.reset_key[..], b"http/3", &index.to_be_bytes()].concat();
-            let endpoint = Http3Endpoint::open(socket, &self.certificates, &reset_key)?;
+            let endpoint =
+                Http3Endpoint::open(socket, &self.certificates, &reset_key, &self.config.trusted_proxies)?;
             let router = global_controller::router(&self.state, None);
             let (stop, grace) = (stop_accepting.clone(), self.config.shutdown_grace);
             servers.spawn(async move {

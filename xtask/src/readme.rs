@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::process::{self, Running};
-use crate::server::Server;
+use crate::server::{self, Server};
 use crate::workspace::Workspace;
 
 const SECTION: &str = "\n## Build on it\n";
@@ -16,7 +16,6 @@ const BLOCK_BEGIN: &str = "```sh\n";
 const BLOCK_END: &str = "\n```\n";
 /// All commands together: some seconds of a meeting, and a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
-const CLIENT_ID: &str = "readme";
 
 /// Starts a server that is built already and runs the commands against it.
 ///
@@ -26,12 +25,9 @@ pub(crate) fn check_built(ws: &Workspace) -> Result<()> {
     let readme = fs::read_to_string(ws.readme()).context("README.md")?;
     let commands = commands(&readme)?;
     let folder = tempfile::Builder::new().prefix("darktower-readme-").tempdir()?;
-    // As random as the folder's name, twice over: a secret of one run on loopback.
-    let secret = format!("{0}{0}{0}", folder.path().display());
     let mut server = Server::start(ws, folder.path(), |command| {
         command.args(["--dev", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
         command.args(["--http3-listen", "127.0.0.1:0"]);
-        command.env("DARKTOWER_API__CLIENT_ID", CLIENT_ID).env("DARKTOWER_API__CLIENT_SECRET", &secret);
     })?;
     let output = folder.path().join("output");
     let programs = ws.program("darktower-client");
@@ -39,7 +35,7 @@ pub(crate) fn check_built(ws: &Workspace) -> Result<()> {
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap_or_default());
     let mut shell = Command::new("bash");
     shell.args(["-euo", "pipefail", "-c", commands]).env("PATH", path).env("SERVER", server.http_url());
-    shell.env("CLIENT_ID", CLIENT_ID).env("CLIENT_SECRET", &secret);
+    shell.current_dir(folder.path()).env("DARKTOWER_DATA_DIR", server::data_dir(folder.path()));
     shell.stdin(Stdio::null()).stdout(fs::File::create(&output)?);
     let status = Running::start(&mut shell)?.wait_while(Some(LIMIT), || server.check_running())?;
     process::check_interrupted()?;

@@ -15,6 +15,11 @@ use crate::workspace::Workspace;
 const READY_LIMIT: Duration = Duration::from_secs(30);
 const LOG_TAIL_LINES: usize = 30;
 
+/// Where a server that was started in `folder` keeps its data.
+pub(crate) fn data_dir(folder: &Path) -> PathBuf {
+    folder.join("data")
+}
+
 /// A running `darktower serve`. Dropping it stops it.
 pub(crate) struct Server {
     running: Running,
@@ -30,7 +35,7 @@ impl Server {
         let ready_file = folder.join("ready.json");
         let output = File::create(&log)?;
         let mut command = Command::new(ws.program("darktower"));
-        command.arg("serve").arg("--data-dir").arg(folder.join("data"));
+        command.arg("serve").arg("--data-dir").arg(data_dir(folder));
         command.arg("--ready-file").arg(&ready_file);
         configure(&mut command);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);

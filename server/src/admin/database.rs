@@ -46,18 +46,18 @@ impl Admin {
             DatabaseLocation::Postgres(_) => "the PostgreSQL database".to_owned(),
         }
     }
+}
 
-    pub(super) async fn backup(&self, to: &Path) -> anyhow::Result<()> {
-        let DatabaseLocation::Sqlite(file) = &self.location else {
-            anyhow::bail!("this copies SQLite databases; for PostgreSQL use pg_dump");
-        };
-        let store = SqliteStore::open(file).await?;
-        store.backup(to).await?;
-        eprintln!(
-            "{} holds a copy of the database. Tokens need the keys in {} too.",
-            to.display(),
-            self.data_dir.display()
-        );
-        Ok(())
-    }
+/// Copies the database as it is.
+pub(super) async fn backup(data_dir: &Path, location: &DatabaseLocation, to: &Path) -> anyhow::Result<()> {
+    let DatabaseLocation::Sqlite(file) = location else {
+        anyhow::bail!("this copies SQLite databases; for PostgreSQL use pg_dump");
+    };
+    SqliteStore::backup(file, to).await?;
+    eprintln!(
+        "{} holds a copy of the database. Tokens need the keys in {} too.",
+        to.display(),
+        data_dir.display()
+    );
+    Ok(())
 }

@@ -80,7 +80,7 @@ enum AdminCommand {
     Migrate,
     /// Check that the database is sound
     Check,
-    /// Copy the SQLite database to a new file, also while the server runs
+    /// Copy the SQLite database to a new file as it is, also while the server runs
     Backup {
         /// The file to make; it must not exist
         file: PathBuf,
@@ -120,6 +120,10 @@ pub async fn run(args: AdminArgs) -> anyhow::Result<()> {
             file.display()
         );
     }
+    // Before anything brings the tables up to date: the copy is for going back to the version before.
+    if let AdminCommand::Backup { file } = &args.command {
+        return database::backup(&data_dir, &location, file).await;
+    }
     let store = storage::open(&location).await?;
     let admin =
         Admin { data_dir, location, store, json: args.json, organization_slug: args.organization.clone() };
@@ -141,7 +145,7 @@ impl Admin {
             AdminCommand::RotateKeys => self.rotate_keys().await,
             AdminCommand::Migrate => self.migrate(),
             AdminCommand::Check => self.check().await,
-            AdminCommand::Backup { file } => self.backup(&file).await,
+            AdminCommand::Backup { .. } => Ok(()),
         }
     }
 

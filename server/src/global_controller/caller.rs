@@ -11,11 +11,11 @@ use axum::response::{IntoResponse as _, Response};
 use darktower_core::access::guests::AccessPolicy;
 use darktower_core::access::{Action, Actor, OrganizationRole, Relation, Scope, permits};
 use darktower_protocol::{OrganizationId, UserId};
-use tower_http::request_id::RequestId;
 use uuid::Uuid;
 
 use super::ApiState;
 use super::error::{ApiError, ErrorCode};
+use super::layers::RequestId;
 use super::rate_limit::ClientAddress;
 use super::rules::Access;
 use crate::auth::Subject;
@@ -143,8 +143,7 @@ async fn admit(state: &ApiState, parts: &Parts, action: Action) -> Result<Caller
 }
 
 fn request_id(extensions: &Extensions) -> Option<String> {
-    let id = extensions.get::<RequestId>()?;
-    id.header_value().to_str().ok().map(str::to_owned)
+    extensions.get::<RequestId>().map(|id| id.as_str().to_owned())
 }
 
 pub(super) async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, ApiError> {

@@ -6,7 +6,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -16,13 +16,13 @@ use axum_server::accept::Accept;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use axum_server::{Handle, Server};
 use hyper_util::rt::TokioTimer;
+use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::transport::{Http3Endpoint, RequestBody};
+use crate::transport::{Http3Endpoint, Place, Places, RequestBody};
 
 /// The protocols to offer in ALPN, the better first.
 pub const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -39,6 +39,8 @@ const MAX_HEADERS: u32 = 16 * 1024;
 const MAX_BUFFER: usize = 32 * 1024;
 /// Connections of one listener. Each holds some 50 KiB, and up to [`CONNECTION_WINDOW`] if its client is hostile.
 const MAX_CONNECTIONS: usize = 4096;
+/// Bytes that wait to leave together: two records of TLS.
+const GATHERED: usize = 32 * 1024;
 /// Bytes of bodies that may wait to be read.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
@@ -58,11 +60,12 @@ pub async fn serve_tls(
     listener: TcpListener,
     router: Router,
     tls: Arc<rustls::ServerConfig>,
+    places: Places,
     handle: Handle<SocketAddr>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let tls = RustlsAcceptor::new(RustlsConfig::from_config(tls)).handshake_timeout(HEAD_TIMEOUT);
-    let acceptor = tls.acceptor(Places::new());
+    let acceptor = tls.acceptor(Door(places));
     let mut server = axum_server::from_tcp(listener)?.acceptor(acceptor).handle(handle);
     limit(&mut server);
     server.serve(router.into_make_service_with_connect_info::<SocketAddr>()).await
@@ -75,10 +78,11 @@ pub async fn serve_tls(
 pub async fn serve_plain(
     listener: TcpListener,
     router: Router,
+    places: Places,
     handle: Handle<SocketAddr>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
-    let mut server = axum_server::from_tcp(listener)?.acceptor(Places::new()).handle(handle);
+    let mut server = axum_server::from_tcp(listener)?.acceptor(Door(places)).handle(handle);
     limit(&mut server);
     server.serve(router.into_make_service_with_connect_info::<SocketAddr>()).await
 }
@@ -110,40 +114,70 @@ fn limit<A>(server: &mut Server<SocketAddr, A>) {
         .max_local_error_reset_streams(MAX_BAD_STREAMS);
 }
 
-/// Gives each TCP connection one of a number of places, and sends at once what is written.
-#[derive(Clone, Debug)]
-struct Places(Arc<Semaphore>);
-
-impl Places {
-    fn new() -> Self {
-        // Known before the first event.
-        metrics::counter!("http_connections_refused_total").increment(0);
-        Self(Arc::new(Semaphore::new(MAX_CONNECTIONS)))
-    }
+/// The places of all listeners of TCP.
+#[must_use]
+pub fn places(proxies: &[IpNet]) -> Places {
+    // Known before the first event.
+    metrics::counter!("http_connections_refused_total").increment(0);
+    Places::new(MAX_CONNECTIONS, proxies)
 }
 
-impl<S> Accept<TcpStream, S> for Places {
+/// Gives each TCP connection a place.
+#[derive(Clone, Debug)]
+struct Door(Places);
+
+impl<S> Accept<TcpStream, S> for Door {
     type Stream = Placed;
     type Service = S;
     type Future = Ready<io::Result<(Placed, S)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        std::future::ready(match Arc::clone(&self.0).try_acquire_owned() {
-            // HTTP/2 answers of several requests follow each other; none should wait for an acknowledgement.
-            Ok(place) => stream.set_nodelay(true).map(|()| (Placed { stream, _place: place }, service)),
-            Err(_) => {
+        let accepted = stream.peer_addr().and_then(|peer| {
+            let place = self.0.take(peer.ip()).ok_or_else(|| {
                 metrics::counter!("http_connections_refused_total").increment(1);
-                Err(io::Error::other("too many connections"))
-            }
-        })
+                io::Error::other("too many connections")
+            })?;
+            // HTTP/2 answers of several requests follow each other; none should wait for an acknowledgement.
+            stream.set_nodelay(true)?;
+            Ok((Placed::new(stream, place), service))
+        });
+        std::future::ready(accepted)
     }
 }
 
-/// A connection and its place.
+/// A connection and its place. Answers that are ready at about the same time leave together: a send costs more than all
+/// else about a small answer.
 #[derive(Debug)]
 struct Placed {
     stream: TcpStream,
-    _place: OwnedSemaphorePermit,
+    /// What is to be sent, at most about [`GATHERED`].
+    gathered: Vec<u8>,
+    /// Bytes of it that were sent.
+    sent: usize,
+    /// Whether others had the chance to write since the last send.
+    has_waited: bool,
+    _place: Place,
+}
+
+impl Placed {
+    fn new(stream: TcpStream, place: Place) -> Self {
+        Self { stream, gathered: Vec::new(), sent: 0, has_waited: false, _place: place }
+    }
+
+    /// Sends what was gathered.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest @ [_, ..]) = self.gathered.get(self.sent..) {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.sent += sent,
+            }
+        }
+        self.gathered.clear();
+        // One large answer is no reason to keep its space for as long as the connection stays.
+        self.gathered.shrink_to(GATHERED);
+        (self.sent, self.has_waited) = (0, false);
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl AsyncRead for Placed {
@@ -157,8 +191,8 @@ impl AsyncRead for Placed {
 }
 
 impl AsyncWrite for Placed {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -166,18 +200,37 @@ impl AsyncWrite for Placed {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        if self.gathered.len() >= GATHERED {
+            ready!(self.poll_send(cx))?;
+        }
+        let before = self.gathered.len();
+        for buf in bufs {
+            // All of a slice or a part of it, but never nothing.
+            let room = GATHERED.saturating_sub(self.gathered.len());
+            self.gathered.extend_from_slice(buf.get(..room).unwrap_or(buf));
+        }
+        Poll::Ready(Ok(self.gathered.len() - before))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        if self.gathered.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        if !self.has_waited {
+            self.has_waited = true;
+            // To the end of the queue of tasks that are ready: behind other requests of this connection.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.poll_send(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 }

@@ -24,9 +24,8 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{Predicate as _, SizeAbove};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::csrf::{CsrfLayer, ProtectionError};
-use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
-use tower_http::trace::TraceLayer;
 use tracing::Instrument as _;
+use uuid::Uuid;
 
 use super::ApiState;
 use super::error::{ApiError, ErrorCode};
@@ -58,8 +57,10 @@ const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
 const ALT_SVC_SECONDS: u32 = 24 * 3600;
 const HSTS: &str = "max-age=31536000";
 
+/// Data is never shown as a page.
+const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 /// Nothing inline and nothing from elsewhere.
-const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
      img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Who reaches a router, and how.
@@ -86,10 +87,6 @@ pub(super) fn wrap(routes: Router<ApiState>, state: &ApiState, exposure: Exposur
         insist_on_tls: exposure.is_encrypted && !state.0.config.dev,
     };
     let layers = ServiceBuilder::new()
-        .layer(middleware::from_fn(drop_strange_request_id))
-        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
-        .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()))
-        .layer(PropagateRequestIdLayer::x_request_id())
         .layer(middleware::from_fn_with_state(Arc::new(manners), dress))
         .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESS_ABOVE).and(is_text)))
         .layer(cors(state))
@@ -108,24 +105,34 @@ pub(super) fn wrap(routes: Router<ApiState>, state: &ApiState, exposure: Exposur
         .with_state(state.clone())
 }
 
-/// A caller's own request id is kept if it is short and plain, so that it may go into logs.
-async fn drop_strange_request_id(mut request: Request, next: Next) -> Response {
-    let plain = |value: &HeaderValue| {
-        value.len() <= MAX_REQUEST_ID_LEN
-            && value
-                .as_bytes()
-                .iter()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
-    };
-    if !request.headers().get_all(X_REQUEST_ID).iter().all(plain) {
-        request.headers_mut().remove(X_REQUEST_ID);
-    }
-    next.run(request).await
-}
+/// What a request is called in logs, answers and the audit log.
+#[derive(Clone, Debug)]
+pub(super) struct RequestId(HeaderValue);
 
-fn span(request: &Request) -> tracing::Span {
-    let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
-    tracing::info_span!("http", method = %request.method(), path = request.uri().path(), request_id = id)
+impl RequestId {
+    /// A caller's own id is kept if it is short and plain, so that it may go into logs.
+    fn of(request: &Request) -> Self {
+        let is_plain = |value: &HeaderValue| {
+            value.len() <= MAX_REQUEST_ID_LEN
+                && value
+                    .as_bytes()
+                    .iter()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        };
+        let mut own = request.headers().get_all(X_REQUEST_ID).iter();
+        match (own.next(), own.next()) {
+            (Some(own), None) if is_plain(own) => Self(own.clone()),
+            _ => {
+                let mut buffer = Uuid::encode_buffer();
+                let id = Uuid::new_v4().hyphenated().encode_lower(&mut buffer);
+                Self(HeaderValue::from_str(id).expect("a UUID is visible ASCII"))
+            }
+        }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
 }
 
 /// What every answer of a router says beside its content.
@@ -136,17 +143,23 @@ struct Manners {
     insist_on_tls: bool,
 }
 
-/// Counts and times the request, and gives its answer the headers that all have.
-async fn dress(State(manners): State<Arc<Manners>>, request: Request, next: Next) -> Response {
+/// Names, counts and times the request, and gives its answer the headers that all have. One layer: each costs every request.
+async fn dress(State(manners): State<Arc<Manners>>, mut request: Request, next: Next) -> Response {
     let start = Instant::now();
+    let id = RequestId::of(&request);
+    request.extensions_mut().insert(id.clone());
+    let (path, request_id) = (request.uri().path(), id.as_str());
+    let span = tracing::info_span!("http", method = %request.method(), path, request_id);
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = known_method(request.method());
     let insist_on_tls = manners.insist_on_tls && host(&request).is_some_and(|host| has_name(&host));
-    let mut response = next.run(request).await;
+    let mut response = next.run(request).instrument(span.clone()).await;
+    tracing::debug!(parent: &span, status = response.status().as_u16(), took = ?start.elapsed(), "answered");
 
+    let is_data = is_json(response.headers());
     let headers = response.headers_mut();
     let defaults = [
-        (CONTENT_SECURITY_POLICY, CONTENT_POLICY),
+        (CONTENT_SECURITY_POLICY, if is_data { DATA_POLICY } else { PAGE_POLICY }),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         // The address of a meeting's page is what lets people find the meeting.
         (REFERRER_POLICY, "no-referrer"),
@@ -155,6 +168,7 @@ async fn dress(State(manners): State<Arc<Manners>>, request: Request, next: Next
     for (name, value) in defaults {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
+    headers.insert(X_REQUEST_ID, id.0);
     if let Some(alternative) = &manners.alternative {
         headers.insert(ALT_SVC, alternative.clone());
     }
@@ -225,10 +239,16 @@ fn trust_allowed_origins(state: &ApiState, request: &mut Request) {
 
 /// Whether a body shrinks.
 fn is_text(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    content_type.starts_with("text/")
-        || content_type.starts_with("application/json")
-        || content_type.starts_with("image/svg+xml")
+    let content_type = content_type(headers);
+    is_json(headers) || content_type.starts_with("text/") || content_type.starts_with("image/svg+xml")
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    content_type(headers).starts_with("application/json")
+}
+
+fn content_type(headers: &HeaderMap) -> &str {
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 /// Bounds that the protocols' own (`http`, `transport::http3`) do not cover, with a body that says so.

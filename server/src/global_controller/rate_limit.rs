@@ -9,7 +9,6 @@ mod keys;
 
 use std::cell::Cell;
 use std::hash::Hash;
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
@@ -29,6 +28,7 @@ use super::caller::{Caller, Identity};
 use super::error::{ApiError, ErrorCode};
 use super::rules::Access;
 use crate::config;
+use crate::transport::network;
 pub(super) use address::{ClientAddress, find_client_address};
 use keys::{BoundedKeys, Key, KeyHasher, MAX_KEYS};
 
@@ -336,14 +336,6 @@ async fn limited(state: &ApiState, request: Request, next: Next) -> Result<Respo
         may_guess?;
     }
     Ok(response)
-}
-
-/// The part of an address that one client can be expected to have for itself: of IPv6 the /64 network.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & !u128::from(u64::MAX)).into()),
-        v4 => v4,
-    }
 }
 
 #[cfg(test)]

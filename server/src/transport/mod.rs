@@ -9,6 +9,7 @@ mod http3;
 #[cfg(test)]
 pub(crate) mod loopback;
 mod message_reader;
+mod places;
 pub(crate) mod socket;
 mod stream;
 
@@ -22,6 +23,8 @@ use darktower_webtransport as webtransport;
 pub use endpoint::{Endpoint, EndpointFactory, Role, TransportSettings};
 pub use http3::{Http3Endpoint, RequestBody};
 pub use message_reader::MessageReader;
+pub(crate) use places::network;
+pub use places::{Place, Places};
 pub use stream::{ReadError, RecvStream, SendStream, WriteError};
 
 /// The session is over; why is in the message.

@@ -178,7 +178,7 @@ impl Server {
         );
         let organization = store.organization(organization).await.expect("read").expect("the default one");
         let handle = Handle::new();
-        tokio::spawn(http::serve_plain(listener, router(&state), handle.clone()));
+        tokio::spawn(http::serve_plain(listener, router(&state), http::places(&[]), handle.clone()));
         let origin = format!("http://{address}");
         Self {
             origin,

@@ -164,7 +164,13 @@ async fn https_presents_the_development_certificate_over_h2_and_h1() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let port = listener.local_addr().expect("bound").port();
     let tls = rustls_server_config(&certificates, TlsVersions::V1_2AndV1_3, &http::ALPN);
-    tokio::spawn(http::serve_tls(listener, router(&server.state, None), Arc::new(tls), Handle::new()));
+    tokio::spawn(http::serve_tls(
+        listener,
+        router(&server.state, None),
+        Arc::new(tls),
+        http::places(&[]),
+        Handle::new(),
+    ));
 
     let mut roots = rustls::RootCertStore::empty();
     use rustls_pki_types::pem::PemObject as _;

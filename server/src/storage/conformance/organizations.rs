@@ -9,7 +9,7 @@ use super::examples::{
     stored_organization, stored_user, user,
 };
 use crate::storage::conformance::audit::{entry, filter};
-use crate::storage::model::OrganizationSettings;
+use crate::storage::model::{OrganizationSettings, User};
 use crate::storage::store::{Store, StoreError, Unique};
 
 pub(super) async fn run(store: &dyn Store) {
@@ -74,7 +74,8 @@ async fn refuses_what_exists(store: &dyn Store) {
     store.create_organization(&third, &[], Some(&owner)).await.expect("stored");
     assert_eq!(store.user(owner.id).await.expect("read"), Some(owner.clone()));
     let fourth = organization();
-    let refused = store.create_organization(&fourth, &[], Some(&owner)).await;
+    let same_id = User { organization_id: fourth.id, ..owner };
+    let refused = store.create_organization(&fourth, &[], Some(&same_id)).await;
     assert!(matches!(refused, Err(StoreError::Taken(Unique::Id))), "{refused:?}");
     assert_eq!(store.organization(fourth.id).await.expect("read"), None);
 }

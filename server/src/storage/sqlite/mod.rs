@@ -48,7 +48,6 @@ pub struct SqliteStore {
     /// One connection: SQLite has one writer at a time, and who waits here is served in turn.
     writer: SqlitePool,
     queues: Queues,
-    options: SqliteConnectOptions,
 }
 
 impl SqliteStore {
@@ -85,18 +84,18 @@ impl SqliteStore {
             // A file does not hang up.
             .test_before_acquire(false)
             // No query that reads writes by mistake.
-            .connect_with(options.clone().pragma("query_only", "ON"))
+            .connect_with(options.pragma("query_only", "ON"))
             .await
             .map_err(|error| unavailable(&database, error))?;
-        Ok(Self { readers, queues: Queues::new(&writer), writer, options })
+        Ok(Self { readers, queues: Queues::new(&writer), writer })
     }
 
-    /// Writes a copy of the database, as it is at one moment, to a new file that only this account can read. Others go on
-    /// reading and writing meanwhile.
+    /// Writes a copy of the database file `from`, as it is at one moment and whatever version it has, to a new file that only
+    /// this account can read. Others go on reading and writing meanwhile.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`](super::StoreError::Unavailable) if there is such a file already or it cannot be written; then nothing is left of it.
-    pub async fn backup(&self, to: &Path) -> Stored<()> {
+    pub async fn backup(from: &Path, to: &Path) -> Stored<()> {
         let file = format!("the backup {}", to.display());
         let text = to.to_str().ok_or_else(|| {
             unavailable(&file, std::io::Error::other("the database needs a path that is valid Unicode"))
@@ -104,8 +103,8 @@ impl SqliteStore {
         // SQLite writes to a file that is there if it is empty.
         create_private(to, true).map_err(|error| unavailable(&file, error))?;
         let copied = async {
-            // A connection of its own: a large copy takes a while.
-            let mut connection = self.options.clone().read_only(true).connect().await?;
+            let options = SqliteConnectOptions::new().filename(from).busy_timeout(BUSY_TIMEOUT);
+            let mut connection = options.read_only(true).connect().await?;
             sqlx::query("VACUUM INTO $1").bind(text).execute(&mut connection).await?;
             connection.close().await?;
             // The copy is not synced to the disk by itself.

@@ -110,6 +110,11 @@ async fn a_newer_database_is_refused() {
     let refused = SqliteStore::open(&path).await.expect_err("too new");
     assert!(matches!(refused, StoreError::Newer { found: 7, known: 2, .. }), "{refused:?}");
     assert!(refused.to_string().contains("newer version of this program"), "{refused}");
+    // A copy is of the version that is there, as it is for going back to it.
+    let copy = folder.path().join("copy.db");
+    SqliteStore::backup(&path, &copy).await.expect("copied");
+    let refused = SqliteStore::open(&copy).await.expect_err("as new");
+    assert!(matches!(refused, StoreError::Newer { found: 7, known: 2, .. }), "{refused:?}");
 }
 
 #[tokio::test]
@@ -193,11 +198,12 @@ async fn backups_open_as_databases() {
     let organization = organization();
     store.create_organization(&organization, &[], None).await.expect("stored");
     let copy = folder.path().join("it's a copy.db");
-    store.backup(&copy).await.expect("copied");
+    let file = folder.path().join("a.db");
+    SqliteStore::backup(&file, &copy).await.expect("copied");
     assert_eq!(mode(&copy), 0o600);
-    let refused = store.backup(&copy).await.expect_err("is there already");
+    let refused = SqliteStore::backup(&file, &copy).await.expect_err("is there already");
     assert!(refused.to_string().contains("it's a copy.db"), "{refused}");
-    let refused = store.backup(&folder.path().join("missing/copy.db")).await;
+    let refused = SqliteStore::backup(&file, &folder.path().join("missing/copy.db")).await;
     assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
     let (meeting, host) = meeting(organization.id);
     store.create_meeting(&meeting, &host).await.expect("stored");

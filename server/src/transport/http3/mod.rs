@@ -19,16 +19,17 @@ use axum::http::{Request, Response};
 use bytes::Bytes;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http_body::Body;
+use ipnet::IpNet;
 use quinn::crypto::HmacKey;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{TransportConfig, VarInt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::endpoint::{RETRY_ABOVE_OPEN_HANDSHAKES, counted};
+use super::places::{Place, Places};
 use super::socket::CountedSocket;
 use crate::certificate::{CertificateStore, TlsVersions, rustls_server_config};
 pub use request::RequestBody;
@@ -62,12 +63,12 @@ type BodyError = Box<dyn Error + Send + Sync>;
 #[derive(Debug)]
 pub struct Http3Endpoint {
     quic: quinn::Endpoint,
-    places: Arc<Semaphore>,
+    places: Places,
 }
 
 impl Http3Endpoint {
-    /// Takes over a bound socket. `reset_key` must be the socket's own, and the same after a restart. To be called inside
-    /// a runtime.
+    /// Takes over a bound socket. `reset_key` must be the socket's own, and the same after a restart. Behind `proxies` are
+    /// many clients. To be called inside a runtime.
     ///
     /// # Errors
     /// If the TLS configuration or the socket does not work for QUIC.
@@ -75,6 +76,7 @@ impl Http3Endpoint {
         socket: UdpSocket,
         certificates: &Arc<CertificateStore>,
         reset_key: &[u8],
+        proxies: &[IpNet],
     ) -> anyhow::Result<Self> {
         let tls = rustls_server_config(certificates, TlsVersions::V1_3, &[ALPN]);
         let mut server = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
@@ -88,7 +90,7 @@ impl Http3Endpoint {
         // Known before the first event.
         metrics::gauge!("http3_connections").increment(0);
         metrics::counter!("http3_connections_refused_total").increment(0);
-        Ok(Self { quic, places: Arc::new(Semaphore::new(MAX_CONNECTIONS)) })
+        Ok(Self { quic, places: Places::new(MAX_CONNECTIONS, proxies) })
     }
 
     /// Answers requests until `stop`; then lets those that run finish, at most for `grace`. `service_for` makes the
@@ -120,7 +122,7 @@ impl Http3Endpoint {
                 let _not_possible = incoming.retry();
                 continue;
             }
-            let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            let Some(place) = self.places.take(incoming.remote_address().ip()) else {
                 metrics::counter!("http3_connections_refused_total").increment(1);
                 incoming.refuse();
                 continue;
@@ -168,7 +170,7 @@ async fn establish(incoming: quinn::Incoming) -> Result<Http, BodyError> {
 }
 
 /// One connection, until its client goes or the server stops and every request is answered.
-async fn serve<S, B>(mut http: Http, service: S, stop: CancellationToken, _place: OwnedSemaphorePermit)
+async fn serve<S, B>(mut http: Http, service: S, stop: CancellationToken, _place: Place)
 where
     S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
     S::Error: Into<BodyError> + Send,
