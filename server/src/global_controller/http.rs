@@ -41,6 +41,8 @@ const MAX_BUFFER: usize = 32 * 1024;
 const MAX_CONNECTIONS: usize = 4096;
 /// Bytes that wait to leave together: two records of TLS.
 const GATHERED: usize = 32 * 1024;
+/// Bytes that a connection keeps for the next answers.
+const KEPT: usize = 4 * 1024;
 /// Bytes of bodies that may wait to be read.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
@@ -173,8 +175,8 @@ impl Placed {
             }
         }
         self.gathered.clear();
-        // One large answer is no reason to keep its space for as long as the connection stays.
-        self.gathered.shrink_to(GATHERED);
+        // Most connections are idle most of the time.
+        self.gathered.shrink_to(KEPT);
         (self.sent, self.has_waited) = (0, false);
         Poll::Ready(Ok(()))
     }
@@ -232,5 +234,61 @@ impl AsyncWrite for Placed {
 
     fn is_write_vectored(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use futures_util::task::noop_waker_ref;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    async fn placed() -> (Placed, TcpStream) {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
+        let address = listener.local_addr().expect("is bound");
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (stream, peer) = accepted.expect("accepted");
+        let place = Places::new(1, &[]).take(peer.ip()).expect("free");
+        (Placed::new(stream, place), client.expect("connected"))
+    }
+
+    #[tokio::test]
+    async fn what_is_written_while_a_flush_waits_leaves_with_it() {
+        let (mut placed, mut client) = placed().await;
+        let mut cx = Context::from_waker(noop_waker_ref());
+        let mut placed = Pin::new(&mut placed);
+        for letter in [b"a", b"b"] {
+            assert!(matches!(placed.as_mut().poll_write(&mut cx, letter), Poll::Ready(Ok(1))));
+        }
+        assert!(placed.as_mut().poll_flush(&mut cx).is_pending(), "others may have something to add");
+        assert!(matches!(placed.as_mut().poll_write(&mut cx, b"c"), Poll::Ready(Ok(1))));
+        assert!(matches!(placed.as_mut().poll_flush(&mut cx), Poll::Ready(Ok(()))));
+        assert!(matches!(placed.as_mut().poll_flush(&mut cx), Poll::Ready(Ok(()))), "nothing waits");
+        let mut read = [0; 4];
+        let len = client.read(&mut read).await.expect("read");
+        assert_eq!(&read[..len], b"abc");
+    }
+
+    #[tokio::test]
+    async fn long_answers_arrive_whole_with_bounded_memory() {
+        let (mut placed, mut client) = placed().await;
+        let sent: Vec<u8> = (0..3_000_000_u32).map(|number| (number % 251) as u8).collect();
+        let expected = sent.clone();
+        let sending = tokio::spawn(async move {
+            placed.write_all(&sent).await.expect("written");
+            assert!(placed.gathered.len() <= GATHERED);
+            placed.flush().await.expect("flushed");
+            placed.write_all(b"end").await.expect("written");
+            // What was not flushed leaves before the end.
+            placed.shutdown().await.expect("shut down");
+        });
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).await.expect("read");
+        sending.await.expect("sent");
+        assert!(received[..expected.len()] == expected[..] && received.ends_with(b"end"));
+        assert_eq!(received.len(), expected.len() + 3);
     }
 }

@@ -10,8 +10,9 @@ use axum::Router;
 use axum::body::{Body, Bytes, HttpBody as _, to_bytes};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::header::{
-    ALT_SVC, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
-    LOCATION, ORIGIN, REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ALT_SVC, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, LOCATION, ORIGIN, REFERRER_POLICY, RETRY_AFTER,
+    STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::uri::Authority;
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
@@ -153,6 +154,7 @@ async fn dress(State(manners): State<Arc<Manners>>, mut request: Request, next: 
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = known_method(request.method());
     let insist_on_tls = manners.insist_on_tls && host(&request).is_some_and(|host| has_name(&host));
+    let is_of_page = request.headers().contains_key(ORIGIN);
     let mut response = next.run(request).instrument(span.clone()).await;
     tracing::debug!(parent: &span, status = response.status().as_u16(), took = ?start.elapsed(), "answered");
 
@@ -169,6 +171,13 @@ async fn dress(State(manners): State<Arc<Manners>>, mut request: Request, next: 
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     headers.insert(X_REQUEST_ID, id.0);
+    if !is_of_page {
+        // For pages of other sites, and about caches that there are none of. Over HTTP/3 every letter of them is encoded anew.
+        headers.remove(ACCESS_CONTROL_EXPOSE_HEADERS);
+        if headers.get(CACHE_CONTROL).is_some_and(|value| value == "no-store") {
+            headers.remove(VARY);
+        }
+    }
     if let Some(alternative) = &manners.alternative {
         headers.insert(ALT_SVC, alternative.clone());
     }

@@ -1,7 +1,9 @@
 //! The queries, by aggregate, in the SQL that both databases understand.
 //!
 //! Each backend has this folder as a module of its own, and `dialect` is the one beside it. Rows are locked from the
-//! outside in, so that no two transactions wait for each other: organization, user, meeting, session, then the rest.
+//! outside in, so that no two transactions about one meeting wait for each other: organization, user, meeting, session, then
+//! the rest. Those about several meetings (joins that come together, jobs) may, with several servers: PostgreSQL breaks off
+//! one of them after a second; joins are then made one by one, and a job is done at its next time.
 
 #![expect(clippy::duplicate_mod, reason = "two modules of one file are the point")]
 
