@@ -2,10 +2,11 @@ use async_trait::async_trait;
 use darktower_core::meeting::lifecycle::MeetingStatus;
 use darktower_core::named::Named as _;
 use darktower_protocol::{MeetingId, OrganizationId, UserId};
+use futures_util::future::BoxFuture;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::dialect::{Backend, Query, Row, contains};
+use super::dialect::{Backend, Connection, Query, Row, contains};
 use super::page;
 use super::participants::{insert_removal, participant_inserts, throw_out_user};
 use super::row::{
@@ -22,9 +23,7 @@ use crate::storage::store::{MeetingStore, StoreError, Stored};
 #[async_trait]
 impl MeetingStore for Backend {
     async fn create_meeting(&self, meeting: &Meeting, host: &IssuedParticipant) -> Stored<()> {
-        let mut statements = vec![insert_meeting(meeting)?];
-        statements.extend(participant_inserts(std::slice::from_ref(host)));
-        self.execute_all(statements).await.map(drop)
+        self.queues.meetings.write((meeting.clone(), host.clone())).await
     }
 
     async fn meeting(&self, id: MeetingId) -> Stored<Option<Meeting>> {
@@ -299,6 +298,23 @@ fn update_meeting(meeting: &Meeting) -> Stored<Query> {
 
 fn searched(meeting: &Meeting) -> String {
     search_text(&[&meeting.display_name, meeting.description.as_deref().unwrap_or_default()])
+}
+
+/// Adds meetings, each with the participant of its creator.
+pub(super) fn create_meetings<'c>(
+    connection: &'c mut Connection,
+    created: &'c [(Meeting, IssuedParticipant)],
+) -> BoxFuture<'c, Stored<Vec<()>>> {
+    Box::pin(async move {
+        for (meeting, _) in created {
+            insert_meeting(meeting)?.execute(&mut *connection).await?;
+        }
+        let hosts: Vec<_> = created.iter().map(|(_, host)| host.clone()).collect();
+        for statement in participant_inserts(&hosts) {
+            statement.execute(&mut *connection).await?;
+        }
+        Ok(vec![(); created.len()])
+    })
 }
 
 fn read_meeting(row: &Row) -> Stored<Meeting> {

@@ -24,14 +24,15 @@ use std::sync::Arc;
 use sqlx::{AssertSqlSafe, Pool};
 
 use super::dialect;
-use crate::storage::model::{AuditEntry, IssuedParticipant};
+use crate::storage::model::{AuditEntry, IssuedParticipant, Meeting};
 use batch::Batches;
 use dialect::{Db, Query};
 use sessions::{Noted, Presence};
 
-/// What joining a meeting writes: all of it comes in crowds.
+/// What creating and joining a meeting writes: all of it comes in crowds.
 #[derive(Clone, Debug)]
 pub(super) struct Queues {
+    meetings: Arc<Batches<(Meeting, IssuedParticipant), ()>>,
     participants: Arc<Batches<IssuedParticipant, ()>>,
     presences: Arc<Batches<Presence, Noted>>,
     audit_entries: Arc<Batches<AuditEntry, ()>>,
@@ -41,6 +42,7 @@ impl Queues {
     /// Queues that write through `pool`.
     pub(super) fn new(pool: &Pool<Db>) -> Self {
         Self {
+            meetings: Arc::new(Batches::new(pool, meetings::create_meetings, false)),
             participants: Arc::new(Batches::new(pool, participants::insert_participants, true)),
             presences: Arc::new(Batches::new(pool, sessions::note_presences, false)),
             audit_entries: Arc::new(Batches::new(pool, audit::insert_entries, true)),
@@ -49,6 +51,7 @@ impl Queues {
 
     /// Makes the writes that wait. Later ones fail.
     pub(super) async fn close(&self) {
+        self.meetings.close().await;
         self.participants.close().await;
         self.presences.close().await;
         self.audit_entries.close().await;
