@@ -1,9 +1,10 @@
-//! Meetings that tokens are issued for, at most a second old: a crowd that joins one meeting costs one query a second for it.
+//! Active meetings that tokens are issued for, at most a second old: a crowd that joins one meeting costs one query a second for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use darktower_core::meeting::lifecycle::MeetingStatus;
 use darktower_protocol::MeetingId;
 
 use crate::auth::recent::Recent;
@@ -38,7 +39,8 @@ impl KnownMeetings {
         // Taken before the question, which the age of the answer counts from.
         let (read_at, changes) = (Instant::now(), self.changes.load(Ordering::Acquire));
         let Some(meeting) = self.store.meeting(id).await? else { return Ok(None) };
-        if self.changes.load(Ordering::Acquire) == changes {
+        // One that waits for its time may begin at any moment, at the door.
+        if meeting.status == MeetingStatus::Active && self.changes.load(Ordering::Acquire) == changes {
             self.meetings.insert(id, (read_at, Arc::new(meeting.clone())));
         }
         Ok(Some(meeting))
