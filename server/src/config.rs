@@ -75,7 +75,7 @@ pub struct Config {
     pub region: String,
     /// Certificate and key in PEM files; always present unless `dev`.
     pub tls: Option<TlsFiles>,
-    /// The machine client of the API; always present unless `dev`.
+    /// A machine client that belongs to the configuration; further ones are in the database.
     pub api: Option<ApiClient>,
     /// Where the facts are kept.
     pub database: DatabaseLocation,
@@ -538,8 +538,7 @@ impl Config {
             }
             (Some(_), None) => return Err(ConfigError::ApiIncomplete("api.client_secret")),
             (None, Some(_)) => return Err(ConfigError::ApiIncomplete("api.client_id")),
-            (None, None) if dev => None,
-            (None, None) => return Err(ConfigError::ApiMissing),
+            (None, None) => None,
         };
         let database = database(settings.database_url, &settings.data_dir)?;
         if !dev && public_url.is_none() && first.ip().is_unspecified() {

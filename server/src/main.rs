@@ -18,9 +18,9 @@ Try it on this machine, with nothing to prepare:
   darktower serve --dev
 
 Serve the world:
-  export DARKTOWER_API__CLIENT_ID=backend DARKTOWER_API__CLIENT_SECRET=\"$(openssl rand -base64 32)\"
   darktower serve --public-url https://meet.example.org:4433 \\
     --tls-certificate fullchain.pem --tls-private-key privkey.pem
+  darktower admin client create --name backend --scope meetings,tokens
 
 Every setting can also be written in a TOML file (--config, or darktower.toml in the working directory) or in the
 environment (DARKTOWER_ and the key in capitals, __ between its parts). Flags beat the environment, the environment

@@ -37,12 +37,6 @@ pub enum ConfigError {
     /// Certificate without key or key without certificate.
     #[error("tls.certificate and tls.private_key belong together: {0} is missing")]
     TlsIncomplete(&'static str),
-    /// Not development mode and no machine client.
-    #[error(
-        "no API client: set api.client_id and api.client_secret (32 bytes or more, for example from \
-         `openssl rand -base64 32`), or start with --dev to try the server on this machine only"
-    )]
-    ApiMissing,
     /// Client id without secret or the reverse.
     #[error("api.client_id and api.client_secret belong together: {0} is missing")]
     ApiIncomplete(&'static str),

@@ -95,6 +95,13 @@ fn flag_beats_environment_beats_file_beats_default() {
 }
 
 #[test]
+fn a_client_in_the_configuration_is_optional() {
+    let without = PRODUCTION.lines().filter(|line| !line.trim_start().starts_with("api")).collect::<Vec<_>>();
+    let config = load(&without.join("\n"), &[], &Flags::default()).expect("complete");
+    assert!(config.api.is_none());
+}
+
+#[test]
 fn environment_lists_and_secrets_of_digits() {
     let secret = "01234567890123456789012345678901";
     let env = [
@@ -158,7 +165,6 @@ fn bad_combinations_say_what_to_change() {
         ("", &none, &["tls.certificate", "--dev"]),
         ("tls.certificate = \"c\"", &none, &["tls.private_key is missing"]),
         ("tls.private_key = \"k\"", &dev(), &["tls.certificate is missing"]),
-        ("tls = { certificate = \"c\", private_key = \"k\" }", &none, &["api.client_id", "--dev"]),
         ("api.client_id = \"x\"", &dev(), &["api.client_secret is missing"]),
         ("api = { client_id = \"x\", client_secret = \"short\" }", &dev(), &["has 5 bytes", "at least 32"]),
         ("listen = []", &dev(), &["listen is empty"]),
