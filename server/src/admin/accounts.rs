@@ -167,7 +167,7 @@ impl Admin {
             UserCommand::Reset { email } => {
                 let user = self.known_user(&email).await?;
                 let (token, setup) = setup_secret(&user)?;
-                self.store.put_setup_secret(&setup).await?;
+                self.store.put_setup_secret(&setup, true).await?;
                 self.user_changed(&user, "user.reset", json!({})).await?;
                 self.show_once(
                     "For POST /api/v1/auth/activate, once, within seven days:",
@@ -324,7 +324,7 @@ impl Admin {
             created_at: OffsetDateTime::now_utc(),
             expires_at: None,
         };
-        self.store.put_setup_secret(&setup).await?;
+        self.store.put_setup_secret(&setup, true).await?;
         self.audit(organization.id, "organization.owner_secret", None, json!({})).await?;
         self.show_once(
             "For POST /api/v1/auth/register, once; the secret before stops working:",

@@ -78,7 +78,7 @@ pub(crate) async fn bootstrap(store: &dyn Store, for_owner: bool) -> Result<Boot
             created_at: now(),
             expires_at: None,
         };
-        store.put_setup_secret(&kept).await?;
+        store.put_setup_secret(&kept, true).await?;
         setup_secret = Some(secret);
     }
     Ok(Bootstrapped { organization: id, setup_secret })

@@ -181,14 +181,17 @@ impl Users {
         let user = self.get(caller, id).await?;
         // Whoever sets the owner's password is the owner.
         if user.role == OrganizationRole::Owner && !may_dispose(caller) {
-            return Err(ApiError::new(ErrorCode::Forbidden, "Only the owner can reset its password"));
+            return Err(owners_password());
         }
         if !user.is_active {
             let message = "The user is deactivated; activate it first";
             return Err(ApiError::new(ErrorCode::Conflict, message));
         }
         let (token, kept) = draw(&user)?;
-        self.store.put_setup_secret(&kept).await?;
+        if !self.store.put_setup_secret(&kept, may_dispose(caller)).await? {
+            // It has become the owner meanwhile.
+            return Err(owners_password());
+        }
         self.audit.record(caller, "user.setup_token", Some(target(id)), json!({})).await?;
         Ok(token)
     }
@@ -210,6 +213,10 @@ fn draw(user: &User) -> Result<(SetupToken, SetupSecret), ApiError> {
         expires_at: Some(expires_at),
     };
     Ok((SetupToken { secret, expires_at }, kept))
+}
+
+fn owners_password() -> ApiError {
+    ApiError::new(ErrorCode::Forbidden, "Only the owner can reset its password")
 }
 
 fn owner_stays() -> ApiError {

@@ -211,8 +211,9 @@ pub trait UserStore: Send + Sync + 'static {
     /// Ends every refresh token of a user.
     async fn end_logins(&self, user: UserId) -> Stored<u64>;
 
-    /// Adds a one-time secret, in place of the ones before for the same user or the same owner to be.
-    async fn put_setup_secret(&self, secret: &SetupSecret) -> Stored<()>;
+    /// Adds a one-time secret, in place of the ones before for the same user or the same owner to be. `false` if it is for
+    /// a user who is the owner, and may not be (`for_owner`).
+    async fn put_setup_secret(&self, secret: &SetupSecret, for_owner: bool) -> Stored<bool>;
 
     /// The secret with this hash, unless ended at `now`.
     async fn setup_secret(&self, hash: &SecretHash, now: OffsetDateTime) -> Stored<Option<SetupSecret>>;

@@ -52,10 +52,10 @@ async fn removes_what_has_ended(store: &dyn Store) {
     }
     let mut ended = setup_secret(organization, Some(user.id));
     ended.expires_at = Some(at(start));
-    store.put_setup_secret(&ended).await.expect("stored");
+    store.put_setup_secret(&ended, true).await.expect("stored");
     let mut endless = setup_secret(organization, None);
     endless.expires_at = None;
-    store.put_setup_secret(&endless).await.expect("stored");
+    store.put_setup_secret(&endless, true).await.expect("stored");
 
     let (old, recent) =
         (removal(ended_meeting(), None, start - DAY), removal(ended_meeting(), None, start - 60));

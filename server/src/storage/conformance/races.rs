@@ -77,7 +77,7 @@ async fn a_revoked_user_keeps_no_token(store: &dyn Store) {
 async fn one_owner_is_created(store: &dyn Store) {
     let organization = stored_organization(store).await.id;
     let secret = setup_secret(organization, None);
-    store.put_setup_secret(&secret).await.expect("stored");
+    store.put_setup_secret(&secret, true).await.expect("stored");
     let owners: Vec<_> = (0..4).map(|index| user(organization, &format!("o{index}"), Owner)).collect();
     let answers = join_all(owners.iter().map(|owner| store.create_owner(&secret.hash, owner))).await;
     let created = answers.into_iter().filter(|answer| *answer.as_ref().expect("tried")).count();

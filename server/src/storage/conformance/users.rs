@@ -259,7 +259,7 @@ async fn has_one_owner(store: &dyn Store) {
     let (firsts, seconds) =
         (setup_secret(organization, Some(first.id)), setup_secret(organization, Some(second.id)));
     for secret in [&firsts, &seconds] {
-        store.put_setup_secret(secret).await.expect("stored");
+        store.put_setup_secret(secret, true).await.expect("stored");
     }
     assert!(store.change_role(first.id, Admin, at(7)).await.expect("changed"));
     assert!(store.setup_secret(&firsts.hash, at(7)).await.expect("read").is_some());
@@ -267,6 +267,9 @@ async fn has_one_owner(store: &dyn Store) {
     assert_eq!(store.setup_secret(&firsts.hash, at(7)).await.expect("read"), None);
     assert!(!store.activate_user(&firsts.hash, "phc", None, at(7)).await.expect("ended"));
     assert!(store.setup_secret(&seconds.hash, at(7)).await.expect("read").is_some(), "another user's");
+    let late = setup_secret(organization, Some(first.id));
+    assert!(!store.put_setup_secret(&late, false).await.expect("is the owner by now"));
+    assert_eq!(store.setup_secret(&late.hash, at(7)).await.expect("read"), None);
     assert!(store.change_role(second.id, Owner, at(7)).await.expect("changed"));
     // Somebody unknown takes nothing from the owner.
     assert!(!store.change_role(UserId::generate(), Owner, at(8)).await.expect("nobody"));
@@ -353,8 +356,8 @@ async fn setup_secrets_work_once(store: &dyn Store) {
     let organization = stored_organization(store).await.id;
     // The owner's: a new one replaces the one before.
     let (old, owners) = (setup_secret(organization, None), setup_secret(organization, None));
-    store.put_setup_secret(&old).await.expect("stored");
-    store.put_setup_secret(&owners).await.expect("stored");
+    store.put_setup_secret(&old, true).await.expect("stored");
+    store.put_setup_secret(&owners, true).await.expect("stored");
     assert_eq!(store.setup_secret(&old.hash, at(1)).await.expect("read"), None);
     assert_eq!(store.setup_secret(&owners.hash, at(3599)).await.expect("read").as_ref(), Some(&owners));
     assert_eq!(store.setup_secret(&owners.hash, at(3600)).await.expect("read"), None, "ended");
@@ -381,7 +384,7 @@ async fn setup_secrets_work_once(store: &dyn Store) {
         secret.expires_at = None;
         secret
     };
-    store.put_setup_secret(&without_end).await.expect("stored");
+    store.put_setup_secret(&without_end, true).await.expect("stored");
     let refused = store.create_owner(&without_end.hash, &user(organization, "Next", Owner)).await;
     assert!(matches!(refused, Err(StoreError::Taken(Unique::Owner))), "{refused:?}");
 
@@ -401,11 +404,11 @@ async fn setup_secrets_work_once(store: &dyn Store) {
     assert_eq!(store.users(&filter).await.expect("listed").total, 1, "found by the new name");
 
     let again = setup_secret(organization, Some(member.id));
-    store.put_setup_secret(&again).await.expect("stored");
+    store.put_setup_secret(&again, true).await.expect("stored");
     assert!(activate(&again.hash, None, 12).await);
     let read = store.user(member.id).await.expect("read").expect("is there");
     assert_eq!((read.name.as_str(), read.updated_at), ("Renamed Ä", at(12)));
-    let refused = store.put_setup_secret(&setup_secret(organization, Some(UserId::generate()))).await;
+    let refused = store.put_setup_secret(&setup_secret(organization, Some(UserId::generate())), true).await;
     assert!(matches!(refused, Err(StoreError::NoSuchReference)), "{refused:?}");
     assert!(store.setup_secret(&without_end.hash, at(1_000_000)).await.expect("read").is_some());
 }
@@ -416,7 +419,7 @@ async fn deleted_users_leave_their_meetings(store: &dyn Store) {
     let login = refresh_token(user.id);
     assert!(store.begin_login(&login, None).await.expect("begun"));
     let setup = setup_secret(organization, Some(user.id));
-    store.put_setup_secret(&setup).await.expect("stored");
+    store.put_setup_secret(&setup, true).await.expect("stored");
     let (meeting, _) =
         stored_meeting(store, organization, |meeting| meeting.created_by = Some(user.id.to_string())).await;
     store.invite(meeting.id, user.id, at(1)).await.expect("stored");

@@ -11,14 +11,12 @@ mod tests;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::migrations::{MigrationFile, migration_error, migrator};
 use super::open::unavailable;
 use super::store::Stored;
-use dialect::{BEGIN_WRITE, Connection, Query};
 use sql::{Queues, STATEMENTS};
 
 /// Connections of one server to the database; PostgreSQL allows 100 in all by default.
@@ -71,37 +69,8 @@ impl PostgresStore {
         &self.pool
     }
 
-    /// Runs a statement that writes, by itself. Returns how many rows it changed.
-    async fn execute(&self, statement: Query) -> Stored<u64> {
-        Ok(statement.execute(&self.pool).await?.rows_affected())
-    }
-
-    /// Runs statements that write, all or none. Returns how many rows the last one changed.
-    async fn execute_all(&self, statements: Vec<Query>) -> Stored<u64> {
-        self.write(move |connection| {
-            Box::pin(async move {
-                let mut changed = 0;
-                for statement in statements {
-                    changed = statement.execute(&mut *connection).await?.rows_affected();
-                }
-                Ok(changed)
-            })
-        })
-        .await
-    }
-
-    /// Runs `work` in a transaction that is kept if it returns `Ok`.
-    async fn write<T>(
-        &self,
-        work: impl for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Stored<T>> + Send + 'static,
-    ) -> Stored<T>
-    where
-        T: Send + 'static,
-    {
-        let mut transaction = self.pool.begin_with(BEGIN_WRITE).await?;
-        let done = work(&mut transaction).await?;
-        transaction.commit().await?;
-        Ok(done)
+    fn writer(&self) -> &PgPool {
+        &self.pool
     }
 
     async fn close_pools(&self) {

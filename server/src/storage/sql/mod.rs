@@ -21,12 +21,14 @@ mod users;
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use sqlx::{AssertSqlSafe, Pool};
 
 use super::dialect;
 use crate::storage::model::{AuditEntry, IssuedParticipant, Meeting};
+use crate::storage::store::Stored;
 use batch::Batches;
-use dialect::{Db, Query};
+use dialect::{BEGIN_WRITE, Backend, Connection, Db, Query};
 use sessions::{Noted, Presence};
 
 /// What creating and joining a meeting writes: all of it comes in crowds.
@@ -55,6 +57,41 @@ impl Queues {
         self.participants.close().await;
         self.presences.close().await;
         self.audit_entries.close().await;
+    }
+}
+
+impl Backend {
+    /// Runs a statement that writes, by itself. Returns how many rows it changed.
+    pub(super) async fn execute(&self, statement: Query) -> Stored<u64> {
+        Ok(statement.execute(self.writer()).await?.rows_affected())
+    }
+
+    /// Runs statements that write, all or none. Returns how many rows the last one changed.
+    pub(super) async fn execute_all(&self, statements: Vec<Query>) -> Stored<u64> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let mut changed = 0;
+                for statement in statements {
+                    changed = statement.execute(&mut *connection).await?.rows_affected();
+                }
+                Ok(changed)
+            })
+        })
+        .await
+    }
+
+    /// Runs `work` in a transaction that is kept if it returns `Ok`.
+    pub(super) async fn write<T>(
+        &self,
+        work: impl for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Stored<T>> + Send + 'static,
+    ) -> Stored<T>
+    where
+        T: Send + 'static,
+    {
+        let mut transaction = self.writer().begin_with(BEGIN_WRITE).await?;
+        let done = work(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok(done)
     }
 }
 

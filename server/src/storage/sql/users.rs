@@ -285,7 +285,7 @@ impl UserStore for Backend {
         .await
     }
 
-    async fn put_setup_secret(&self, secret: &SetupSecret) -> Stored<()> {
+    async fn put_setup_secret(&self, secret: &SetupSecret, for_owner: bool) -> Stored<bool> {
         let secret = secret.clone();
         self.write(move |connection| {
             Box::pin(async move {
@@ -295,6 +295,10 @@ impl UserStore for Backend {
                     .fetch_optional(&mut *connection)
                     .await?;
                 let user = secret.user_id.map(|id| *id.as_uuid());
+                let owner = sqlx::query("SELECT 1 FROM users WHERE id = $1 AND role = 'owner'").bind(user);
+                if !for_owner && owner.fetch_optional(&mut *connection).await?.is_some() {
+                    return Ok(false);
+                }
                 sqlx::query(
                     "DELETE FROM setup_secrets WHERE organization_id = $1 \
                      AND (user_id = $2 OR ($2 IS NULL AND user_id IS NULL))",
@@ -304,7 +308,7 @@ impl UserStore for Backend {
                 .execute(&mut *connection)
                 .await?;
                 insert_setup_secret(&secret).execute(connection).await?;
-                Ok(())
+                Ok(true)
             })
         })
         .await

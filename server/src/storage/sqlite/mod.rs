@@ -11,7 +11,6 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -21,7 +20,7 @@ use super::migrations::{MigrationFile, migration_error, migrator};
 use super::open::unavailable;
 use super::representation::search_text;
 use super::store::Stored;
-use dialect::{BEGIN_WRITE, Connection, Query};
+use dialect::{BEGIN_WRITE, Connection};
 use sql::{Queues, STATEMENTS};
 use uuid::Uuid;
 
@@ -135,37 +134,8 @@ impl SqliteStore {
         &self.readers
     }
 
-    /// Runs a statement that writes, by itself. Returns how many rows it changed.
-    async fn execute(&self, statement: Query) -> Stored<u64> {
-        Ok(statement.execute(&self.writer).await?.rows_affected())
-    }
-
-    /// Runs statements that write, all or none. Returns how many rows the last one changed.
-    async fn execute_all(&self, statements: Vec<Query>) -> Stored<u64> {
-        self.write(move |connection| {
-            Box::pin(async move {
-                let mut changed = 0;
-                for statement in statements {
-                    changed = statement.execute(&mut *connection).await?.rows_affected();
-                }
-                Ok(changed)
-            })
-        })
-        .await
-    }
-
-    /// Runs `work` in a transaction that is kept if it returns `Ok`.
-    async fn write<T>(
-        &self,
-        work: impl for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Stored<T>> + Send + 'static,
-    ) -> Stored<T>
-    where
-        T: Send + 'static,
-    {
-        let mut transaction = self.writer.begin_with(BEGIN_WRITE).await?;
-        let done = work(&mut transaction).await?;
-        transaction.commit().await?;
-        Ok(done)
+    fn writer(&self) -> &SqlitePool {
+        &self.writer
     }
 
     async fn close_pools(&self) {
