@@ -9,6 +9,7 @@
 
 pub mod lifecycle;
 mod participant;
+pub mod speakers;
 #[cfg(test)]
 mod tests;
 
