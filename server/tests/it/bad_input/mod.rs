@@ -121,10 +121,12 @@ async fn alone(name: &str) {
     let meeting = server.meeting().await;
     let witness = Witness::start(&server, meeting).await;
     let memory = PeakMemory::watch();
-    (case.run)(Stage { server, meeting }).await;
+    // The server stops when nobody refers to it any more: not before the witness has left.
+    (case.run)(Stage { server: Arc::clone(&server), meeting }).await;
     let grown = memory.grown();
     assert!(grown < case.growth_mib << 20, "memory grew by {grown} bytes");
     witness.check().await;
+    drop(server);
 }
 
 /// A client that has joined, publishes one video stream, and has a media session.
