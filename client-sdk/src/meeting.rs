@@ -563,10 +563,10 @@ impl Follower {
         self.state.events.close(Event::Closed { code, message });
     }
 
-    /// Why the session has ended, when the media session has: a server that removes somebody closes
-    /// both, and says why on signaling.
+    /// Why the session has ended, when the media session has: a server that removes somebody, or stops, closes both, and
+    /// says why on signaling. There the answer to a last request may be on its way, too.
     async fn why(&mut self, media_error: Error) -> Error {
-        if media_error.code() != Some(Code::NO_ERROR) {
+        if !matches!(media_error.code(), Some(Code::NO_ERROR | Code::GOING_AWAY)) {
             return media_error;
         }
         let signaling_ends = async { while self.signal_events.next().await.is_some() {} };

@@ -43,7 +43,8 @@ impl SendStream {
     /// # Errors
     /// [`Error::StreamEnded`] if the peer stopped the stream, [`Error::Closed`] with the connection.
     pub async fn write_all(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.quic.write_all(bytes).await.map_err(|error| self.write_error(error))
+        let stopped = self.quic.stopped();
+        unless_stopped(stopped, self.quic.write_all(bytes)).await.map_err(|error| self.write_error(error))
     }
 
     /// Writes all chunks in order without copying them into a buffer first. The slice's contents
@@ -54,7 +55,9 @@ impl SendStream {
     /// # Errors
     /// As [`write_all`](Self::write_all).
     pub async fn write_chunks(&mut self, chunks: &mut [Bytes]) -> Result<(), Error> {
-        self.quic.write_all_chunks(chunks).await.map_err(|error| self.write_error(error))
+        let stopped = self.quic.stopped();
+        let written = unless_stopped(stopped, self.quic.write_all_chunks(chunks)).await;
+        written.map_err(|error| self.write_error(error))
     }
 
     /// Ends the stream after what was written. Does not wait; see [`delivered`](Self::delivered).
@@ -156,6 +159,19 @@ impl RecvStream {
     /// quinn's stream. On WebTransport the session's stream header has been read already.
     pub fn raw_mut(&mut self) -> &mut quinn::RecvStream {
         &mut self.quic
+    }
+}
+
+/// Ends a write that waits on a stream that the peer stops. quinn-proto 0.11.19 wakes it once, but looks at the
+/// connection's flow control first: if that is used up at that moment, and the stream's too, it never wakes it again.
+async fn unless_stopped(
+    stopped: impl Future<Output = Result<Option<VarInt>, quinn::StoppedError>>,
+    write: impl Future<Output = Result<(), quinn::WriteError>>,
+) -> Result<(), quinn::WriteError> {
+    tokio::select! {
+        biased;
+        written = write => written,
+        Ok(Some(code)) = stopped => Err(quinn::WriteError::Stopped(code)),
     }
 }
 

@@ -176,6 +176,7 @@ impl Passwords {
         let core = Arc::clone(&self.cores).acquire_owned().await.map_err(|_| HashError::Busy)?;
         tokio::task::spawn_blocking(move || {
             let result = work();
+            metrics::counter!("passwords_hashed_total").increment(1);
             drop((core, place));
             result
         })

@@ -120,6 +120,7 @@ fn limit<A>(server: &mut Server<SocketAddr, A>) {
 #[must_use]
 pub fn places(proxies: &[IpNet]) -> Places {
     // Known before the first event.
+    metrics::gauge!("http_connections").increment(0);
     metrics::counter!("http_connections_refused_total").increment(0);
     Places::new(MAX_CONNECTIONS, proxies)
 }
@@ -163,6 +164,7 @@ struct Placed {
 
 impl Placed {
     fn new(stream: TcpStream, place: Place) -> Self {
+        metrics::gauge!("http_connections").increment(1);
         Self { stream, gathered: Vec::new(), sent: 0, has_waited: false, _place: place }
     }
 
@@ -179,6 +181,12 @@ impl Placed {
         self.gathered.shrink_to(KEPT);
         (self.sent, self.has_waited) = (0, false);
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Placed {
+    fn drop(&mut self) {
+        metrics::gauge!("http_connections").decrement(1);
     }
 }
 

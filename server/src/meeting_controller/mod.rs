@@ -77,6 +77,8 @@ pub struct MeetingController {
     beginning: tokio::sync::Mutex<()>,
     removals: Removals,
     stopping: CancellationToken,
+    /// Signaling sessions that are open, joined or not.
+    sessions: TaskTracker,
 }
 
 struct LiveMeeting {
@@ -145,6 +147,7 @@ impl MeetingController {
             beginning: tokio::sync::Mutex::new(()),
             removals: Removals::default(),
             stopping: CancellationToken::new(),
+            sessions: TaskTracker::new(),
         })
     }
 
@@ -162,14 +165,10 @@ impl MeetingController {
         self.stopping.cancel();
     }
 
-    /// Waits until every client has left, at most for `grace`.
+    /// Waits until every client has left and knows it, at most for `grace`.
     pub async fn wait_until_empty(&self, grace: Duration) {
-        let empty = async {
-            while !self.meetings.is_empty() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let _some_stay = tokio::time::timeout(grace, empty).await;
+        self.sessions.close();
+        let _some_stay = tokio::time::timeout(grace, self.sessions.wait()).await;
     }
 
     /// Waits until every leave has been written, at most for `grace`. Sessions stay open: their participants may come back

@@ -135,6 +135,7 @@ impl From<MessageError> for End {
 impl MeetingController {
     /// Serves one signaling session until it ends.
     pub async fn serve(self: Arc<Self>, session: Session) {
+        let _open = self.sessions.token();
         let deadline = Instant::now() + JOIN_DEADLINE;
         let control = match tokio::time::timeout_at(deadline, session.accept_bi()).await {
             Ok(Ok(control)) => control,

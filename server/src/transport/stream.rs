@@ -94,7 +94,15 @@ impl SendStream {
     /// # Errors
     /// If the peer stopped the stream or the session is over.
     pub async fn write_all(&mut self, bytes: Bytes) -> Result<(), WriteError> {
-        self.quic.write_chunk(bytes).await.map_err(|error| write_error(error, self.is_web))
+        let stopped = self.quic.stopped();
+        let written = tokio::select! {
+            biased;
+            written = self.quic.write_chunk(bytes) => written,
+            // quinn-proto 0.11.19 does not wake a write for this that waits for the flow control of both stream and
+            // connection.
+            Ok(Some(code)) = stopped => Err(quinn::WriteError::Stopped(code)),
+        };
+        written.map_err(|error| write_error(error, self.is_web))
     }
 
     /// Writes all of `rest`, and takes from it what is written. Cancel-safe: what is left in it has not been written.

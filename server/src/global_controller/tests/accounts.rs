@@ -278,8 +278,13 @@ async fn a_login_that_is_on_its_way_does_not_outlive_a_new_password() {
     let mut writer = server.only_writer().await;
     // Nobody sees this before COMMIT: until then the password is right.
     sqlx::query("UPDATE users SET password_hash = 'another'").execute(&mut writer).await.expect("changed");
+    let compared = server.metric("passwords_hashed_total");
     let change = async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        let begin = std::time::Instant::now();
+        while server.metric("passwords_hashed_total") == compared {
+            assert!(begin.elapsed() < Duration::from_secs(20), "the password is not compared");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         sqlx::query("COMMIT").execute(&mut writer).await.expect("done");
     };
     let (refused, ()) = tokio::join!(server.try_login("owner@example.org", PASSWORD), change);

@@ -194,6 +194,13 @@ impl Server {
         }
     }
 
+    /// The value of a counter or gauge by its name and labels; 0 before its first event.
+    fn metric(&self, name: &str) -> u64 {
+        let text = self.state.0.metrics.render();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().expect("a number"))
+    }
+
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.origin))
     }

@@ -126,10 +126,17 @@ async fn what_was_begun_is_done_and_entered_although_the_client_is_gone() {
     let server = Server::development().await;
     let mut writer = server.only_writer().await;
     let create = server.request(Method::POST, "/api/v1/meetings").json(&json!({"display_name": "Gone"}));
-    // Whoever gives up closes its connection.
-    let answer = tokio::time::timeout(Duration::from_millis(500), create.send()).await;
+    let mut sending = Box::pin(create.send());
+    let answer = tokio::time::timeout(Duration::from_millis(500), &mut sending).await;
     assert!(answer.is_err(), "it does not wait for its turn to write");
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // Whoever gives up closes its connection.
+    let open = server.metric("http_connections");
+    drop(sending);
+    let begin = Instant::now();
+    while server.metric("http_connections") >= open {
+        assert!(begin.elapsed() < Duration::from_secs(10), "the server does not see that the client is gone");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     sqlx::query("COMMIT").execute(&mut writer).await.expect("done");
     let begin = Instant::now();
     while server.audited().await.iter().all(|(action, _)| action != "meeting.create") {

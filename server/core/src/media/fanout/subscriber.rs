@@ -105,6 +105,9 @@ struct Subscription<S> {
     due: Option<Class>,
     deadline: Option<Instant>,
     behind: Option<Behind>,
+    /// Bytes of groups that were given up, less those that were taken since. A reset gives flow-control credit back
+    /// also to a client that reads nothing (RFC 9000, 4.5): that as much goes out again does not show that it reads.
+    refunded: u64,
 }
 
 /// A subscription that does not keep up.
@@ -140,6 +143,12 @@ struct Writer<S> {
     /// When the unit in `pending` was received, and what it is; `None` while a cached group is sent.
     received_at: Instant,
     class: Option<Class>,
+    /// Bytes that the connection has taken.
+    taken: u64,
+    /// When it first took less than there was.
+    blocked_at: Option<Instant>,
+    /// It took more some time after that: it is held up by a path or a reader that moves.
+    moves: bool,
 }
 
 /// What came of trying to send.
@@ -268,6 +277,7 @@ impl<C: Connection> Subscriber<C> {
             due: Some(stream.kind.into()),
             deadline: None,
             behind: None,
+            refunded: 0,
         };
         let place = match self.subscriptions.iter().position(Option::is_none) {
             Some(free) => free,
@@ -507,7 +517,7 @@ impl<C: Connection> Subscriber<C> {
                 match progress {
                     Progress::Idle(deadline) => {
                         subscription.deadline = deadline;
-                        if subscription.delivery.is_streaming() {
+                        if subscription.delivery.is_streaming() && subscription.refunded == 0 {
                             subscription.behind = None;
                         }
                     }

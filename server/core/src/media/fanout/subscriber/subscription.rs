@@ -14,6 +14,11 @@ use super::{
     Behind, Carrier, DATAGRAM_HEADROOM, DATAGRAM_OVERHEAD, MAX_STEPS, Output, PRIORITY_NEWEST_GROUP,
     PRIORITY_OLDER_GROUP, PRIORITY_PROMINENT, Progress, RETRY, Subscription, Writer,
 };
+
+/// What a blocked stream takes later than this is owed to the path or to the client's reading, not to credit that came
+/// back with the reset of an earlier group: that takes a round trip.
+const REFUND_WITHIN: Duration = Duration::from_millis(100);
+
 impl<S> Subscription<S> {
     pub(super) fn send_datagrams<C: Connection<Stream = S>>(
         &mut self,
@@ -132,9 +137,15 @@ impl<S> Subscription<S> {
         }
         match self.writer() {
             // A stream is opened with its first unit in hand.
-            Some(writer) if writer.pending[2].is_empty() => Written::All,
-            Some(writer) => writer.flush(connection, out),
-            None => Written::All,
+            Some(writer) if !writer.pending[2].is_empty() => {
+                let before = writer.taken;
+                let written = writer.flush(connection, now, out);
+                let taken = writer.taken - before;
+                writer.moves |= taken > 0 && writer.blocked_at.is_some_and(|at| now >= at + REFUND_WITHIN);
+                self.refunded = if writer.moves { 0 } else { self.refunded.saturating_sub(taken) };
+                written
+            }
+            _ => Written::All,
         }
     }
 
@@ -180,6 +191,10 @@ impl<S> Subscription<S> {
         if let Carrier::Groups { current, opening } = &mut self.carrier {
             *opening = None;
             if let Some(writer) = current.take() {
+                if !writer.moves {
+                    // More than that must be taken before it shows anything.
+                    self.refunded += writer.taken + 1;
+                }
                 connection.reset(writer.stream, Code::DROPPED_GROUP);
             }
         }
@@ -214,10 +229,15 @@ impl<S> Subscription<S> {
 
 impl<S> Writer<S> {
     pub(super) fn new(stream: S, now: Instant) -> Self {
-        Self { stream, pending: Default::default(), received_at: now, class: None }
+        Self { stream, pending: Default::default(), received_at: now, class: None, taken: 0, blocked_at: None, moves: false }
     }
 
-    fn flush<C: Connection<Stream = S>>(&mut self, connection: &mut C, out: &mut Output<'_>) -> Written {
+    fn flush<C: Connection<Stream = S>>(
+        &mut self,
+        connection: &mut C,
+        now: Instant,
+        out: &mut Output<'_>,
+    ) -> Written {
         let before: usize = self.pending.iter().map(Bytes::len).sum();
         if before == 0 {
             return Written::All;
@@ -226,6 +246,10 @@ impl<S> Writer<S> {
         let after: usize = self.pending.iter().map(Bytes::len).sum();
         // What a newcomer catches up on counts as what it mostly is.
         out.wrote(self.class.unwrap_or(Class::Delta), before - after);
+        self.taken += (before - after) as u64;
+        if written == Written::Blocked {
+            self.blocked_at.get_or_insert(now);
+        }
         if written == Written::All {
             match self.class {
                 Some(class) => out.handed_over(class, self.received_at),
