@@ -208,7 +208,7 @@ pub struct Envelope {
     pub event_sequence: u64,
     #[prost(
         oneof = "envelope::Message",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 30, 31, 32, 33, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 60, 70, 71, 72, 73, 74, 75, 76"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 30, 31, 32, 33, 34, 35, 36, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 60, 70, 71, 72, 73, 74, 75, 76, 77, 78"
     )]
     pub message: ::core::option::Option<envelope::Message>,
 }
@@ -237,6 +237,18 @@ pub mod envelope {
         KeyFrameRequest(super::KeyFrameRequest),
         #[prost(message, tag = "19")]
         RefreshConnectionToken(super::RefreshConnectionToken),
+        #[prost(message, tag = "20")]
+        SendChatMessage(super::SendChatMessage),
+        #[prost(message, tag = "21")]
+        EditChatMessage(super::EditChatMessage),
+        #[prost(message, tag = "22")]
+        DeleteChatMessage(super::DeleteChatMessage),
+        #[prost(message, tag = "23")]
+        PinChatMessage(super::PinChatMessage),
+        #[prost(message, tag = "24")]
+        FetchChatHistory(super::FetchChatHistory),
+        #[prost(message, tag = "25")]
+        BroadcastMessage(super::BroadcastMessage),
         /// Answers of the server.
         #[prost(message, tag = "30")]
         Ack(super::Ack),
@@ -246,6 +258,13 @@ pub mod envelope {
         JoinResponse(super::JoinResponse),
         #[prost(message, tag = "33")]
         ConnectionTokenRefreshed(super::ConnectionTokenRefreshed),
+        #[prost(message, tag = "34")]
+        ChatHistory(super::ChatHistory),
+        #[prost(message, tag = "35")]
+        ResumeResponse(super::ResumeResponse),
+        /// Comes before the answer to a JoinRequest, with its request id.
+        #[prost(message, tag = "36")]
+        JoinWaiting(super::JoinWaiting),
         /// Events of the server.
         #[prost(message, tag = "40")]
         ParticipantJoined(super::ParticipantJoined),
@@ -267,6 +286,14 @@ pub mod envelope {
         MeetingUpdated(super::MeetingUpdated),
         #[prost(message, tag = "49")]
         MeetingEnded(super::MeetingEnded),
+        #[prost(message, tag = "50")]
+        ChatMessageSent(super::ChatMessageSent),
+        #[prost(message, tag = "51")]
+        ChatMessageUpdated(super::ChatMessageUpdated),
+        #[prost(message, tag = "52")]
+        MessageBroadcast(super::MessageBroadcast),
+        #[prost(message, tag = "53")]
+        RightsChanged(super::RightsChanged),
         /// Both ways.
         #[prost(message, tag = "60")]
         StreamQualityUpdate(super::StreamQualityUpdate),
@@ -285,6 +312,10 @@ pub mod envelope {
         SetPreset(super::SetPreset),
         #[prost(message, tag = "76")]
         StageRequest(super::StageRequest),
+        #[prost(message, tag = "77")]
+        SpotlightParticipant(super::SpotlightParticipant),
+        #[prost(message, tag = "78")]
+        LowerHands(super::LowerHands),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -346,6 +377,71 @@ pub struct JoinResponse {
     /// Microseconds since the Unix epoch on the server when it answered.
     #[prost(uint64, tag = "9")]
     pub server_time: u64,
+    /// What this participant may do.
+    #[prost(message, optional, tag = "10")]
+    pub rights: ::core::option::Option<Rights>,
+    /// Nobody but hosts gets in.
+    #[prost(bool, tag = "11")]
+    pub locked: bool,
+    /// Who is shown large to everybody.
+    #[prost(string, repeated, tag = "12")]
+    pub spotlight_participant_ids: ::prost::alloc::vec::Vec<
+        ::prost::alloc::string::String,
+    >,
+}
+/// The client waits until it is let in, turned away, or has waited for too long: JoinResponse or
+/// ErrorMessage follow with the same request id.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JoinWaiting {
+    #[prost(string, tag = "1")]
+    pub meeting_display_name: ::prost::alloc::string::String,
+}
+/// What a participant may do; from its preset.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Rights {
+    /// Name of the preset.
+    #[prost(string, tag = "1")]
+    pub preset: ::prost::alloc::string::String,
+    #[prost(enumeration = "Produce", tag = "2")]
+    pub audio: i32,
+    #[prost(enumeration = "Produce", tag = "3")]
+    pub camera: i32,
+    #[prost(enumeration = "Produce", tag = "4")]
+    pub screen: i32,
+    #[prost(bool, tag = "5")]
+    pub chat_public: bool,
+    #[prost(bool, tag = "6")]
+    pub chat_private: bool,
+    #[prost(bool, tag = "7")]
+    pub kick: bool,
+    #[prost(bool, tag = "8")]
+    pub mute_audio: bool,
+    #[prost(bool, tag = "9")]
+    pub disable_camera: bool,
+    #[prost(bool, tag = "10")]
+    pub disable_screen: bool,
+    #[prost(bool, tag = "11")]
+    pub admit: bool,
+    #[prost(bool, tag = "12")]
+    pub manage_stage: bool,
+    #[prost(bool, tag = "13")]
+    pub spotlight: bool,
+    #[prost(bool, tag = "14")]
+    pub set_preset: bool,
+    #[prost(bool, tag = "15")]
+    pub rename_self: bool,
+    /// Sees everybody, not only those who may send media.
+    #[prost(bool, tag = "16")]
+    pub participant_list: bool,
+    /// Lock, end and rename: hosts.
+    #[prost(bool, tag = "17")]
+    pub run_meeting: bool,
+}
+/// A participant's own rights have changed; streams that it may no longer send have ended.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RightsChanged {
+    #[prost(message, optional, tag = "1")]
+    pub rights: ::core::option::Option<Rights>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Participant {
@@ -369,10 +465,17 @@ pub struct Participant {
     pub public_key: ::prost::bytes::Bytes,
     #[prost(string, tag = "9")]
     pub key_id: ::prost::alloc::string::String,
+    /// Whether it was let on the stage.
+    #[prost(bool, tag = "10")]
+    pub on_stage: bool,
+    /// Its connection is lost, and it may come back.
+    #[prost(bool, tag = "11")]
+    pub reconnecting: bool,
 }
-/// What a participant says of itself; shown, not enforced.
+/// What a participant says of itself, and what hosts changed of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ParticipantState {
+    /// Enforced: its audio is not forwarded.
     #[prost(bool, tag = "1")]
     pub audio_muted: bool,
     #[prost(bool, tag = "2")]
@@ -480,6 +583,9 @@ pub struct Ack {
     /// For SubscribeStream: the wire stream id that will arrive (a layer's, for simulcast).
     #[prost(string, tag = "1")]
     pub wire_stream_id: ::prost::alloc::string::String,
+    /// For SendChatMessage.
+    #[prost(uint64, tag = "2")]
+    pub message_id: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LeaveRequest {}
@@ -488,8 +594,12 @@ pub struct UpdateParticipant {
     /// Empty = unchanged.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
+    /// Only one's own.
     #[prost(message, optional, tag = "2")]
     pub state: ::core::option::Option<ParticipantState>,
+    /// Empty = oneself. Hosts rename others.
+    #[prost(string, tag = "3")]
+    pub participant_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ParticipantUpdated {
@@ -503,6 +613,19 @@ pub struct ResumeRequest {
     /// Last Envelope.event_sequence the client has seen.
     #[prost(uint64, tag = "2")]
     pub last_event_sequence: u64,
+}
+/// The participant is back. The events that it missed follow; their sequence goes on.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ResumeResponse {
+    #[prost(message, optional, tag = "1")]
+    pub media_server: ::core::option::Option<MediaServerInfo>,
+    /// Presented the next time; the earlier one is void.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub resume_ticket: ::prost::bytes::Bytes,
+    /// Everything as it is now, because what was missed is no longer there; absent otherwise. The
+    /// sequence of events begins anew, from 1.
+    #[prost(message, optional, tag = "3")]
+    pub snapshot: ::core::option::Option<JoinResponse>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct KeyFrameRequest {
@@ -527,14 +650,18 @@ pub struct GoAway {
     #[prost(uint32, tag = "2")]
     pub deadline_ms: u32,
 }
+/// The participant's tokens are void from now on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct KickParticipant {
+    /// Empty = everybody but hosts.
     #[prost(string, tag = "1")]
     pub participant_id: ::prost::alloc::string::String,
 }
+/// Audio and camera are not forwarded until the participant says that it has turned them on again;
+/// the streams of a screen are ended.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MuteParticipant {
-    /// Empty = everybody but the sender.
+    /// Empty = everybody but hosts and the sender.
     #[prost(string, tag = "1")]
     pub participant_id: ::prost::alloc::string::String,
     #[prost(enumeration = "StreamType", tag = "2")]
@@ -562,6 +689,21 @@ pub struct SetPreset {
     pub participant_id: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub preset: ::prost::alloc::string::String,
+}
+/// Shows a participant large to everybody.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SpotlightParticipant {
+    #[prost(string, tag = "1")]
+    pub participant_id: ::prost::alloc::string::String,
+    /// false = no more.
+    #[prost(bool, tag = "2")]
+    pub on: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LowerHands {
+    /// Empty = everybody's.
+    #[prost(string, tag = "1")]
+    pub participant_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StageRequest {
@@ -622,6 +764,7 @@ pub mod stage_request {
         }
     }
 }
+/// Told to those who may admit. A full list.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WaitingRoomChanged {
     #[prost(message, repeated, tag = "1")]
@@ -629,8 +772,15 @@ pub struct WaitingRoomChanged {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StageChanged {
+    /// Who is on the stage beside those who need not ask.
     #[prost(string, repeated, tag = "1")]
     pub participant_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Who asks; told to those who may approve.
+    #[prost(string, repeated, tag = "2")]
+    pub asking_participant_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The receiver is invited: it comes on the stage with ASK.
+    #[prost(bool, tag = "3")]
+    pub invited: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MeetingUpdated {
@@ -638,11 +788,165 @@ pub struct MeetingUpdated {
     pub display_name: ::prost::alloc::string::String,
     #[prost(bool, tag = "2")]
     pub locked: bool,
+    /// Who is shown large to everybody. A full list.
+    #[prost(string, repeated, tag = "3")]
+    pub spotlight_participant_ids: ::prost::alloc::vec::Vec<
+        ::prost::alloc::string::String,
+    >,
+}
+/// One message of the chat. Text is text: clients must not trust markup in it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChatMessage {
+    /// Counts from 1 in a meeting.
+    #[prost(uint64, tag = "1")]
+    pub message_id: u64,
+    /// Who wrote it, and its name then.
+    #[prost(string, tag = "2")]
+    pub participant_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// Empty once it is deleted.
+    #[prost(string, tag = "4")]
+    pub text: ::prost::alloc::string::String,
+    /// Empty = to everybody.
+    #[prost(string, tag = "5")]
+    pub to_participant_id: ::prost::alloc::string::String,
+    /// Microseconds since the Unix epoch.
+    #[prost(uint64, tag = "6")]
+    pub sent_at: u64,
+    /// 0 = never.
+    #[prost(uint64, tag = "7")]
+    pub edited_at: u64,
+    #[prost(bool, tag = "8")]
+    pub pinned: bool,
+    #[prost(bool, tag = "9")]
+    pub deleted: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SendChatMessage {
+    /// At most 4,000 characters.
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    /// Empty = to everybody.
+    #[prost(string, tag = "2")]
+    pub to_participant_id: ::prost::alloc::string::String,
+}
+/// One's own messages.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EditChatMessage {
+    #[prost(uint64, tag = "1")]
+    pub message_id: u64,
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+}
+/// One's own messages; hosts, everybody's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteChatMessage {
+    #[prost(uint64, tag = "1")]
+    pub message_id: u64,
+}
+/// Hosts pin messages to everybody.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PinChatMessage {
+    #[prost(uint64, tag = "1")]
+    pub message_id: u64,
+    #[prost(bool, tag = "2")]
+    pub pinned: bool,
+}
+/// Answered by ChatHistory.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchChatHistory {
+    /// Messages before this one; 0 = the latest.
+    #[prost(uint64, tag = "1")]
+    pub before_message_id: u64,
+    /// 0 = 50, at most 200.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+    /// Empty = messages to everybody; else those between this participant and oneself.
+    #[prost(string, tag = "3")]
+    pub with_participant_id: ::prost::alloc::string::String,
+    /// Only messages that are pinned.
+    #[prost(bool, tag = "4")]
+    pub pinned_only: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ChatHistory {
+    /// In the order in which they were sent.
+    #[prost(message, repeated, tag = "1")]
+    pub messages: ::prost::alloc::vec::Vec<ChatMessage>,
+    /// There are earlier ones.
+    #[prost(bool, tag = "2")]
+    pub has_more: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChatMessageSent {
+    #[prost(message, optional, tag = "1")]
+    pub message: ::core::option::Option<ChatMessage>,
+}
+/// It was edited, pinned, unpinned or deleted.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChatMessageUpdated {
+    #[prost(message, optional, tag = "1")]
+    pub message: ::core::option::Option<ChatMessage>,
+}
+/// A message between applications, which the server does not look into.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BroadcastMessage {
+    /// 1 to 64 printable characters: "reaction", "poll.vote" ...
+    #[prost(string, tag = "1")]
+    pub r#type: ::prost::alloc::string::String,
+    /// At most 8 KiB.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub payload: ::prost::bytes::Bytes,
+    /// Empty = everybody else.
+    #[prost(string, repeated, tag = "3")]
+    pub to_participant_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MessageBroadcast {
+    /// Who sent it.
+    #[prost(string, tag = "1")]
+    pub participant_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub r#type: ::prost::alloc::string::String,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub payload: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MeetingEnded {
     #[prost(string, tag = "1")]
     pub reason: ::prost::alloc::string::String,
+}
+/// Whether a kind of media may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Produce {
+    NotAllowed = 0,
+    Allowed = 1,
+    /// Not before somebody lets the participant on the stage.
+    CanRequest = 2,
+}
+impl Produce {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::NotAllowed => "NOT_ALLOWED",
+            Self::Allowed => "ALLOWED",
+            Self::CanRequest => "CAN_REQUEST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "NOT_ALLOWED" => Some(Self::NotAllowed),
+            "ALLOWED" => Some(Self::Allowed),
+            "CAN_REQUEST" => Some(Self::CanRequest),
+            _ => None,
+        }
+    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

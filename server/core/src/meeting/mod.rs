@@ -7,22 +7,37 @@
 //! Invariants: a wire stream id belongs to one stream; a stream belongs to one participant that
 //! is here; a subscription is of a stream that is here and not the subscriber's own.
 
+mod chat;
+mod controls;
+mod journal;
 pub mod lifecycle;
+mod messages;
 mod participant;
+mod reconnect;
+mod rights;
 pub mod speakers;
+mod stage;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
 
 use darktower_protocol::signaling::{StreamDescription, pb};
 use darktower_protocol::{MeetingId, ParticipantId, StreamId};
-use pb::ErrorCode;
 use pb::envelope::Message;
+use pb::{ErrorCode, StreamType};
 use prost::Message as _;
 
+use chat::Chat;
 pub use participant::{Identity, MAX_NAME_CHARS, display_name};
 use participant::{Participant, Subscription};
+use rights::Control;
+pub use reconnect::Resumed;
+pub use rights::Rights;
+pub use waiting::{Entry, WaitingRoom};
 
 /// Bounds of one meeting.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +52,8 @@ pub struct MeetingLimits {
     pub max_roster_bytes_per_participant: usize,
     /// Video subscriptions of one participant.
     pub max_video_subscriptions: usize,
+    /// How long somebody whose connection is lost keeps its place; zero for not at all.
+    pub reconnect_grace: Duration,
 }
 
 impl Default for MeetingLimits {
@@ -46,6 +63,7 @@ impl Default for MeetingLimits {
             max_layers_per_participant: 16,
             max_roster_bytes_per_participant: 16 * 1024,
             max_video_subscriptions: 64,
+            reconnect_grace: Duration::from_secs(15),
         }
     }
 }
@@ -81,8 +99,14 @@ pub struct Epoch(u64);
 pub struct Joined {
     /// To be given back in [`Meeting::leave`].
     pub epoch: Epoch,
-    /// Everybody who was here before.
+    /// Everybody who was here before, as far as the newcomer sees them.
     pub existing: Vec<pb::Participant>,
+    /// What the newcomer may do.
+    pub rights: pb::Rights,
+    /// Nobody but hosts gets in after it.
+    pub locked: bool,
+    /// Who is shown large to everybody.
+    pub spotlight: Vec<ParticipantId>,
 }
 
 /// A change of media forwarding.
@@ -116,17 +140,22 @@ pub enum Output {
     Event {
         /// Whom.
         to: ParticipantId,
+        /// The number of the event among those of this participant, from 1 without gaps.
+        sequence: u64,
         /// What.
-        event: Message,
+        event: Arc<Message>,
     },
     /// Change media forwarding.
     Media(MediaCommand),
-    /// Close an older session of a participant that connected again.
-    Replaced {
-        /// Whose.
+    /// Somebody who [waits](Meeting::knock) may [join](Meeting::join) now.
+    LetIn {
+        /// Who.
         participant: ParticipantId,
-        /// Which of its sessions.
-        epoch: Epoch,
+    },
+    /// Somebody who waits is not let in.
+    TurnedAway {
+        /// Who.
+        participant: ParticipantId,
     },
 }
 
@@ -142,6 +171,18 @@ pub struct Meeting {
     wire_streams: BTreeMap<StreamId, StreamId>,
     outputs: VecDeque<Output>,
     last_epoch: u64,
+    locked: bool,
+    /// Who is shown large to everybody, in the order in which they were chosen.
+    spotlight: Vec<ParticipantId>,
+    /// Who asks for the stage, in the order of asking.
+    asking: Vec<ParticipantId>,
+    waiting_room: WaitingRoom,
+    waiting: BTreeMap<ParticipantId, pb::Participant>,
+    /// Who was let in from the waiting room: it need not wait again.
+    admitted: BTreeSet<ParticipantId>,
+    /// What hosts have made of participants' rights: it stays when they come again.
+    given: BTreeMap<ParticipantId, Rights>,
+    chat: Chat,
 }
 
 impl Meeting {
@@ -155,6 +196,14 @@ impl Meeting {
             wire_streams: BTreeMap::new(),
             outputs: VecDeque::new(),
             last_epoch: 0,
+            locked: false,
+            spotlight: Vec::new(),
+            asking: Vec::new(),
+            waiting_room: WaitingRoom::Off,
+            waiting: BTreeMap::new(),
+            admitted: BTreeSet::new(),
+            given: BTreeMap::new(),
+            chat: Chat::default(),
         }
     }
 
@@ -178,7 +227,12 @@ impl Meeting {
         self.limits.max_participants = max_participants;
     }
 
-    /// Everybody who is here, as others see them.
+    /// Whether nobody is here, nor waits.
+    pub fn is_empty(&self) -> bool {
+        self.participants.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Everybody who is here, hidden ones included.
     pub fn roster(&self) -> Vec<pb::Participant> {
         self.participants.iter().map(|(id, participant)| participant.to_message(*id)).collect()
     }
@@ -200,26 +254,49 @@ impl Meeting {
         now_us: u64,
     ) -> Result<Joined, Refusal> {
         let id = identity.participant_id;
-        if let Some(older) = self.participants.get(&id) {
-            let epoch = older.epoch;
-            self.outputs.push_back(Output::Replaced { participant: id, epoch });
+        if self.participants.contains_key(&id) {
             self.remove(id, pb::LeaveReason::Duplicate);
         } else if self.participants.len() >= self.limits.max_participants {
             let max = self.limits.max_participants;
             let message = format!("the meeting is full: it holds {max} participants");
             return Err(Refusal::new(ErrorCode::CapacityExceeded, message));
         }
-        let existing = self.roster();
+        self.waiting.remove(&id);
         self.last_epoch += 1;
         let epoch = Epoch(self.last_epoch);
-        let participant = Participant::new(identity, capabilities, epoch, now_us);
+        let given = self.given.get(&id).cloned();
+        let mut participant = Participant::new(identity, capabilities, epoch, now_us);
+        if let Some(rights) = given {
+            participant.set_rights(rights);
+        }
         let message = participant.to_message(id);
         self.participants.insert(id, participant);
         self.outputs
             .push_back(Output::Media(MediaCommand::Register { participant: id, streams: Vec::new() }));
         let joined = pb::ParticipantJoined { participant: Some(message) };
-        self.tell_others(id, &Message::ParticipantJoined(joined));
-        Ok(Joined { epoch, existing })
+        self.tell_others(id, Message::ParticipantJoined(joined));
+        // Before it is told anything else.
+        let joined = self.snapshot(id, epoch);
+        self.tell_beside_roster(id);
+        joined.ok_or_else(|| Refusal::new(ErrorCode::InternalError, "the participant is not here"))
+    }
+
+    /// Everything as a participant sees it.
+    fn snapshot(&self, id: ParticipantId, epoch: Epoch) -> Option<Joined> {
+        let participant = self.participants.get(&id)?;
+        Some(Joined {
+            epoch,
+            existing: self.visible_to(id).filter_map(|other| self.message_of(other)).collect(),
+            rights: participant.rights().to_message(),
+            locked: self.locked,
+            spotlight: self.spotlight.clone(),
+        })
+    }
+
+    /// Tells a participant what there is beside the roster, and makes use of its being here.
+    fn tell_beside_roster(&mut self, id: ParticipantId) {
+        self.admitter_came(id);
+        self.tell_stage_to(id);
     }
 
     /// The session `epoch` of a participant has ended. Does nothing if a newer one has taken its
@@ -234,6 +311,10 @@ impl Meeting {
     pub fn clear(&mut self) {
         self.stream_owners.clear();
         self.wire_streams.clear();
+        self.asking.clear();
+        self.spotlight.clear();
+        let waiting = std::mem::take(&mut self.waiting).into_keys();
+        self.outputs.extend(waiting.map(|participant| Output::TurnedAway { participant }));
         let gone = std::mem::take(&mut self.participants).into_keys();
         self.outputs.extend(gone.map(|participant| Output::Media(MediaCommand::Unregister { participant })));
     }
@@ -258,6 +339,7 @@ impl Meeting {
             let message = format!("stream id {} of a layer is already in use", layer.wire_stream_id);
             return Err(Refusal::field(ErrorCode::Conflict, "simulcast_layers", message));
         }
+        self.check_publish(id, stream.stream_type)?;
         let publisher = self.participant(id)?;
         if publisher.layer_count() + stream.layers.len() > limits.max_layers_per_participant {
             let max = limits.max_layers_per_participant;
@@ -273,11 +355,14 @@ impl Meeting {
         let published =
             pb::StreamPublished { participant_id: id.to_string(), stream: Some(stream.to_message()) };
         let wire_ids: Vec<StreamId> = stream.layers.iter().map(|layer| layer.wire_stream_id).collect();
+        if stream.stream_type == StreamType::VideoCamera {
+            publisher.camera_off = false;
+        }
         publisher.streams.insert(stream_id, stream);
         self.stream_owners.insert(stream_id, id);
         self.wire_streams.extend(wire_ids.into_iter().map(|wire_id| (wire_id, stream_id)));
         self.register(id);
-        self.tell_others(id, &Message::StreamPublished(published));
+        self.tell_others(id, Message::StreamPublished(published));
         Ok(())
     }
 
@@ -291,7 +376,7 @@ impl Meeting {
             let message = format!("you do not publish stream {stream_id}");
             return Err(Refusal::field(ErrorCode::NotFound, "stream_id", message));
         }
-        self.remove_stream(id, stream_id);
+        self.remove_stream(id, stream_id, false);
         self.register(id);
         Ok(())
     }
@@ -316,8 +401,11 @@ impl Meeting {
             let message = "a participant cannot subscribe to its own stream";
             return Err(Refusal::field(ErrorCode::InvalidRequest, "stream_id", message));
         }
-        let stream = self.participants.get(&owner).and_then(|owner| owner.streams.get(&stream_id));
-        let stream = stream.ok_or_else(not_found)?;
+        let publisher = self.participants.get(&owner).ok_or_else(not_found)?;
+        if !self.participants.get(&id).is_some_and(|subscriber| subscriber.sees(publisher)) {
+            return Err(not_found());
+        }
+        let stream = publisher.streams.get(&stream_id).ok_or_else(not_found)?;
         let options = request.options.clone().unwrap_or_default();
         let wire_id = stream.select_layer(&options.preferred_layer, options.max_bitrate).wire_stream_id;
         let is_video = !stream.is_audio();
@@ -355,29 +443,47 @@ impl Meeting {
         Ok(())
     }
 
-    /// A participant changes its name or what it says of itself.
+    /// A participant changes its name or what it says of itself, or a host renames another.
     ///
     /// # Errors
-    /// If the name is empty or too long, or a guest wants another one.
+    /// If the name is empty or too long, or `id` may not change it; if another's state is to be changed.
     pub fn update(&mut self, id: ParticipantId, request: &pb::UpdateParticipant) -> Result<(), Refusal> {
-        let participant = self.participant(id)?;
+        let target = match request.participant_id.as_str() {
+            "" => id,
+            text => self.target(id, text)?,
+        };
+        if target != id {
+            self.participant(id)?.rights().require(Control::Rename)?;
+            if request.state.is_some() {
+                let message = "only a participant itself says this; hosts mute and lower hands";
+                return Err(Refusal::field(ErrorCode::InvalidRequest, "state", message));
+            }
+        }
+        let participant = self.participant(target)?;
         if !request.name.is_empty() {
             let name = display_name(&request.name).ok_or_else(|| {
                 let message = "name must have 1 to 64 printable characters";
                 Refusal::field(ErrorCode::InvalidRequest, "name", message)
             })?;
             let identity = &mut participant.identity;
-            if identity.is_guest && name != identity.name {
-                let message = "guests keep the name that they came with";
+            let may = target != id || identity.rights.rename_self || identity.rights.run_meeting;
+            if !may && name != identity.name {
+                let message = "your preset does not allow to change your name; ask a host";
                 return Err(Refusal::field(ErrorCode::Forbidden, "name", message));
             }
             identity.name = name;
         }
         if let Some(state) = &request.state {
-            participant.state = *state;
+            let before = std::mem::replace(&mut participant.state, *state);
+            let camera_comes_on = state.video_on && std::mem::take(&mut participant.camera_off);
+            if before.audio_muted != state.audio_muted {
+                self.route_all(target, StreamType::Audio);
+            }
+            if camera_comes_on {
+                self.route_all(target, StreamType::VideoCamera);
+            }
         }
-        let updated = pb::ParticipantUpdated { participant: Some(participant.to_message(id)) };
-        self.tell_others(id, &Message::ParticipantUpdated(updated));
+        self.tell_updated(target, target != id);
         Ok(())
     }
 
@@ -408,17 +514,25 @@ impl Meeting {
         for stream_id in streams {
             self.forget_stream(id, stream_id);
         }
-        self.participants.remove(&id);
         self.outputs.push_back(Output::Media(MediaCommand::Unregister { participant: id }));
         let left = pb::ParticipantLeft { participant_id: id.to_string(), reason: reason.into() };
-        self.tell_others(id, &Message::ParticipantLeft(left));
+        self.tell_others(id, Message::ParticipantLeft(left));
+        let was_on_stage = self.participants.remove(&id).is_some_and(|gone| gone.on_stage);
+        self.forget_on_stage(id, was_on_stage);
+        if self.spotlight.contains(&id) {
+            self.spotlight.retain(|shown| *shown != id);
+            self.tell_meeting();
+        }
     }
 
-    fn remove_stream(&mut self, owner: ParticipantId, stream_id: StreamId) {
+    /// `tell_owner` of what it has not asked for.
+    fn remove_stream(&mut self, owner: ParticipantId, stream_id: StreamId, tell_owner: bool) {
         self.forget_stream(owner, stream_id);
         let removed =
             pb::StreamUnpublished { participant_id: owner.to_string(), stream_id: stream_id.to_string() };
-        self.tell_others(owner, &Message::StreamUnpublished(removed));
+        let mut to: Vec<ParticipantId> = self.who_sees(owner).collect();
+        to.extend(tell_owner.then_some(owner));
+        self.tell_each(to, Message::StreamUnpublished(removed));
     }
 
     /// Removes a stream and the subscriptions to it. Its routes need no command: the media
@@ -440,8 +554,26 @@ impl Meeting {
         self.outputs.push_back(Output::Media(MediaCommand::Register { participant: id, streams }));
     }
 
+    /// Routes all streams of a type again: whether they are forwarded has changed.
+    fn route_all(&mut self, owner: ParticipantId, stream_type: StreamType) {
+        let Some(publisher) = self.participants.get(&owner) else { return };
+        let streams = publisher.streams.values().filter(|stream| stream.stream_type == stream_type);
+        let layers = streams.flat_map(|stream| stream.layers.iter().map(|layer| layer.wire_stream_id));
+        let layers: Vec<StreamId> = layers.collect();
+        layers.into_iter().for_each(|wire_stream_id| self.route(wire_stream_id));
+    }
+
+    fn is_forwarded(&self, stream_id: StreamId) -> bool {
+        let owner = self.stream_owners.get(&stream_id).and_then(|owner| self.participants.get(owner));
+        let stream = owner.and_then(|owner| Some((owner, owner.streams.get(&stream_id)?)));
+        stream.is_some_and(|(owner, stream)| owner.is_forwarded(stream.stream_type))
+    }
+
     fn route(&mut self, wire_stream_id: StreamId) {
-        if !self.wire_streams.contains_key(&wire_stream_id) {
+        let Some(stream_id) = self.wire_streams.get(&wire_stream_id) else { return };
+        if !self.is_forwarded(*stream_id) {
+            let destinations = Vec::new();
+            self.outputs.push_back(Output::Media(MediaCommand::Route { wire_stream_id, destinations }));
             return;
         }
         let wants = |participant: &Participant| {
@@ -455,10 +587,104 @@ impl Meeting {
         self.outputs.push_back(Output::Media(MediaCommand::Route { wire_stream_id, destinations }));
     }
 
-    fn tell_others(&mut self, except: ParticipantId, event: &Message) {
-        let others = self.participants.keys().filter(|id| **id != except);
-        self.outputs.extend(others.map(|to| Output::Event { to: *to, event: event.clone() }));
+    /// Whom a participant sees.
+    fn visible_to(&self, id: ParticipantId) -> impl Iterator<Item = ParticipantId> + '_ {
+        let viewer = self.participants.get(&id);
+        let others = self.participants.iter().filter(move |(other, participant)| {
+            **other != id && viewer.is_some_and(|viewer| viewer.sees(participant))
+        });
+        others.map(|(other, _)| *other)
     }
+
+    /// Who sees a participant.
+    fn who_sees(&self, id: ParticipantId) -> impl Iterator<Item = ParticipantId> + '_ {
+        let seen = self.participants.get(&id);
+        let others = self.participants.iter().filter(move |(other, participant)| {
+            **other != id && seen.is_some_and(|seen| participant.sees(seen))
+        });
+        others.map(|(other, _)| *other)
+    }
+
+    fn message_of(&self, id: ParticipantId) -> Option<pb::Participant> {
+        self.participants.get(&id).map(|participant| participant.to_message(id))
+    }
+
+    /// The rights of a participant have changed: it sees others than before (`saw`), and others see it (`seen_by`).
+    /// Whom somebody no longer sees has left, for it.
+    fn change_sight(&mut self, id: ParticipantId, saw: &[ParticipantId], seen_by: &[ParticipantId]) {
+        let sees: Vec<ParticipantId> = self.visible_to(id).collect();
+        let is_seen_by: Vec<ParticipantId> = self.who_sees(id).collect();
+        let came = |to: &Vec<ParticipantId>, before: &[ParticipantId]| -> Vec<ParticipantId> {
+            to.iter().filter(|other| !before.contains(other)).copied().collect()
+        };
+        let mut pairs: Vec<(ParticipantId, ParticipantId, bool)> = Vec::new();
+        pairs.extend(came(&sees, saw).into_iter().map(|other| (id, other, true)));
+        pairs.extend(came(&is_seen_by, seen_by).into_iter().map(|other| (other, id, true)));
+        pairs.extend(came(&saw.to_vec(), &sees).into_iter().map(|other| (id, other, false)));
+        pairs.extend(came(&seen_by.to_vec(), &is_seen_by).into_iter().map(|other| (other, id, false)));
+        for (viewer, seen, comes) in pairs {
+            if comes {
+                let participant = self.message_of(seen);
+                self.tell_each([viewer], Message::ParticipantJoined(pb::ParticipantJoined { participant }));
+            } else {
+                self.end_subscriptions(viewer, seen);
+                let reason = pb::LeaveReason::Moved.into();
+                let event = pb::ParticipantLeft { participant_id: seen.to_string(), reason };
+                self.tell_each([viewer], Message::ParticipantLeft(event));
+            }
+        }
+    }
+
+    /// Nobody gets streams of somebody whom it does not see.
+    fn end_subscriptions(&mut self, subscriber: ParticipantId, publisher: ParticipantId) {
+        let Some(owner) = self.participants.get(&publisher) else { return };
+        let streams: Vec<StreamId> = owner.streams.keys().copied().collect();
+        for stream_id in streams {
+            let subscriptions = self.participants.get_mut(&subscriber).map(|found| &mut found.subscriptions);
+            if let Some(ended) = subscriptions.and_then(|subscriptions| subscriptions.remove(&stream_id)) {
+                self.route(ended.wire_stream_id);
+            }
+        }
+    }
+
+    /// Tells whoever sees a participant what it looks like now; itself too, if it has not asked for it.
+    fn tell_updated(&mut self, id: ParticipantId, tell_it: bool) {
+        let participant = self.message_of(id);
+        let mut to: Vec<ParticipantId> = self.who_sees(id).collect();
+        to.extend(tell_it.then_some(id));
+        self.tell_each(to, Message::ParticipantUpdated(pb::ParticipantUpdated { participant }));
+    }
+
+    /// Tells whoever sees a participant something about it.
+    fn tell_others(&mut self, about: ParticipantId, event: Message) {
+        let others: Vec<ParticipantId> = self.who_sees(about).collect();
+        self.tell_each(others, event);
+    }
+
+    /// Tells these participants, as far as they are here.
+    fn tell_each(&mut self, to: impl IntoIterator<Item = ParticipantId>, event: Message) {
+        let event = Arc::new(event);
+        for to in to {
+            let Some(participant) = self.participants.get_mut(&to) else { continue };
+            let sequence = participant.journal.push(&event);
+            self.outputs.push_back(Output::Event { to, sequence, event: Arc::clone(&event) });
+        }
+    }
+
+    /// Those whose rights are so.
+    fn those_who(&self, may: impl Fn(&Rights) -> bool) -> Vec<ParticipantId> {
+        self.participants
+            .iter()
+            .filter(|(_, participant)| may(participant.rights()))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+}
+
+fn parse_participant_id(text: &str) -> Result<ParticipantId, Refusal> {
+    text.parse().map_err(|error: darktower_protocol::id::ParseIdError| {
+        Refusal::field(ErrorCode::InvalidRequest, "participant_id", error.to_string())
+    })
 }
 
 fn parse_stream_id(text: &str) -> Result<StreamId, Refusal> {

@@ -1,14 +1,26 @@
 //! One participant of a meeting.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use darktower_protocol::signaling::{StreamDescription, pb};
 use darktower_protocol::{ParticipantId, StreamId};
+use pb::StreamType;
 
 use super::Epoch;
+use super::chat::Allowance;
+use super::journal::Journal;
+use super::rights::Rights;
+use crate::preset::Produce;
 
 /// Longest display name, in characters.
 pub const MAX_NAME_CHARS: usize = 64;
+
+/// Messages of the chat that one participant may send in a minute.
+const CHAT_PER_MINUTE: u32 = 30;
+
+/// Messages between applications, reactions among them, that one participant may send in a minute.
+const BROADCASTS_PER_MINUTE: u32 = 120;
 
 /// Who a participant is: from its token, never from a message. But the name may be one that it
 /// gives itself, unless it is a guest.
@@ -18,8 +30,10 @@ pub struct Identity {
     pub participant_id: ParticipantId,
     /// Shown to others; see [`display_name`].
     pub name: String,
-    /// What it may do.
+    /// What it is to the meeting, as others see it.
     pub role: pb::Role,
+    /// What it may do.
+    pub rights: Rights,
     /// Whether it came without an account: its name was checked when its token was issued, and stays.
     pub is_guest: bool,
     /// The application's user, empty for guests.
@@ -49,6 +63,16 @@ pub(super) struct Participant {
     pub(super) identity: Identity,
     pub(super) epoch: Epoch,
     pub(super) state: pb::ParticipantState,
+    /// A host has turned its camera off, and it has not turned it on again.
+    pub(super) camera_off: bool,
+    pub(super) on_stage: bool,
+    /// It comes on the stage when it asks.
+    pub(super) invited: bool,
+    pub(super) chat_allowance: Allowance,
+    pub(super) broadcast_allowance: Allowance,
+    pub(super) journal: Journal,
+    /// Since when its connection is lost.
+    pub(super) lost_at: Option<Instant>,
     pub(super) streams: BTreeMap<StreamId, StreamDescription>,
     /// By the stream id that applications use.
     pub(super) subscriptions: BTreeMap<StreamId, Subscription>,
@@ -67,11 +91,50 @@ impl Participant {
             identity,
             epoch,
             state: pb::ParticipantState::default(),
+            camera_off: false,
+            on_stage: false,
+            invited: false,
+            chat_allowance: Allowance::new(CHAT_PER_MINUTE),
+            broadcast_allowance: Allowance::new(BROADCASTS_PER_MINUTE),
+            journal: Journal::default(),
+            lost_at: None,
             streams: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             joined_at_us,
             declared_max_video: capabilities.max_video_streams as usize,
         }
+    }
+
+    pub(super) fn rights(&self) -> &Rights {
+        &self.identity.rights
+    }
+
+    pub(super) fn set_rights(&mut self, rights: Rights) {
+        self.identity.role = if rights.run_meeting { pb::Role::Host } else { pb::Role::Participant };
+        self.identity.rights = rights;
+    }
+
+    /// Whether it may send streams of this type now.
+    pub(super) fn may_send(&self, stream_type: StreamType) -> bool {
+        match self.rights().produce(stream_type) {
+            Produce::Allowed => true,
+            Produce::CanRequest => self.on_stage,
+            Produce::NotAllowed => false,
+        }
+    }
+
+    /// Whether its streams of this type are forwarded.
+    pub(super) fn is_forwarded(&self, stream_type: StreamType) -> bool {
+        match stream_type {
+            StreamType::Audio => !self.state.audio_muted,
+            StreamType::VideoCamera => !self.camera_off,
+            StreamType::VideoScreen => true,
+        }
+    }
+
+    /// Whether it knows of another participant.
+    pub(super) fn sees(&self, other: &Self) -> bool {
+        !other.rights().hidden && (self.rights().participant_list || other.rights().may_ever_send())
     }
 
     /// Layers of all its streams.
@@ -93,6 +156,8 @@ impl Participant {
             role: self.identity.role.into(),
             user_id: self.identity.user_id.clone(),
             state: Some(self.state),
+            on_stage: self.on_stage,
+            reconnecting: self.lost_at.is_some(),
             ..pb::Participant::default()
         }
     }

@@ -19,10 +19,18 @@ fn identity(n: u8) -> Identity {
         role: pb::Role::Participant,
         is_guest: false,
         user_id: String::new(),
+        rights: rights("video_participant"),
     }
 }
 
-fn publish_request(n: u8, stream_type: pb::StreamType) -> pb::PublishStream {
+/// Those of a shipped preset; hosts run the meeting.
+fn rights(preset: &str) -> Rights {
+    let shipped = crate::preset::shipped();
+    let found = shipped.iter().find(|shipped| shipped.name == preset).expect("a shipped preset");
+    Rights::new(found, preset.ends_with("_host"))
+}
+
+fn publish_request(n: u8, stream_type: StreamType) -> pb::PublishStream {
     pb::PublishStream {
         stream_id: stream(n).to_string(),
         stream_type: stream_type.into(),
@@ -48,7 +56,7 @@ fn outputs(meeting: &mut Meeting) -> Vec<Output> {
 
 fn events_to(outputs: &[Output], n: u8) -> Vec<&Message> {
     let of = |output| match output {
-        &Output::Event { to, ref event } if to == participant(n) => Some(event),
+        &Output::Event { to, ref event, .. } if to == participant(n) => Some(&**event),
         _ => None,
     };
     outputs.iter().filter_map(of).collect()
@@ -73,7 +81,7 @@ fn a_stream_goes_from_publish_to_route_to_removal() {
     join(&mut meeting, 2);
     outputs(&mut meeting);
 
-    meeting.publish(participant(1), publish_request(1, pb::StreamType::VideoCamera)).expect("publish");
+    meeting.publish(participant(1), publish_request(1, StreamType::VideoCamera)).expect("publish");
     let published = outputs(&mut meeting);
     assert!(matches!(events_to(&published, 2)[..], [Message::StreamPublished(_)]));
     assert!(
@@ -107,7 +115,7 @@ fn simulcast_subscribers_get_the_layer_they_ask_for() {
         max_bitrate,
         ..Default::default()
     };
-    let mut request = publish_request(1, pb::StreamType::VideoCamera);
+    let mut request = publish_request(1, StreamType::VideoCamera);
     let video = pb::VideoMetadata {
         simulcast_layers: vec![layer("high", 2_000_000), layer("low", 200_000)],
         ..Default::default()
@@ -130,10 +138,10 @@ fn ids_in_use_are_refused_with_conflict() {
     let mut meeting = meeting(MeetingLimits::default());
     join(&mut meeting, 1);
     join(&mut meeting, 2);
-    meeting.publish(participant(1), publish_request(1, pb::StreamType::Audio)).expect("publish");
+    meeting.publish(participant(1), publish_request(1, StreamType::Audio)).expect("publish");
     for who in [1, 2] {
         let refusal =
-            meeting.publish(participant(who), publish_request(1, pb::StreamType::Audio)).expect_err("taken");
+            meeting.publish(participant(who), publish_request(1, StreamType::Audio)).expect_err("taken");
         assert_eq!((refusal.code, refusal.field), (ErrorCode::Conflict, Some("stream_id")));
     }
 }
@@ -154,10 +162,10 @@ fn limits_are_kept() {
     join(&mut meeting, 2);
 
     for n in 1..=2 {
-        meeting.publish(participant(1), publish_request(n, pb::StreamType::VideoCamera)).expect("publish");
+        meeting.publish(participant(1), publish_request(n, StreamType::VideoCamera)).expect("publish");
     }
     let third =
-        meeting.publish(participant(1), publish_request(3, pb::StreamType::Audio)).expect_err("too many");
+        meeting.publish(participant(1), publish_request(3, StreamType::Audio)).expect_err("too many");
     assert_eq!(third.code, ErrorCode::CapacityExceeded);
 
     meeting.subscribe(participant(2), &subscribe_request(1)).expect("first video");
@@ -171,7 +179,7 @@ fn one_participant_cannot_make_the_roster_too_large_for_a_message() {
     let mut meeting = meeting(MeetingLimits::default());
     join(&mut meeting, 1);
     let published = (1..=16).filter(|n| {
-        let mut request = publish_request(*n, pb::StreamType::VideoCamera);
+        let mut request = publish_request(*n, StreamType::VideoCamera);
         request.metadata.as_mut().expect("metadata").codec_config = vec![0; 4096].into();
         meeting.publish(participant(1), request).is_ok()
     });
@@ -184,11 +192,11 @@ fn a_second_connection_replaces_the_first() {
     let mut meeting = meeting(MeetingLimits::default());
     let first = join(&mut meeting, 1);
     join(&mut meeting, 2);
-    meeting.publish(participant(1), publish_request(1, pb::StreamType::Audio)).expect("publish");
+    meeting.publish(participant(1), publish_request(1, StreamType::Audio)).expect("publish");
     outputs(&mut meeting);
     let second = join(&mut meeting, 1);
     let replaced = outputs(&mut meeting);
-    assert_eq!(replaced[0], Output::Replaced { participant: participant(1), epoch: first.epoch });
+    assert!(!meeting.is_current(participant(1), first.epoch));
     assert!(matches!(
         events_to(&replaced, 2)[..],
         [Message::ParticipantLeft(pb::ParticipantLeft { reason, .. }), Message::ParticipantJoined(_)]
@@ -215,10 +223,11 @@ fn who_is_there_keeps_its_place_when_fewer_may_be() {
 }
 
 #[test]
-fn guests_keep_their_names_and_others_may_change_theirs() {
+fn names_change_where_the_preset_allows_it_and_hosts_rename_everybody() {
     let mut meeting = meeting(MeetingLimits::default());
-    join(&mut meeting, 1);
-    let guest = Identity { is_guest: true, ..identity(2) };
+    let host = Identity { rights: rights("video_host"), ..identity(1) };
+    meeting.join(host, &pb::ParticipantCapabilities::default(), 1).expect("join");
+    let guest = Identity { is_guest: true, rights: rights("video_guest"), ..identity(2) };
     meeting.join(guest, &pb::ParticipantCapabilities::default(), 1).expect("join");
     outputs(&mut meeting);
     let named = |name: &str| pb::UpdateParticipant { name: name.to_owned(), ..Default::default() };
@@ -226,9 +235,20 @@ fn guests_keep_their_names_and_others_may_change_theirs() {
     assert_eq!((refused.code, refused.field), (ErrorCode::Forbidden, Some("name")));
     assert!(outputs(&mut meeting).is_empty(), "nobody is told");
     meeting.update(participant(2), &named(" P2 ")).expect("its own name");
-    meeting.update(participant(1), &named("Ada")).expect("no guest");
+    meeting.update(participant(1), &named("Ada")).expect("a host");
     let names: Vec<_> = meeting.roster().into_iter().map(|participant| participant.name).collect();
     assert_eq!(names, ["Ada", "P2"]);
+    let other = |by: u8, of: u8| pb::UpdateParticipant {
+        participant_id: participant(of).to_string(),
+        ..named(&format!("by {by}"))
+    };
+    let refused = meeting.update(participant(2), &other(2, 1)).expect_err("a guest");
+    assert_eq!(refused.code, ErrorCode::Forbidden);
+    outputs(&mut meeting);
+    meeting.update(participant(1), &other(1, 2)).expect("a host");
+    assert_eq!(meeting.roster()[1].name, "by 1");
+    let told = outputs(&mut meeting);
+    assert!(matches!(events_to(&told, 2)[..], [Message::ParticipantUpdated(_)]), "it is told of its new name");
 }
 
 #[test]
@@ -281,6 +301,7 @@ mod properties {
                 let mut newcomer = None;
                 match op {
                     Op::Join(p) => {
+                        views.remove(&participant(p));
                         wanted.retain(|(who, _)| *who != participant(p));
                         let joined = join(&mut meeting, p);
                         epochs.insert(p, joined.epoch);
@@ -292,7 +313,7 @@ mod properties {
                         views.remove(&participant(p));
                         wanted.retain(|(who, _)| *who != participant(p));
                     },
-                    Op::Publish(p, s) => { let _ = meeting.publish(participant(p), publish_request(s, pb::StreamType::VideoCamera)); }
+                    Op::Publish(p, s) => { let _ = meeting.publish(participant(p), publish_request(s, StreamType::VideoCamera)); }
                     Op::Unpublish(p, s) => { let _ = meeting.unpublish(participant(p), &pb::UnpublishStream { stream_id: stream(s).to_string() }); }
                     Op::Subscribe(p, s) => if meeting.subscribe(participant(p), &subscribe_request(s)).is_ok() {
                         wanted.insert((participant(p), stream(s)));
@@ -315,12 +336,12 @@ mod properties {
                             prop_assert!(registered.values().any(|s| s.contains(&wire_stream_id)), "route of an unregistered stream");
                             routes.insert(wire_stream_id, destinations.into_iter().collect());
                         }
-                        Output::Event { to, event } => {
+                        Output::Event { to, event, .. } => {
                             let Some(view) = views.get_mut(&to) else {
                                 prop_assert!(newcomer.is_none_or(|(who, _)| who != to), "a newcomer is told of its own join");
                                 return Err(TestCaseError::fail("event to somebody who is not here"));
                             };
-                            match event {
+                            match Message::clone(&event) {
                                 Message::ParticipantJoined(joined) => { let p = joined.participant.expect("set"); view.insert(p.participant_id.clone(), streams_of(&p)); }
                                 Message::ParticipantLeft(left) => { view.remove(&left.participant_id); }
                                 Message::StreamPublished(published) => { view.get_mut(&published.participant_id).expect("known").insert(published.stream.expect("set").stream_id); }
@@ -328,7 +349,7 @@ mod properties {
                                 other => prop_assert!(false, "{other:?}"),
                             }
                         }
-                        Output::Replaced { participant, .. } => { views.remove(&participant); }
+                        Output::LetIn { .. } | Output::TurnedAway { .. } => prop_assert!(false, "nobody waits"),
                     }
                 }
                 if let Some((who, view)) = newcomer { views.insert(who, view); }

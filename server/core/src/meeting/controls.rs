@@ -1,0 +1,258 @@
+//! What hosts do to others and to the meeting.
+
+use darktower_protocol::signaling::pb;
+use darktower_protocol::{ParticipantId, StreamId};
+use pb::envelope::Message;
+use pb::{ErrorCode, StreamType};
+
+use super::rights::{Control, Rights};
+use super::{Meeting, Refusal, parse_participant_id};
+use crate::preset::Produce;
+
+/// Participants that are shown large to everybody at one time.
+const MAX_SPOTLIGHT: usize = 9;
+
+impl Meeting {
+    /// Mutes, turns off cameras or ends screen shares: of one participant, or with an empty id of everybody but hosts and
+    /// `by`.
+    ///
+    /// # Errors
+    /// If the preset of `by` does not allow it, or there is no such participant.
+    pub fn mute(&mut self, by: ParticipantId, request: &pb::MuteParticipant) -> Result<(), Refusal> {
+        let stream_type = StreamType::try_from(request.stream_type).map_err(|_unknown| {
+            Refusal::field(ErrorCode::InvalidRequest, "stream_type", "this type of stream is not known")
+        })?;
+        self.participant(by)?.rights().require(Control::Mute(stream_type))?;
+        for target in self.targets(by, &request.participant_id)? {
+            self.silence(target, stream_type);
+        }
+        Ok(())
+    }
+
+    /// Locks or unlocks the meeting: nobody but hosts comes in while it is locked.
+    ///
+    /// # Errors
+    /// If `by` is no host.
+    pub fn lock(&mut self, by: ParticipantId, request: &pb::LockMeeting) -> Result<(), Refusal> {
+        self.participant(by)?.rights().require(Control::Lock)?;
+        if self.locked != request.locked {
+            self.locked = request.locked;
+            self.tell_meeting();
+        }
+        Ok(())
+    }
+
+    /// Shows somebody large to everybody, or no longer.
+    ///
+    /// # Errors
+    /// If the preset of `by` does not allow it, there is no such participant, or too many are shown already.
+    pub fn spotlight(
+        &mut self,
+        by: ParticipantId,
+        request: &pb::SpotlightParticipant,
+    ) -> Result<(), Refusal> {
+        self.participant(by)?.rights().require(Control::Spotlight)?;
+        let target = self.target(by, &request.participant_id)?;
+        let is_on = self.spotlight.contains(&target);
+        if is_on == request.on {
+            return Ok(());
+        }
+        if is_on {
+            self.spotlight.retain(|shown| *shown != target);
+        } else if self.spotlight.len() < MAX_SPOTLIGHT {
+            self.spotlight.push(target);
+        } else {
+            let message = format!("{MAX_SPOTLIGHT} participants are shown large already");
+            return Err(Refusal::new(ErrorCode::CapacityExceeded, message));
+        }
+        self.tell_meeting();
+        Ok(())
+    }
+
+    /// Takes the raised hand of a participant down; with an empty id, everybody's.
+    ///
+    /// # Errors
+    /// If `by` is no host, or there is no such participant.
+    pub fn lower_hands(&mut self, by: ParticipantId, request: &pb::LowerHands) -> Result<(), Refusal> {
+        self.participant(by)?.rights().require(Control::LowerHands)?;
+        let who = match request.participant_id.as_str() {
+            "" => self.participants.keys().copied().collect(),
+            text => vec![self.target(by, text)?],
+        };
+        for id in who {
+            let participant = self.participant(id)?;
+            if std::mem::take(&mut participant.state.hand_raised) {
+                self.tell_updated(id, true);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whom `by` removes: one participant, or with an empty id everybody but hosts and itself.
+    ///
+    /// # Errors
+    /// If its preset does not allow it, or there is no such participant.
+    pub fn check_kick(
+        &mut self,
+        by: ParticipantId,
+        request: &pb::KickParticipant,
+    ) -> Result<Vec<ParticipantId>, Refusal> {
+        self.participant(by)?.rights().require(Control::Kick)?;
+        let targets = self.targets(by, &request.participant_id)?;
+        if targets.contains(&by) {
+            let message = "you cannot remove yourself; leave instead";
+            return Err(Refusal::field(ErrorCode::InvalidRequest, "participant_id", message));
+        }
+        Ok(targets)
+    }
+
+    /// Whether `by` may end the meeting for all.
+    ///
+    /// # Errors
+    /// If it is no host.
+    pub fn check_end(&mut self, by: ParticipantId) -> Result<(), Refusal> {
+        self.participant(by)?.rights().require(Control::End)
+    }
+
+    /// Who gets another preset. The preset itself is not looked at.
+    ///
+    /// # Errors
+    /// If the preset of `by` does not allow it, or there is no such participant.
+    pub fn check_preset(
+        &mut self,
+        by: ParticipantId,
+        request: &pb::SetPreset,
+    ) -> Result<ParticipantId, Refusal> {
+        self.participant(by)?.rights().require(Control::SetPreset)?;
+        self.target(by, &request.participant_id)
+    }
+
+    /// Gives a participant other rights, at once and for as long as the meeting lives. Streams that it may no longer send
+    /// end. Nothing happens if it has gone meanwhile.
+    pub fn set_rights(&mut self, id: ParticipantId, rights: Rights) {
+        if !self.participants.contains_key(&id) {
+            return;
+        }
+        self.given.insert(id, rights.clone());
+        let saw: Vec<ParticipantId> = self.visible_to(id).collect();
+        let seen_by: Vec<ParticipantId> = self.who_sees(id).collect();
+        let Some(participant) = self.participants.get_mut(&id) else { return };
+        let message = rights.to_message();
+        participant.set_rights(rights);
+        if !participant.rights().may_ask_for_stage() {
+            participant.on_stage = false;
+            participant.invited = false;
+        }
+        self.tell_each([id], Message::RightsChanged(pb::RightsChanged { rights: Some(message) }));
+        self.asking.retain(|asking| *asking != id);
+        self.end_forbidden_streams(id);
+        self.change_sight(id, &saw, &seen_by);
+        self.tell_updated(id, true);
+        self.admitter_came(id);
+        self.tell_stage_to(id);
+    }
+
+    /// Ends the streams of a participant that it may not send (any more).
+    pub(super) fn end_forbidden_streams(&mut self, id: ParticipantId) {
+        let Some(participant) = self.participants.get(&id) else { return };
+        let forbidden = participant.streams.values().filter(|stream| !participant.may_send(stream.stream_type));
+        let forbidden: Vec<StreamId> = forbidden.map(|stream| stream.stream_id).collect();
+        for stream_id in &forbidden {
+            self.remove_stream(id, *stream_id, true);
+        }
+        if !forbidden.is_empty() {
+            self.register(id);
+        }
+    }
+
+    /// The participant that a control names. Who is not seen does not exist.
+    pub(super) fn target(&self, by: ParticipantId, text: &str) -> Result<ParticipantId, Refusal> {
+        let target = parse_participant_id(text)?;
+        let not_found = || {
+            let message = format!("participant {target} is not in this meeting");
+            Refusal::field(ErrorCode::NotFound, "participant_id", message)
+        };
+        let (asks, asked) = (self.participants.get(&by), self.participants.get(&target));
+        let (Some(asks), Some(asked)) = (asks, asked) else { return Err(not_found()) };
+        if by != target && !asks.sees(asked) {
+            return Err(not_found());
+        }
+        if by != target && asked.rights().run_meeting && !asks.rights().run_meeting {
+            let message = "only hosts can do this to hosts";
+            return Err(Refusal::field(ErrorCode::Forbidden, "participant_id", message));
+        }
+        Ok(target)
+    }
+
+    fn targets(&self, by: ParticipantId, text: &str) -> Result<Vec<ParticipantId>, Refusal> {
+        if !text.is_empty() {
+            return Ok(vec![self.target(by, text)?]);
+        }
+        let others = self.participants.iter().filter(|(id, other)| **id != by && !other.rights().run_meeting);
+        Ok(others.map(|(id, _)| *id).collect())
+    }
+
+    fn silence(&mut self, id: ParticipantId, stream_type: StreamType) {
+        let Some(participant) = self.participants.get_mut(&id) else { return };
+        let before = participant.state;
+        match stream_type {
+            StreamType::Audio => participant.state.audio_muted = true,
+            StreamType::VideoCamera => {
+                participant.state.video_on = false;
+                participant.camera_off = true;
+            }
+            StreamType::VideoScreen => participant.state.screen_sharing = false,
+        }
+        let changed = participant.state != before;
+        if stream_type == StreamType::VideoScreen {
+            let screens = participant.streams.values().filter(|stream| stream.stream_type == stream_type);
+            let screens: Vec<StreamId> = screens.map(|stream| stream.stream_id).collect();
+            for stream_id in &screens {
+                self.remove_stream(id, *stream_id, true);
+            }
+            if !screens.is_empty() {
+                self.register(id);
+            }
+        } else {
+            self.route_all(id, stream_type);
+        }
+        if changed || stream_type == StreamType::VideoCamera {
+            self.tell_updated(id, true);
+        }
+    }
+
+    /// Tells everybody of the meeting as a whole.
+    pub(super) fn tell_meeting(&mut self) {
+        let updated = Message::MeetingUpdated(pb::MeetingUpdated {
+            display_name: String::new(),
+            locked: self.locked,
+            spotlight_participant_ids: self.spotlight.iter().map(ToString::to_string).collect(),
+        });
+        self.tell_each(self.those_who(|_| true), updated);
+    }
+
+    /// Refuses a stream that its publisher may not send, or that is one screen too many.
+    pub(super) fn check_publish(
+        &mut self,
+        id: ParticipantId,
+        stream_type: StreamType,
+    ) -> Result<(), Refusal> {
+        let screens = self.participants.values().flat_map(|participant| participant.streams.values());
+        let screens = screens.filter(|stream| stream.stream_type == StreamType::VideoScreen).count();
+        let participant = self.participant(id)?;
+        if !participant.may_send(stream_type) {
+            let rights = participant.rights();
+            let message = match rights.produce(stream_type) {
+                Produce::CanRequest => "ask for the stage before you send this".to_owned(),
+                _ => format!("your preset {} does not allow to send this", rights.preset),
+            };
+            return Err(Refusal::field(ErrorCode::Forbidden, "stream_type", message));
+        }
+        let max = participant.rights().max_screens;
+        if stream_type == StreamType::VideoScreen && screens >= max {
+            let message = format!("{screens} screens are shared already, as many as may be at one time");
+            return Err(Refusal::new(ErrorCode::CapacityExceeded, message));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,71 @@
+//! The events of one participant, numbered, and the latest of them kept for when it comes back.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use darktower_protocol::signaling::pb::envelope::Message;
+
+/// Events that are kept. Beyond that somebody who comes back gets everything as it is then; events are shared with
+/// everybody else who got them, so that each costs a pointer.
+const KEPT: usize = 256;
+
+/// See the [module documentation](self).
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    /// The number of the latest event; the first has 1.
+    last: u64,
+    kept: VecDeque<Arc<Message>>,
+}
+
+impl Journal {
+    /// Adds an event and returns its number.
+    pub(super) fn push(&mut self, event: &Arc<Message>) -> u64 {
+        if self.kept.len() == KEPT {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(Arc::clone(event));
+        self.last += 1;
+        self.last
+    }
+
+    /// What came after the event with this number; `None` if not all of it is there, or there never was such an event.
+    pub(super) fn after(&self, seen: u64) -> Option<Vec<(u64, Arc<Message>)>> {
+        let missed = usize::try_from(self.last.checked_sub(seen)?).ok()?;
+        let skip = self.kept.len().checked_sub(missed)?;
+        Some((seen + 1..).zip(self.kept.iter().skip(skip).cloned()).collect())
+    }
+
+    /// Begins anew: the next event has 1.
+    pub(super) fn restart(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use darktower_protocol::signaling::pb;
+
+    use super::*;
+
+    fn event(deadline_ms: u32) -> Arc<Message> {
+        Arc::new(Message::GoAway(pb::GoAway { new_url: String::new(), deadline_ms }))
+    }
+
+    #[test]
+    fn what_was_missed_is_there_in_order_or_not_at_all() {
+        let mut journal = Journal::default();
+        assert_eq!(journal.after(0), Some(vec![]));
+        assert_eq!(journal.after(1), None, "it never was");
+        let numbers: Vec<u64> = (1..=300).map(|n| journal.push(&event(n))).collect();
+        assert_eq!(numbers, (1..=300).collect::<Vec<_>>());
+        assert_eq!(journal.after(300), Some(vec![]));
+        assert_eq!(journal.after(298), Some(vec![(299, event(299)), (300, event(300))]));
+        let all = journal.after(300 - KEPT as u64).expect("just kept");
+        assert_eq!((all.len(), all[0].0, all[0].1.clone()), (KEPT, 45, event(45)));
+        assert_eq!(journal.after(43), None, "too long ago");
+        assert_eq!(journal.after(301), None);
+        assert_eq!(journal.after(u64::MAX), None);
+        journal.restart();
+        assert_eq!((journal.after(0), journal.push(&event(7))), (Some(vec![]), 1));
+    }
+}
