@@ -235,7 +235,15 @@ impl Api {
     /// # Errors
     /// [`Error::Api`] if the server refuses.
     pub async fn join_grant(&self, meeting_id: MeetingId, name: &str) -> Result<JoinGrant, Error> {
-        self.grant(meeting_id, "participants", name).await
+        self.grant(meeting_id, "participants", NewParticipant { name, role: None }).await
+    }
+
+    /// Asks for the right to join a meeting as a host under `name`.
+    ///
+    /// # Errors
+    /// [`Error::Api`] if the server refuses.
+    pub async fn host_grant(&self, meeting_id: MeetingId, name: &str) -> Result<JoinGrant, Error> {
+        self.grant(meeting_id, "participants", NewParticipant { name, role: Some("host") }).await
     }
 
     /// Asks for the right to join a meeting as a guest: without a token, if the meeting lets guests in.
@@ -243,12 +251,16 @@ impl Api {
     /// # Errors
     /// [`Error::Api`] if the server refuses.
     pub async fn guest_grant(&self, meeting_id: MeetingId, name: &str) -> Result<JoinGrant, Error> {
-        self.grant(meeting_id, "guest-join", name).await
+        self.grant(meeting_id, "guest-join", NewParticipant { name, role: None }).await
     }
 
-    async fn grant(&self, meeting_id: MeetingId, route: &str, name: &str) -> Result<JoinGrant, Error> {
+    async fn grant(
+        &self,
+        meeting_id: MeetingId,
+        route: &str,
+        body: NewParticipant<'_>,
+    ) -> Result<JoinGrant, Error> {
         let id = meeting_id.to_string();
-        let body = NewParticipant { name };
         let answer: GrantBody = self.call(Method::POST, &["meetings", &id, route], Some(&body)).await?;
         Ok(JoinGrant {
             participant_id: Some(ParticipantId::from_uuid(answer.participant_id)),
@@ -340,6 +352,9 @@ fn parse_hash(text: &str) -> Option<[u8; 32]> {
 #[derive(Serialize)]
 struct NewParticipant<'a> {
     name: &'a str,
+    /// `None` = the server's default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'a str>,
 }
 
 #[derive(Deserialize)]

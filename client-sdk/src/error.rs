@@ -44,6 +44,10 @@ pub enum Error {
     /// The peer reset the QUIC stream that was read from, or stopped the one written to.
     #[error("the peer ended the stream: {0}")]
     StreamEnded(Code),
+    /// The server has ended a published stream by itself: a host did, or the right to send it was
+    /// taken away.
+    #[error("the server has ended this stream: a host did, or the right to send it was taken away")]
+    Unpublished,
     /// The peer broke the protocol.
     #[error("protocol violation by the peer: {0}")]
     Protocol(String),

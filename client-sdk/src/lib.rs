@@ -30,17 +30,22 @@
 //! |---|---|
 //! | [`api`] | REST: meetings and join grants |
 //! | `meeting`, `publisher`, `subscriber`, `events`, `options` | what is exported here by name |
+//! | `controls`, `chat` | more of [`Meeting`]: host controls, waiting room, stage; chat and broadcasts |
 //! | `media` | the media session: control stream, group streams, datagrams |
 //! | `session` | the pure part: roster, buffers, frames, statistics; unit-tested without IO |
 //! | [`signaling`], [`transport`] | one level down, for tests and special wishes |
 //! | [`container`] | IVF, H.264 Annex B and Ogg Opus files |
+//!
+//! Short programs are in `examples/`: `echo_bot`, `recorder_bot`, `announcer`.
 //!
 //! Encoding and decoding are not in here: payloads are what encoders make. Every wait for the
 //! network has a bound, every buffer has one, too, and says what happens when it is full. All
 //! functions need a Tokio runtime.
 
 pub mod api;
+mod chat;
 pub mod container;
+mod controls;
 mod error;
 mod events;
 mod media;
@@ -52,9 +57,10 @@ pub mod signaling;
 mod subscriber;
 pub mod transport;
 
+pub use chat::ChatQuery;
 pub use darktower_protocol::signaling::pb::{
-    AudioMetadata, ErrorCode, LeaveReason, ParticipantCapabilities, ParticipantState, Role, SimulcastLayer,
-    StreamMetadata, StreamType, VideoMetadata,
+    AudioMetadata, ChatHistory, ChatMessage, ErrorCode, LeaveReason, ParticipantCapabilities,
+    ParticipantState, Produce, Rights, Role, SimulcastLayer, StreamMetadata, StreamType, VideoMetadata,
 };
 pub use darktower_protocol::signaling::{Layer, StreamDescription};
 pub use darktower_protocol::{Code, Features, FrameType, MeetingId, ParticipantId, StreamId, Unit};

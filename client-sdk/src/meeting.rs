@@ -1,8 +1,7 @@
 //! A meeting as a participant sees it.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use darktower_protocol::signaling::{StreamDescription, pb};
@@ -16,10 +15,11 @@ use crate::error::Error;
 use crate::events::{EventSender, Events};
 use crate::media::{MediaNews, MediaSession, attach, lock};
 use crate::options::{JoinOptions, PublishOptions, SubscribeOptions};
-use crate::publisher::Publisher;
+use crate::publisher::{Publication, Publisher};
 use crate::session::event::Event;
 use crate::session::inbox::Inbox;
 use crate::session::roster::{Participant, Roster};
+use crate::session::standing::Standing;
 use crate::session::statistics::{Counters, Direction, Statistics};
 use crate::signaling::{SignalEvents, SignalingClient};
 use crate::subscriber::{SharedInbox, Subscriber};
@@ -53,7 +53,6 @@ pub struct Meeting {
 pub(crate) struct Session {
     meeting_id: MeetingId,
     participant_id: ParticipantId,
-    role: pb::Role,
     display_name: String,
     join_duration: Duration,
     signaling: SignalingClient,
@@ -67,6 +66,8 @@ struct MeetingState {
     roster: Mutex<Roster>,
     events: EventSender,
     subscriptions: Mutex<HashMap<StreamId, Arc<SharedInbox>>>,
+    /// What this session publishes; gone with the last publisher of a stream.
+    publications: Mutex<Vec<Weak<Publication>>>,
     measured: Mutex<Vec<Measured>>,
 }
 
@@ -86,7 +87,8 @@ impl Measured {
 }
 
 impl Meeting {
-    /// Joins a meeting: opens the signaling session, then the media session.
+    /// Joins a meeting: opens the signaling session, then the media session. If the meeting has a
+    /// waiting room, this takes until somebody lets the participant in.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), darktower_client::Error> {
@@ -105,36 +107,44 @@ impl Meeting {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Refused`] by the server, [`Error::Timeout`] after [`JoinOptions::timeout`], else
-    /// as [`connect`].
+    /// [`Error::Refused`] by the server or by those who let participants in, [`Error::Timeout`]
+    /// after [`JoinOptions::timeout`] or [`JoinOptions::waiting_timeout`], else as [`connect`].
     pub async fn join(grant: &JoinGrant, options: JoinOptions) -> Result<Self, Error> {
-        let timeout = options.timeout;
-        tokio::time::timeout(timeout, Box::pin(Self::join_unbounded(grant, options)))
-            .await
-            .unwrap_or(Err(Error::Timeout("joining the meeting")))
+        Box::pin(Self::join_in_steps(grant, options)).await
     }
 
-    async fn join_unbounded(grant: &JoinGrant, options: JoinOptions) -> Result<Self, Error> {
+    async fn join_in_steps(grant: &JoinGrant, options: JoinOptions) -> Result<Self, Error> {
         let started = Instant::now();
+        let mut left = options.timeout;
         let trust = options.trust.unwrap_or_else(|| match grant.certificate_hashes.as_slice() {
             [] => Trust::System,
             hashes => Trust::PinnedSha256(hashes.to_vec()),
         });
-        let kind = options.transport;
-        let (signaling, signal_events) =
-            SignalingClient::connect(&grant.meeting_controller_url, kind, &trust).await?;
-        let joined = signaling
-            .join(pb::JoinRequest {
-                meeting_id: grant.meeting_id.to_string(),
-                join_token: grant.join_token.clone(),
-                participant_name: options.name.unwrap_or_default(),
-                capabilities: Some(options.capabilities),
-                protocol_min: darktower_protocol::version::PROTOCOL_VERSION,
-                protocol_max: darktower_protocol::version::PROTOCOL_VERSION,
-                ..Default::default()
-            })
-            .await?;
-        let role = joined.role();
+        let (kind, features) = (options.transport, options.features);
+        let request = pb::JoinRequest {
+            meeting_id: grant.meeting_id.to_string(),
+            join_token: grant.join_token.clone(),
+            participant_name: options.name.unwrap_or_default(),
+            capabilities: Some(options.capabilities),
+            protocol_min: darktower_protocol::version::PROTOCOL_VERSION,
+            protocol_max: darktower_protocol::version::PROTOCOL_VERSION,
+            ..Default::default()
+        };
+        let url = &grant.meeting_controller_url;
+        let asking = Box::pin(async {
+            let (signaling, events) = SignalingClient::connect(url, kind, &trust).await?;
+            let joining = signaling.begin_join(request).await?;
+            Ok::<_, Error>((signaling, events, joining))
+        });
+        let (signaling, signal_events, joining) = within(&mut left, asking).await?;
+        let asked = Instant::now();
+        if let (Some(waiting), Some(on_waiting)) = (&joining.waiting, &options.on_waiting) {
+            on_waiting.call(&waiting.meeting_display_name);
+        }
+        let joined = joining.answer(options.waiting_timeout).await?;
+        let waited = asked.elapsed();
+
+        let standing = Standing::new(&joined);
         let participant_id = joined
             .participant_id
             .parse()
@@ -144,13 +154,17 @@ impl Meeting {
             .ok_or_else(|| Error::Protocol("JoinResponse names no media server".to_owned()))?;
 
         let (news, media_news) = mpsc::channel(MAX_WAITING_NEWS);
-        let connection = connect(&server.media_handler_url, kind, &trust, Role::Media).await?;
-        let media = MediaSession::start(connection, server.connection_token, options.features, news).await?;
+        let starting = Box::pin(async {
+            let connection = connect(&server.media_handler_url, kind, &trust, Role::Media).await?;
+            MediaSession::start(connection, server.connection_token, features, news).await
+        });
+        let media = within(&mut left, starting).await?;
 
         let state = Arc::new(MeetingState {
-            roster: Mutex::new(Roster::new(participant_id, joined.existing_participants)),
+            roster: Mutex::new(Roster::new(participant_id, joined.existing_participants, standing)),
             events: EventSender::default(),
             subscriptions: Mutex::default(),
+            publications: Mutex::default(),
             measured: Mutex::default(),
         });
         let follower = Follower {
@@ -164,9 +178,8 @@ impl Meeting {
         let session = Session {
             meeting_id: grant.meeting_id,
             participant_id,
-            role,
             display_name: joined.meeting_display_name,
-            join_duration: started.elapsed(),
+            join_duration: started.elapsed().saturating_sub(waited),
             signaling,
             media,
             state,
@@ -179,7 +192,8 @@ impl Meeting {
         self.session.meeting_id
     }
 
-    /// The meeting's name for people; may be empty.
+    /// The meeting's name for people, as it was when this session joined; may be empty.
+    /// [`Event::MeetingUpdated`] tells of another one.
     pub fn display_name(&self) -> &str {
         &self.session.display_name
     }
@@ -189,9 +203,9 @@ impl Meeting {
         self.session.participant_id
     }
 
-    /// What this session may do.
+    /// Host or participant. What this session may do is told by [`rights`](Self::rights).
     pub fn role(&self) -> pb::Role {
-        self.session.role
+        self.session.roster().standing.role
     }
 
     /// The features of the media protocol that are in force.
@@ -201,7 +215,7 @@ impl Meeting {
 
     /// The others, in the order they joined, as of the last event of the server.
     pub fn participants(&self) -> Vec<Participant> {
-        lock(&self.session.state.roster).participants().to_vec()
+        self.session.roster().participants().to_vec()
     }
 
     /// What happens from now on. To miss nobody, call this first and
@@ -270,6 +284,8 @@ impl Meeting {
     async fn publish_described(&self, stream: StreamDescription) -> Result<Vec<Publisher>, Error> {
         let session = &self.session;
         let message = stream.to_message();
+        // The server may end the stream as soon as it has taken it.
+        let publication = session.add_publication(&stream);
         session
             .signaling
             .command(Message::PublishStream(pb::PublishStream {
@@ -278,7 +294,6 @@ impl Meeting {
                 metadata: message.metadata,
             }))
             .await?;
-        let announced = Arc::new(AtomicUsize::new(stream.layers.len()));
         let mut publishers = Vec::with_capacity(stream.layers.len());
         for layer in &stream.layers {
             let counters = Arc::new(Mutex::new(Counters::new(
@@ -288,8 +303,8 @@ impl Meeting {
                 Instant::now(),
             )));
             session.measure(Measured::Outgoing(Arc::clone(&counters)));
-            let (session, announced) = (Arc::clone(session), Arc::clone(&announced));
-            publishers.push(Publisher::new(session, &stream, layer.clone(), announced, counters));
+            let (session, publication) = (Arc::clone(session), Arc::clone(&publication));
+            publishers.push(Publisher::new(session, &stream, layer.clone(), publication, counters));
         }
         Ok(publishers)
     }
@@ -407,6 +422,10 @@ impl Meeting {
         left
     }
 
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
     /// What was measured up to now.
     pub fn statistics(&self) -> Statistics {
         let session = &self.session;
@@ -425,6 +444,14 @@ impl Meeting {
             streams,
         }
     }
+}
+
+/// A step of joining, within what is `left` of the time for all of them.
+async fn within<T>(left: &mut Duration, step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let begun = Instant::now();
+    let done = tokio::time::timeout(*left, step).await.unwrap_or(Err(Error::Timeout("joining the meeting")));
+    *left = left.saturating_sub(begun.elapsed());
+    done
 }
 
 fn describe(options: PublishOptions) -> Result<StreamDescription, Error> {
@@ -457,6 +484,19 @@ impl Session {
 
     pub(crate) fn signaling(&self) -> &SignalingClient {
         &self.signaling
+    }
+
+    /// Who is there, and what this session knows of itself. Not to be held across an await.
+    pub(crate) fn roster(&self) -> MutexGuard<'_, Roster> {
+        lock(&self.state.roster)
+    }
+
+    fn add_publication(&self, stream: &StreamDescription) -> Arc<Publication> {
+        let publication = Arc::new(Publication::new(stream.stream_id, stream.layers.len()));
+        let mut publications = lock(&self.state.publications);
+        publications.retain(|known| known.strong_count() > 0);
+        publications.push(Arc::downgrade(&publication));
+        publication
     }
 
     /// Ends a subscription whose subscriber is gone.
@@ -583,6 +623,12 @@ impl Follower {
             if let Some(inbox) = subscription {
                 inbox.update(|inbox| inbox.announce_end(Instant::now()));
             }
+        }
+        if let Some(stream_id) = change.ended_publication {
+            let publications = lock(&self.state.publications);
+            let live = publications.iter().filter_map(Weak::upgrade);
+            live.filter(|publication| publication.stream_id() == stream_id)
+                .for_each(|publication| publication.end());
         }
         if let Some(event) = change.event {
             self.state.events.send(event);

@@ -1,10 +1,13 @@
 //! What to join, publish and subscribe with.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{Features, StreamId};
 
+use crate::signaling::WAITING_TIMEOUT;
 use crate::transport::{TransportKind, Trust};
 
 /// How to join a meeting.
@@ -26,6 +29,24 @@ pub struct JoinOptions {
     pub(crate) name: Option<String>,
     pub(crate) capabilities: pb::ParticipantCapabilities,
     pub(crate) timeout: Duration,
+    pub(crate) waiting_timeout: Duration,
+    pub(crate) on_waiting: Option<OnWaiting>,
+}
+
+/// What to call when the server lets the participant wait.
+#[derive(Clone)]
+pub(crate) struct OnWaiting(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl OnWaiting {
+    pub(crate) fn call(&self, meeting_display_name: &str) {
+        (self.0)(meeting_display_name);
+    }
+}
+
+impl fmt::Debug for OnWaiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnWaiting(..)")
+    }
 }
 
 impl Default for JoinOptions {
@@ -37,6 +58,8 @@ impl Default for JoinOptions {
             name: None,
             capabilities: pb::ParticipantCapabilities::default(),
             timeout: Duration::from_secs(10),
+            waiting_timeout: WAITING_TIMEOUT,
+            on_waiting: None,
         }
     }
 }
@@ -78,10 +101,30 @@ impl JoinOptions {
         self
     }
 
-    /// How long joining may take altogether. Default: 10 s.
+    /// How long joining may take altogether, without the time in the waiting room. Default: 10 s.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// How long to wait in the meeting's waiting room. Default: 15 min.
+    #[must_use]
+    pub fn waiting_timeout(mut self, timeout: Duration) -> Self {
+        self.waiting_timeout = timeout;
+        self
+    }
+
+    /// What to do when waiting in the meeting's waiting room begins; called at most once, with the
+    /// meeting's name for people, by the task that joins, which it must not block.
+    ///
+    /// ```
+    /// let options = darktower_client::JoinOptions::default()
+    ///     .on_waiting(|meeting| println!("{meeting}: somebody will let you in soon"));
+    /// ```
+    #[must_use]
+    pub fn on_waiting(mut self, on_waiting: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.on_waiting = Some(OnWaiting(Arc::new(on_waiting)));
         self
     }
 }

@@ -1,6 +1,6 @@
 //! The sending end of a stream.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -110,14 +110,49 @@ impl FeedbackReceiver {
     }
 }
 
+/// A stream of this session, as the publishers of its layers share it.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    stream_id: StreamId,
+    /// Layers that are published.
+    layers: AtomicUsize,
+    /// The server has ended the stream by itself.
+    ended: AtomicBool,
+}
+
+impl Publication {
+    /// A stream of this many layers.
+    pub(crate) fn new(stream_id: StreamId, layers: usize) -> Self {
+        Self { stream_id, layers: AtomicUsize::new(layers), ended: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn stream_id(&self) -> StreamId {
+        self.stream_id
+    }
+
+    /// The server has ended the stream by itself.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// A layer is over; whether it was the last.
+    fn withdraw_layer(&self) -> bool {
+        self.layers.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+}
+
 /// One layer of a published stream; the only one of a stream without simulcast. Dropped without
 /// [`finish`](Self::finish), what was not yet sent is thrown away.
 #[derive(Debug)]
 pub struct Publisher {
     session: Arc<Session>,
     stream_id: StreamId,
-    /// How many layers of the stream are published; `None` when this one is not any more.
-    announced: Option<Arc<AtomicUsize>>,
+    /// `None` when this layer is not published any more.
+    publication: Option<Arc<Publication>>,
     layer: Layer,
     is_audio: bool,
     max_payload: usize,
@@ -164,7 +199,7 @@ impl Publisher {
         session: Arc<Session>,
         stream: &StreamDescription,
         layer: Layer,
-        announced: Arc<AtomicUsize>,
+        publication: Arc<Publication>,
         counters: Arc<Mutex<Counters>>,
     ) -> Self {
         let media = session.media();
@@ -183,7 +218,7 @@ impl Publisher {
         let max_payload = if is_audio { limits.max_audio_payload } else { limits.max_video_payload };
         Self {
             stream_id: stream.stream_id,
-            announced: Some(announced),
+            publication: Some(publication),
             layer,
             is_audio,
             max_payload: max_payload as usize,
@@ -220,9 +255,13 @@ impl Publisher {
     /// # Errors
     /// [`Error::Invalid`] if the frame does not fit the stream (a video stream begins with a key
     /// frame), [`Error::StreamEnded`] if the server refuses the group: with `groups` sending can go
-    /// on with the next key frame. Else what ended the session.
+    /// on with the next key frame. [`Error::Unpublished`] from when this session has learned that the
+    /// server has ended the stream by itself. Else what ended the session.
     pub async fn send(&mut self, frame: OutgoingFrame) -> Result<SentUnits, Error> {
         self.check(&frame)?;
+        if self.is_unpublished() {
+            return Err(Error::Unpublished);
+        }
         let is_key = frame.frame_type == FrameType::VideoKey;
         let (first_sequence, units) = (self.next_sequence, self.split(&frame));
         self.next_sequence += units.len() as u64;
@@ -294,13 +333,17 @@ impl Publisher {
     }
 
     /// Ends the stream (of a simulcast stream, this layer): waits until the server has
-    /// acknowledged what was sent, at most 5 s, then unpublishes it (with its last layer).
+    /// acknowledged what was sent, at most 5 s, then unpublishes it (with its last layer). Of a
+    /// stream that the server has ended by itself, nothing is left to be done.
     ///
     /// # Errors
     /// [`Error::Timeout`] if the acknowledgement did not come; the stream is unpublished all the
     /// same. Else what ended the session.
     pub async fn finish(mut self) -> Result<(), Error> {
         let path = std::mem::replace(&mut self.path, Path::Finished);
+        if self.is_unpublished() {
+            return Ok(());
+        }
         let delivered = tokio::time::timeout(DELIVERY_TIMEOUT, self.deliver(path))
             .await
             .unwrap_or(Err(Error::Timeout("the server did not acknowledge the end of a stream")));
@@ -354,9 +397,14 @@ impl Publisher {
 
     /// This layer is over; what to tell the server if it was the last of its stream. Once only.
     fn withdraw(&mut self) -> Option<Message> {
-        let announced = self.announced.take()?;
-        (announced.fetch_sub(1, Ordering::AcqRel) == 1)
+        let publication = self.publication.take()?;
+        (publication.withdraw_layer() && !publication.has_ended())
             .then(|| Message::UnpublishStream(pb::UnpublishStream { stream_id: self.stream_id.to_string() }))
+    }
+
+    /// Whether the server has ended the stream by itself.
+    fn is_unpublished(&self) -> bool {
+        self.publication.as_ref().is_some_and(|publication| publication.has_ended())
     }
 
     fn check(&self, frame: &OutgoingFrame) -> Result<(), Error> {

@@ -46,6 +46,10 @@ use crate::transport::{Connection, RecvStream, Role, SendStream, TransportKind, 
 /// How long the answer to a request may take.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long [`SignalingClient::join`] waits in the waiting room; the default of
+/// [`JoinOptions::waiting_timeout`](crate::JoinOptions::waiting_timeout).
+pub const WAITING_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
 /// Events that may wait to be read. A gap could not be repaired, so a reader that lets more pile
 /// up loses the session ([`Code::TOO_SLOW`]).
 pub const MAX_WAITING_EVENTS: usize = 1024;
@@ -59,7 +63,25 @@ const PRIORITY: i32 = 1000;
 /// How long the close of a connection may take to arrive after its stream has ended.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
-type Waiter = oneshot::Sender<Result<Message, Error>>;
+/// What an answer did not come in time for.
+const NO_ANSWER: &str = "no answer to a signaling request";
+
+type Answered = oneshot::Receiver<Result<Message, Error>>;
+
+/// Whoever waits for the answer to a request.
+#[derive(Debug)]
+struct Waiter {
+    answer: oneshot::Sender<Result<Message, Error>>,
+    /// Of a join: gets the server's word that the answer will take its time.
+    waiting: Option<oneshot::Sender<pb::JoinWaiting>>,
+}
+
+impl Waiter {
+    fn new() -> (Self, Answered) {
+        let (answer, answered) = oneshot::channel();
+        (Self { answer, waiting: None }, answered)
+    }
+}
 
 /// A signaling session. Clones are handles of the same session, which stays open until it is
 /// closed or left by either side, or the last handle is gone.
@@ -92,6 +114,7 @@ impl Drop for Closer {
 #[derive(Debug, Clone, PartialEq)]
 pub struct SignalEvent {
     /// From 1, without gaps.
+    /// 0 = about this session alone, such as `GoAway`.
     pub sequence: u64,
     /// What happened.
     pub message: Message,
@@ -144,14 +167,41 @@ impl SignalingClient {
         Ok((Self { shared, outgoing, _closer: closer }, SignalEvents(received)))
     }
 
-    /// Joins a meeting.
+    /// Joins a meeting. Waits for at most [`WAITING_TIMEOUT`] in its waiting room, if the server
+    /// says that it has to.
     ///
     /// # Errors
     /// [`Error::Refused`] by the server, and as [`request`](Self::request).
     pub async fn join(&self, request: pb::JoinRequest) -> Result<pb::JoinResponse, Error> {
-        match self.request(Message::JoinRequest(request)).await? {
-            Message::JoinResponse(response) => Ok(response),
-            _ => Err(Error::Protocol("the answer to JoinRequest is no JoinResponse".to_owned())),
+        self.begin_join(request).await?.answer(WAITING_TIMEOUT).await
+    }
+
+    /// Asks to join a meeting, and waits for the answer or the word that it will take its time.
+    pub(crate) async fn begin_join(&self, request: pb::JoinRequest) -> Result<Joining, Error> {
+        let (mut waiter, answered) = Waiter::new();
+        let (begins, waiting) = oneshot::channel();
+        waiter.waiting = Some(begins);
+        let (open, bytes) = self.open_request(waiter, Message::JoinRequest(request))?;
+        let told = async {
+            self.outgoing.send(bytes).await.map_err(|_| self.ended())?;
+            // Without waiting, the answer takes the sender away with its waiter.
+            Ok::<_, Error>(waiting.await.ok())
+        };
+        let waiting =
+            tokio::time::timeout(ANSWER_TIMEOUT, told).await.unwrap_or(Err(Error::Timeout(NO_ANSWER)))?;
+        Ok(Joining { waiting, open, answered })
+    }
+
+    /// Comes back to a place in a meeting after the connection was lost, as the first thing in a session. The events that
+    /// were missed follow.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the place is gone, and as [`request`](Self::request).
+    pub async fn resume(&self, request: pb::ResumeRequest) -> Result<pb::ResumeResponse, Error> {
+        self.shared.requests().count_from(request.last_event_sequence);
+        match self.request(Message::ResumeRequest(request)).await? {
+            Message::ResumeResponse(response) => Ok(response),
+            _ => Err(Error::Protocol("the answer to ResumeRequest is no ResumeResponse".to_owned())),
         }
     }
 
@@ -164,15 +214,13 @@ impl SignalingClient {
     /// [`ANSWER_TIMEOUT`], [`Error::Invalid`] if the message is too large or too many requests
     /// are open, else what ended the session.
     pub async fn request(&self, request: Message) -> Result<Message, Error> {
-        let (waiter, answer) = oneshot::channel();
+        let (waiter, answer) = Waiter::new();
         let (_open, bytes) = self.open_request(waiter, request)?;
         let answered = async {
             self.outgoing.send(bytes).await.map_err(|_| self.ended())?;
             answer.await.unwrap_or_else(|_| Err(self.ended()))
         };
-        tokio::time::timeout(ANSWER_TIMEOUT, answered)
-            .await
-            .unwrap_or(Err(Error::Timeout("no answer to a signaling request")))
+        tokio::time::timeout(ANSWER_TIMEOUT, answered).await.unwrap_or(Err(Error::Timeout(NO_ANSWER)))
     }
 
     /// As [`request`](Self::request), for requests that are answered by an [`pb::Ack`].
@@ -188,7 +236,7 @@ impl SignalingClient {
 
     /// Sends a request whose answer does not matter, if there is room in the queue.
     pub(crate) fn send_and_forget(&self, request: Message) {
-        let (waiter, _) = oneshot::channel();
+        let (waiter, _) = Waiter::new();
         if let Ok((_open, bytes)) = self.open_request(waiter, request) {
             // A full queue or an ended session: the caller is on its way out, too.
             let _ = self.outgoing.try_send(bytes);
@@ -221,7 +269,7 @@ impl SignalingClient {
         &self.shared.connection
     }
 
-    fn open_request(&self, waiter: Waiter, request: Message) -> Result<(OpenRequest<'_>, Bytes), Error> {
+    fn open_request(&self, waiter: Waiter, request: Message) -> Result<(OpenRequest, Bytes), Error> {
         if let Some(error) = self.close_reason() {
             return Err(error);
         }
@@ -229,7 +277,7 @@ impl SignalingClient {
             self.shared.requests().open(waiter).map_err(|_| {
                 Error::Invalid("too many signaling requests wait for their answers".to_owned())
             })?;
-        let open = OpenRequest { shared: &self.shared, id };
+        let open = OpenRequest { shared: Arc::clone(&self.shared), id };
         let envelope = pb::Envelope {
             version: PROTOCOL_VERSION,
             request_id: id,
@@ -244,19 +292,41 @@ impl SignalingClient {
 
     /// Why the session has ended; it is known before the events end.
     pub fn ended(&self) -> Error {
-        self.close_reason()
-            .or_else(|| self.shared.connection.close_reason())
-            .unwrap_or_else(|| Error::Protocol("the server ended the signaling stream".to_owned()))
+        self.shared.why_ended()
+    }
+}
+
+/// A join that the server has answered, or has let wait. Dropped, it is given up.
+#[derive(Debug)]
+pub(crate) struct Joining {
+    /// What the server said if the participant has to wait.
+    pub(crate) waiting: Option<pb::JoinWaiting>,
+    open: OpenRequest,
+    answered: Answered,
+}
+
+impl Joining {
+    /// The answer; for at most `limit` if it is not there already.
+    pub(crate) async fn answer(self, limit: Duration) -> Result<pb::JoinResponse, Error> {
+        let answer = tokio::time::timeout(limit, self.answered)
+            .await
+            .map_err(|_| Error::Timeout("nobody has let this participant in"))?
+            .unwrap_or_else(|_| Err(self.open.shared.why_ended()))?;
+        match answer {
+            Message::JoinResponse(response) => Ok(response),
+            _ => Err(Error::Protocol("the answer to JoinRequest is no JoinResponse".to_owned())),
+        }
     }
 }
 
 /// Gives the request up when whoever waits for the answer goes away.
-struct OpenRequest<'a> {
-    shared: &'a Shared,
+#[derive(Debug)]
+struct OpenRequest {
+    shared: Arc<Shared>,
     id: u64,
 }
 
-impl Drop for OpenRequest<'_> {
+impl Drop for OpenRequest {
     fn drop(&mut self) {
         self.shared.requests().give_up(self.id);
     }
@@ -267,12 +337,20 @@ impl Shared {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn why_ended(&self) -> Error {
+        self.ended
+            .get()
+            .cloned()
+            .or_else(|| self.connection.close_reason())
+            .unwrap_or_else(|| Error::Protocol("the server ended the signaling stream".to_owned()))
+    }
+
     /// The session is over; the first reason counts.
     fn end(&self, error: Error) {
         let error = self.ended.get_or_init(|| error).clone();
         for waiter in self.requests().drain() {
             // Whoever waited may be gone.
-            let _ = waiter.send(Err(error.clone()));
+            let _ = waiter.answer.send(Err(error.clone()));
         }
     }
 }
@@ -345,7 +423,15 @@ async fn read_messages(
             let received = shared.requests().receive(envelope)?;
             match received {
                 // Whoever waited may be gone.
-                Received::Answer(waiter, answer) => drop(waiter.send(answer.map_err(Error::from))),
+                Received::Answer(waiter, answer) => drop(waiter.answer.send(answer.map_err(Error::from))),
+                Received::Waiting { id, waiting } => {
+                    let begins = shared.requests().waiter(id).and_then(|waiter| waiter.waiting.take());
+                    // Once is enough.
+                    if let Some(begins) = begins {
+                        // Whoever waited may be gone.
+                        let _ = begins.send(waiting);
+                    }
+                }
                 Received::Event { sequence, message } => {
                     if let Err(mpsc::error::TrySendError::Full(_)) =
                         events.try_send(SignalEvent { sequence, message })

@@ -153,6 +153,9 @@ pub struct Limits {
     /// Seconds after which a subscriber that takes no media, although there is some for it, is disconnected.
     /// Default 30. Until then it costs at most its send buffers, 640 KiB.
     pub slow_subscriber_seconds: u32,
+    /// Seconds for which somebody whose connection is lost keeps its place in the meeting, 0 to 300. Default 15. Others see
+    /// it as reconnecting for so long.
+    pub reconnect_grace_seconds: u32,
 }
 
 impl Default for Limits {
@@ -165,6 +168,7 @@ impl Default for Limits {
             video_payload_bytes: 4 * 1024 * 1024,
             messages_per_minute: 1000,
             slow_subscriber_seconds: 30,
+            reconnect_grace_seconds: 15,
         }
     }
 }
@@ -452,6 +456,8 @@ impl Config {
             http_listen: free_port,
             // Tests share the machine: no newcomer is refused because it is busy.
             media: Media { max_load_percent: 100, ..Media::default() },
+            // Who is cut off has left soon.
+            limits: Limits { reconnect_grace_seconds: 1, ..Limits::default() },
             ..Settings::defaults(true)
         };
         Self::check(settings).expect("these settings are complete and loopback only")
@@ -555,6 +561,7 @@ impl Config {
         range("limits.video_payload_bytes", limits.video_payload_bytes.into(), 1, 64 * 1024 * 1024)?;
         range("limits.messages_per_minute", limits.messages_per_minute.into(), 1, 1_000_000)?;
         range("limits.slow_subscriber_seconds", limits.slow_subscriber_seconds.into(), 1, 3600)?;
+        range("limits.reconnect_grace_seconds", limits.reconnect_grace_seconds.into(), 0, 300)?;
         range("accounts.access_token_minutes", accounts.access_token_minutes.into(), 1, 24 * 60)?;
         range("accounts.refresh_token_days", accounts.refresh_token_days.into(), 1, 365)?;
         range("accounts.min_password_length", accounts.min_password_length.into(), 10, 64)?;

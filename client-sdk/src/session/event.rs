@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use darktower_protocol::signaling::{StreamDescription, pb};
 use darktower_protocol::{Code, ParticipantId, StreamId};
 
@@ -27,7 +28,9 @@ pub enum Event {
         /// Which.
         stream: StreamDescription,
     },
-    /// A stream is gone.
+    /// A stream is gone. One of this session's own streams is if a host has ended it, or the right
+    /// to send it was taken away: its publishers fail with
+    /// [`Error::Unpublished`](crate::Error::Unpublished) from then on.
     StreamUnpublished {
         /// Whose.
         participant_id: ParticipantId,
@@ -36,6 +39,50 @@ pub enum Event {
     },
     /// Name, role or state of a participant changed.
     ParticipantUpdated(Participant),
+    /// The same for this session's own participant: a host has muted or renamed it, for example.
+    SelfUpdated(Participant),
+    /// What this session may do has changed; see [`Meeting::rights`](crate::Meeting::rights).
+    RightsChanged(pb::Rights),
+    /// Somebody wrote to everybody, or to this participant alone.
+    ChatMessage(pb::ChatMessage),
+    /// A message of the chat was edited, pinned, unpinned or deleted.
+    ChatMessageUpdated(pb::ChatMessage),
+    /// A message of another application; see [`Meeting::broadcast`](crate::Meeting::broadcast).
+    Broadcast {
+        /// Who sent it.
+        participant_id: ParticipantId,
+        /// What it is, in the applications' words.
+        message_type: String,
+        /// Whatever the applications agreed on.
+        payload: Bytes,
+    },
+    /// Who waits to be let in: all of them, in the order of their coming. Told to those who may
+    /// admit.
+    WaitingRoomChanged(Vec<pb::Participant>),
+    /// Who is on the stage, and who wants to be. Full lists.
+    StageChanged {
+        /// On the stage, beside those who need not ask.
+        on_stage: Vec<ParticipantId>,
+        /// Wants to be; told to those who may approve.
+        asking: Vec<ParticipantId>,
+        /// Whether this participant is invited:
+        /// [`Meeting::ask_for_stage`](crate::Meeting::ask_for_stage) takes it there.
+        invited: bool,
+    },
+    /// Something about the meeting as a whole changed.
+    MeetingUpdated {
+        /// The meeting's name for people; may be empty.
+        display_name: String,
+        /// Whether nobody but hosts gets in.
+        locked: bool,
+        /// Who is shown large to everybody.
+        spotlight: Vec<ParticipantId>,
+    },
+    /// The meeting is over for everybody. [`Closed`](Self::Closed) follows.
+    MeetingEnded {
+        /// For people.
+        reason: String,
+    },
     /// The server did not take some of what this participant published; the session goes on.
     MediaRefused {
         /// Wire stream id, if the server could tell.

@@ -3,6 +3,7 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`roster`] | participants and streams, kept by the server's events |
+//! | [`standing`] | this session's own rights and state, and the meeting's |
 //! | [`event`] | what applications are told |
 //! | [`requests`] | which answer belongs to which request; events without gaps |
 //! | [`inbox`] | units of one subscription between network and reader |
@@ -16,4 +17,5 @@ pub(crate) mod frame;
 pub(crate) mod inbox;
 pub(crate) mod requests;
 pub(crate) mod roster;
+pub(crate) mod standing;
 pub(crate) mod statistics;

@@ -23,9 +23,17 @@ pub(crate) struct Requests<W> {
 pub(crate) enum Received<W> {
     /// The answer that somebody waits for.
     Answer(W, Result<Message, pb::ErrorMessage>),
+    /// The answer to this request will take its time, and somebody waits for it: the request stays
+    /// open.
+    Waiting {
+        /// Which request.
+        id: u64,
+        /// What is said meanwhile.
+        waiting: pb::JoinWaiting,
+    },
     /// The next event.
     Event {
-        /// From 1.
+        /// From 1; 0 if it is about this session alone.
         sequence: u64,
         /// What happened.
         message: Message,
@@ -73,6 +81,16 @@ impl<W> Requests<W> {
         Ok(self.last_id)
     }
 
+    /// Whoever waits for the answer to a request.
+    pub(crate) fn waiter(&mut self, id: u64) -> Option<&mut W> {
+        self.open.get_mut(&id)
+    }
+
+    /// Events go on after this one: they were counted in an earlier session.
+    pub(crate) fn count_from(&mut self, last_event: u64) {
+        self.last_event = last_event;
+    }
+
     /// Nobody waits for the answer any more.
     pub(crate) fn give_up(&mut self, id: u64) {
         self.open.remove(&id);
@@ -93,6 +111,10 @@ impl<W> Requests<W> {
         }
         match (envelope.event_sequence, envelope.message) {
             (0, Some(Message::Error(error))) => Ok(Received::Farewell(error)),
+            // About this session alone, and not counted.
+            (0, message) => {
+                Ok(message.map_or(Received::Nothing, |message| Received::Event { sequence: 0, message }))
+            }
             (sequence, message) => {
                 let expected = self.last_event + 1;
                 if sequence != expected {
@@ -108,6 +130,16 @@ impl<W> Requests<W> {
         let id = envelope.request_id;
         if id > self.last_id {
             return Err(Violation::UnknownRequest(id));
+        }
+        if let Some(Message::JoinWaiting(waiting)) = envelope.message {
+            return Ok(match self.open.contains_key(&id) {
+                true => Received::Waiting { id, waiting },
+                false => Received::Nothing,
+            });
+        }
+        if let Some(Message::ResumeResponse(pb::ResumeResponse { snapshot: Some(_), .. })) = &envelope.message
+        {
+            self.last_event = 0;
         }
         let Some(waiter) = self.open.remove(&id) else { return Ok(Received::Nothing) };
         Ok(Received::Answer(
@@ -159,6 +191,64 @@ mod tests {
         let id = requests.open(()).expect("open");
         requests.give_up(id);
         assert_eq!(requests.receive(envelope(id, 0, ack())), Ok(Received::Nothing));
+    }
+
+    #[test]
+    fn waiting_leaves_the_request_open() {
+        let mut requests = Requests::default();
+        let (id, other) = (requests.open("join").expect("open"), requests.open("other").expect("open"));
+        let waiting = pb::JoinWaiting { meeting_display_name: "Stand-up".to_owned() };
+        let told = || envelope(id, 0, Message::JoinWaiting(waiting.clone()));
+        for _ in 0..2 {
+            assert_eq!(
+                requests.receive(told()),
+                Ok(Received::Waiting { id, waiting: waiting.clone() }),
+                "told twice"
+            );
+            assert_eq!(requests.waiter(id), Some(&mut "join"));
+        }
+        assert_eq!(requests.receive(envelope(other, 0, ack())), Ok(Received::Answer("other", Ok(ack()))));
+        let joined = Message::JoinResponse(pb::JoinResponse::default());
+        let answer = envelope(id, 0, joined.clone());
+        assert_eq!(requests.receive(answer), Ok(Received::Answer("join", Ok(joined))));
+        assert_eq!(requests.waiter(id), None);
+        assert_eq!(requests.receive(told()), Ok(Received::Nothing), "after the answer");
+    }
+
+    #[test]
+    fn whoever_waits_can_be_turned_away_or_give_up() {
+        let mut requests = Requests::default();
+        let (turned_away, gives_up) = (requests.open("a").expect("open"), requests.open("b").expect("open"));
+        let waiting = |id| envelope(id, 0, Message::JoinWaiting(pb::JoinWaiting::default()));
+        assert!(matches!(requests.receive(waiting(turned_away)), Ok(Received::Waiting { .. })));
+        let refused = envelope(turned_away, 0, Message::Error(refusal()));
+        assert_eq!(requests.receive(refused), Ok(Received::Answer("a", Err(refusal()))));
+        requests.give_up(gives_up);
+        assert_eq!(requests.receive(waiting(gives_up)), Ok(Received::Nothing));
+        assert_eq!(requests.receive(waiting(99)), Err(Violation::UnknownRequest(99)));
+    }
+
+    #[test]
+    fn counting_goes_on_after_a_resume_and_begins_anew_with_a_snapshot() {
+        let mut requests = Requests::default();
+        let event = Message::MeetingEnded(pb::MeetingEnded::default());
+        let received = |requests: &mut Requests<&'static str>, sequence| {
+            requests.receive(envelope(0, sequence, event.clone()))
+        };
+        requests.count_from(41);
+        let id = requests.open("resume").expect("open");
+        let response = Message::ResumeResponse(pb::ResumeResponse::default());
+        let answered = requests.receive(envelope(id, 0, response.clone()));
+        assert_eq!(answered, Ok(Received::Answer("resume", Ok(response))));
+        assert!(received(&mut requests, 42).is_ok());
+        assert!(received(&mut requests, 0).is_ok(), "not counted");
+        assert!(received(&mut requests, 43).is_ok());
+        let id = requests.open("resume").expect("open");
+        let snapshot = Some(pb::JoinResponse::default());
+        let response = Message::ResumeResponse(pb::ResumeResponse { snapshot, ..Default::default() });
+        assert!(requests.receive(envelope(id, 0, response)).is_ok());
+        assert!(received(&mut requests, 1).is_ok());
+        assert_eq!(received(&mut requests, 3), Err(Violation::EventGap { expected: 2, got: 3 }));
     }
 
     #[test]

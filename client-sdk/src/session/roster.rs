@@ -7,6 +7,7 @@ use darktower_protocol::{ParticipantId, StreamId};
 use pb::envelope::Message;
 
 use super::event::Event;
+use super::standing::{Standing, participant_ids};
 
 /// A participant as the server describes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,8 +22,14 @@ pub struct Participant {
     pub streams: Vec<StreamDescription>,
     /// Host or participant.
     pub role: pb::Role,
-    /// What the participant says of itself.
+    /// What the participant says of itself, and what hosts changed of it.
     pub state: pb::ParticipantState,
+    /// The application's user, empty for guests; several participants may share one.
+    pub user_id: String,
+    /// Whether it was let on the stage.
+    pub on_stage: bool,
+    /// Its connection is lost, and it may come back.
+    pub reconnecting: bool,
 }
 
 impl Participant {
@@ -35,6 +42,9 @@ impl Participant {
             joined_at_us: message.joined_at,
             streams: message.streams.into_iter().filter_map(describe).collect(),
             state: message.state.unwrap_or_default(),
+            user_id: message.user_id,
+            on_stage: message.on_stage,
+            reconnecting: message.reconnecting,
         })
     }
 }
@@ -51,15 +61,18 @@ pub(crate) struct Change {
     pub(crate) event: Option<Event>,
     /// Streams that nothing will come of any more.
     pub(crate) ended_streams: Vec<StreamId>,
+    /// A stream of this session that the server has ended.
+    pub(crate) ended_publication: Option<StreamId>,
 }
 
 impl From<Event> for Change {
     fn from(event: Event) -> Self {
-        Self { event: Some(event), ended_streams: Vec::new() }
+        Self { event: Some(event), ..Self::default() }
     }
 }
 
-/// The participants other than this session's own, in the order they joined.
+/// The participants other than this session's own, in the order they joined, and its own
+/// [`Standing`].
 ///
 /// The server's word is final: a message about somebody unknown, or one that says what is known
 /// already, changes nothing and is no error.
@@ -67,12 +80,14 @@ impl From<Event> for Change {
 pub(crate) struct Roster {
     own: ParticipantId,
     participants: Vec<Participant>,
+    /// Of this session's own participant, and of the meeting.
+    pub(crate) standing: Standing,
 }
 
 impl Roster {
     /// The roster of a [`pb::JoinResponse`].
-    pub(crate) fn new(own: ParticipantId, existing: Vec<pb::Participant>) -> Self {
-        let mut roster = Self { own, participants: Vec::with_capacity(existing.len()) };
+    pub(crate) fn new(own: ParticipantId, existing: Vec<pb::Participant>, standing: Standing) -> Self {
+        let mut roster = Self { own, participants: Vec::with_capacity(existing.len()), standing };
         for participant in existing.into_iter().filter_map(Participant::from_message) {
             roster.put(participant);
         }
@@ -95,6 +110,11 @@ impl Roster {
     /// Takes an event of the server, in order.
     pub(crate) fn apply(&mut self, message: Message) -> Change {
         match message {
+            Message::ParticipantUpdated(pb::ParticipantUpdated { participant: Some(participant) })
+                if self.is_own(&participant.participant_id) =>
+            {
+                self.own_updated(participant)
+            }
             Message::ParticipantJoined(pb::ParticipantJoined { participant: Some(participant) })
             | Message::ParticipantUpdated(pb::ParticipantUpdated { participant: Some(participant) }) => {
                 self.updated(participant)
@@ -107,6 +127,41 @@ impl Roster {
                 deadline: Duration::from_millis(go_away.deadline_ms.into()),
             }
             .into(),
+            Message::RightsChanged(pb::RightsChanged { rights: Some(rights) }) => {
+                self.standing.rights = rights.clone();
+                Event::RightsChanged(rights).into()
+            }
+            Message::MeetingUpdated(updated) => {
+                let spotlight = participant_ids(&updated.spotlight_participant_ids);
+                self.standing.locked = updated.locked;
+                self.standing.spotlight.clone_from(&spotlight);
+                let pb::MeetingUpdated { display_name, locked, .. } = updated;
+                Event::MeetingUpdated { display_name, locked, spotlight }.into()
+            }
+            Message::WaitingRoomChanged(changed) => {
+                self.standing.waiting.clone_from(&changed.waiting);
+                Event::WaitingRoomChanged(changed.waiting).into()
+            }
+            Message::StageChanged(changed) => Event::StageChanged {
+                on_stage: participant_ids(&changed.participant_ids),
+                asking: participant_ids(&changed.asking_participant_ids),
+                invited: changed.invited,
+            }
+            .into(),
+            Message::ChatMessageSent(pb::ChatMessageSent { message: Some(message) }) => {
+                Event::ChatMessage(message).into()
+            }
+            Message::ChatMessageUpdated(pb::ChatMessageUpdated { message: Some(message) }) => {
+                Event::ChatMessageUpdated(message).into()
+            }
+            Message::MessageBroadcast(broadcast) => match broadcast.participant_id.parse() {
+                Ok(participant_id) => {
+                    let pb::MessageBroadcast { r#type: message_type, payload, .. } = broadcast;
+                    Event::Broadcast { participant_id, message_type, payload }.into()
+                }
+                Err(_) => Change::default(),
+            },
+            Message::MeetingEnded(ended) => Event::MeetingEnded { reason: ended.reason }.into(),
             // Of features that this version of the SDK does not offer.
             _ => Change::default(),
         }
@@ -130,8 +185,20 @@ impl Roster {
         }
     }
 
+    fn is_own(&self, participant_id: &str) -> bool {
+        participant_id.parse() == Ok(self.own)
+    }
+
     fn find(&mut self, id: ParticipantId) -> Option<&mut Participant> {
         self.participants.iter_mut().find(|participant| participant.participant_id == id)
+    }
+
+    /// The server changed something of this session's own participant.
+    fn own_updated(&mut self, message: pb::Participant) -> Change {
+        let Some(participant) = Participant::from_message(message) else { return Change::default() };
+        self.standing.role = participant.role;
+        self.standing.state = participant.state;
+        Event::SelfUpdated(participant).into()
     }
 
     /// Somebody joined or changed. What is told follows from what was known, so that an
@@ -150,7 +217,7 @@ impl Roster {
             true => Event::ParticipantJoined(participant),
             false => Event::ParticipantUpdated(participant),
         };
-        Change { event: Some(event), ended_streams }
+        Change { ended_streams, ..event.into() }
     }
 
     fn left(&mut self, message: &pb::ParticipantLeft) -> Change {
@@ -161,8 +228,8 @@ impl Roster {
         };
         let participant = self.participants.remove(position);
         Change {
-            event: Some(Event::ParticipantLeft { participant_id, reason: message.reason() }),
             ended_streams: participant.streams.iter().map(|stream| stream.stream_id).collect(),
+            ..Event::ParticipantLeft { participant_id, reason: message.reason() }.into()
         }
     }
 
@@ -181,13 +248,14 @@ impl Roster {
     fn unpublished(&mut self, message: &pb::StreamUnpublished) -> Option<Change> {
         let participant_id = message.participant_id.parse().ok()?;
         let stream_id = message.stream_id.parse().ok()?;
+        let event = Event::StreamUnpublished { participant_id, stream_id };
+        if participant_id == self.own {
+            return Some(Change { ended_publication: Some(stream_id), ..event.into() });
+        }
         let streams = &mut self.find(participant_id)?.streams;
         let position = streams.iter().position(|stream| stream.stream_id == stream_id)?;
         streams.remove(position);
-        Some(Change {
-            event: Some(Event::StreamUnpublished { participant_id, stream_id }),
-            ended_streams: vec![stream_id],
-        })
+        Some(Change { ended_streams: vec![stream_id], ..event.into() })
     }
 }
 
@@ -226,6 +294,10 @@ mod tests {
         }
     }
 
+    fn roster(existing: Vec<pb::Participant>) -> Roster {
+        Roster::new(participant_id(OWN), existing, Standing::default())
+    }
+
     fn joined(n: u8, streams: &[u8]) -> Message {
         Message::ParticipantJoined(pb::ParticipantJoined { participant: Some(participant(n, streams)) })
     }
@@ -253,8 +325,7 @@ mod tests {
 
     #[test]
     fn a_meeting_from_join_to_leave() {
-        let mut roster =
-            Roster::new(participant_id(OWN), vec![participant(OWN, &[9]), participant(1, &[10])]);
+        let mut roster = roster(vec![participant(OWN, &[9]), participant(1, &[10])]);
         assert_eq!(roster.participants().len(), 1, "the own participant is left out");
         assert!(roster.stream(stream_id(10)).is_some());
 
@@ -276,7 +347,7 @@ mod tests {
 
     #[test]
     fn nobody_joins_twice() {
-        let mut roster = Roster::new(participant_id(OWN), vec![]);
+        let mut roster = roster(vec![]);
         assert!(matches!(roster.apply(joined(1, &[10, 11])).event, Some(Event::ParticipantJoined(_))));
         let change = roster.apply(joined(1, &[11]));
         assert!(matches!(change.event, Some(Event::ParticipantUpdated(_))));
@@ -286,7 +357,7 @@ mod tests {
 
     #[test]
     fn nonsense_changes_nothing() {
-        let mut roster = Roster::new(participant_id(OWN), vec![participant(1, &[])]);
+        let mut roster = roster(vec![participant(1, &[])]);
         let mut bad_id = participant(2, &[]);
         bad_id.participant_id = "nobody".to_owned();
         let no_codec = pb::MediaStream { metadata: None, ..media_stream(7) };
@@ -300,10 +371,108 @@ mod tests {
             published(5, 50),
             unpublished(1, 50),
             left(5),
+            Message::RightsChanged(pb::RightsChanged { rights: None }),
+            Message::ChatMessageSent(pb::ChatMessageSent { message: None }),
+            Message::ChatMessageUpdated(pb::ChatMessageUpdated { message: None }),
+            Message::MessageBroadcast(pb::MessageBroadcast::default()),
             Message::Ack(pb::Ack::default()),
         ] {
             assert_eq!(roster.apply(message.clone()), Change::default(), "{message:?}");
         }
+    }
+
+    #[test]
+    fn a_session_knows_its_own_standing() {
+        let joined = pb::JoinResponse {
+            role: pb::Role::Host.into(),
+            rights: Some(pb::Rights { preset: "host".to_owned(), ..Default::default() }),
+            locked: true,
+            spotlight_participant_ids: vec![participant_id(1).to_string(), "nobody".to_owned()],
+            ..Default::default()
+        };
+        let mut roster = Roster::new(participant_id(OWN), vec![], Standing::new(&joined));
+        assert_eq!((roster.standing.role, roster.standing.locked), (pb::Role::Host, true));
+        assert_eq!(roster.standing.spotlight, [participant_id(1)]);
+        assert_eq!(roster.standing.rights.preset, "host");
+
+        let rights = pb::Rights { preset: "guest".to_owned(), ..Default::default() };
+        let changed = Message::RightsChanged(pb::RightsChanged { rights: Some(rights.clone()) });
+        assert_eq!(roster.apply(changed).event, Some(Event::RightsChanged(rights.clone())));
+        assert_eq!(roster.standing.rights, rights);
+
+        let updated = pb::MeetingUpdated {
+            display_name: "Stand-up".to_owned(),
+            locked: false,
+            spotlight_participant_ids: vec![participant_id(2).to_string()],
+        };
+        let event = roster.apply(Message::MeetingUpdated(updated)).event;
+        let spotlight = vec![participant_id(2)];
+        assert_eq!((roster.standing.locked, &roster.standing.spotlight), (false, &spotlight));
+        let display_name = "Stand-up".to_owned();
+        assert_eq!(event, Some(Event::MeetingUpdated { display_name, locked: false, spotlight }));
+
+        let muted = pb::ParticipantState { audio_muted: true, ..Default::default() };
+        let own = pb::Participant { state: Some(muted), ..participant(OWN, &[]) };
+        let updated = Message::ParticipantUpdated(pb::ParticipantUpdated { participant: Some(own) });
+        assert!(matches!(roster.apply(updated).event, Some(Event::SelfUpdated(_))));
+        assert_eq!(roster.standing.state, muted);
+        assert!(roster.participants().is_empty(), "the own participant is left out");
+
+        let waiting = vec![participant(7, &[])];
+        let changed = pb::WaitingRoomChanged { waiting: waiting.clone() };
+        let event = roster.apply(Message::WaitingRoomChanged(changed)).event;
+        assert_eq!(event, Some(Event::WaitingRoomChanged(waiting.clone())));
+        assert_eq!(roster.standing.waiting, waiting);
+    }
+
+    #[test]
+    fn the_server_ends_an_own_stream() {
+        let mut roster = roster(vec![participant(1, &[10])]);
+        let change = roster.apply(unpublished(OWN, 9));
+        assert_eq!(change.ended_publication, Some(stream_id(9)));
+        assert!(change.ended_streams.is_empty());
+        let (participant_id, stream_id) = (participant_id(OWN), stream_id(9));
+        assert_eq!(change.event, Some(Event::StreamUnpublished { participant_id, stream_id }));
+        assert_eq!(roster.apply(unpublished(1, 10)).ended_publication, None);
+    }
+
+    #[test]
+    fn messages_become_events() {
+        let mut roster = roster(vec![]);
+        let message = pb::ChatMessage { message_id: 3, text: "hi".to_owned(), ..Default::default() };
+        let sent = pb::ChatMessageSent { message: Some(message.clone()) };
+        let event = roster.apply(Message::ChatMessageSent(sent)).event;
+        assert_eq!(event, Some(Event::ChatMessage(message.clone())));
+        let updated = pb::ChatMessageUpdated { message: Some(message.clone()) };
+        let event = roster.apply(Message::ChatMessageUpdated(updated)).event;
+        assert_eq!(event, Some(Event::ChatMessageUpdated(message)));
+
+        let broadcast = pb::MessageBroadcast {
+            participant_id: participant_id(1).to_string(),
+            r#type: "reaction".to_owned(),
+            payload: "+1".into(),
+        };
+        assert_eq!(
+            roster.apply(Message::MessageBroadcast(broadcast)).event,
+            Some(Event::Broadcast {
+                participant_id: participant_id(1),
+                message_type: "reaction".to_owned(),
+                payload: "+1".into()
+            })
+        );
+
+        let stage = pb::StageChanged {
+            participant_ids: vec![participant_id(1).to_string()],
+            asking_participant_ids: vec![participant_id(2).to_string()],
+            invited: true,
+        };
+        let (on_stage, asking) = (vec![participant_id(1)], vec![participant_id(2)]);
+        let event = roster.apply(Message::StageChanged(stage)).event;
+        assert_eq!(event, Some(Event::StageChanged { on_stage, asking, invited: true }));
+
+        let ended = pb::MeetingEnded { reason: "over".to_owned() };
+        let event = roster.apply(Message::MeetingEnded(ended)).event;
+        assert_eq!(event, Some(Event::MeetingEnded { reason: "over".to_owned() }));
     }
 
     #[derive(Debug, Clone)]
@@ -330,7 +499,7 @@ mod tests {
         /// only follows the events ends with the same roster.
         #[test]
         fn agrees_with_a_model(ops in proptest::collection::vec(op(), 0..60)) {
-            let mut roster = Roster::new(participant_id(OWN), vec![]);
+            let mut roster = roster(vec![]);
             let mut model: BTreeMap<ParticipantId, BTreeSet<StreamId>> = BTreeMap::new();
             let mut followed: BTreeMap<ParticipantId, BTreeSet<StreamId>> = BTreeMap::new();
             for op in ops {
@@ -375,6 +544,8 @@ mod tests {
                         let streams = followed.get_mut(&participant_id);
                         prop_assert!(streams.is_some_and(|streams| streams.insert(stream.stream_id)));
                     }
+                    Some(Event::StreamUnpublished { participant_id, .. })
+                        if participant_id == self::participant_id(OWN) => {}
                     Some(Event::StreamUnpublished { participant_id, stream_id }) => {
                         let streams = followed.get_mut(&participant_id);
                         prop_assert!(streams.is_some_and(|streams| streams.remove(&stream_id)));

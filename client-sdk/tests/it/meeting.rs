@@ -1,15 +1,16 @@
 //! Joining, publishing and subscribing: what goes to the mirror comes back bit for bit.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use darktower_client::signaling::{SignalingClient, pb};
 use darktower_client::{
-    Code, Direction, Error, Event, Features, Frame, FrameType, JoinOptions, Meeting, OutgoingFrame,
-    PublishOptions, StreamId, SubscribeOptions, TransportKind, Trust,
+    ChatQuery, Code, Direction, Error, Event, Features, Frame, FrameType, JoinOptions, Meeting,
+    OutgoingFrame, PublishOptions, StreamId, StreamType, SubscribeOptions, TransportKind, Trust,
 };
 
-use crate::mirror::{MAX_VIDEO_PAYLOAD, Mirror};
+use crate::mirror::{MAX_VIDEO_PAYLOAD, Mirror, WAITING, WAITING_TOKEN};
 
 async fn join(mirror: &Mirror, kind: TransportKind, features: Features) -> Meeting {
     let options = JoinOptions::default().transport(kind).features(features);
@@ -245,6 +246,90 @@ async fn joining_has_a_bound() {
     grant.meeting_controller_url = format!("https://{}/v1/signal", silent.local_addr().unwrap());
     let options = JoinOptions::default().timeout(Duration::from_millis(300));
     assert!(matches!(Meeting::join(&grant, options).await, Err(Error::Timeout(_))));
+}
+
+#[tokio::test]
+async fn waiting_to_be_let_in_does_not_count_as_joining() {
+    let mirror = Mirror::start();
+    let mut grant = mirror.grant.clone();
+    grant.join_token = WAITING_TOKEN.to_owned();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let telling = Arc::clone(&told);
+    let options = JoinOptions::default()
+        .timeout(WAITING)
+        .on_waiting(move |meeting| telling.lock().unwrap().push(meeting.to_owned()));
+    let meeting = Meeting::join(&grant, options).await.unwrap();
+    assert_eq!(*told.lock().unwrap(), ["Stand-up"]);
+    assert!(meeting.statistics().join_duration < WAITING);
+    meeting.leave().await.unwrap();
+}
+
+#[tokio::test]
+async fn waiting_to_be_let_in_has_a_bound() {
+    let mirror = Mirror::start();
+    let mut grant = mirror.grant.clone();
+    grant.join_token = WAITING_TOKEN.to_owned();
+    let options = JoinOptions::default().waiting_timeout(Duration::from_millis(100));
+    let error = Meeting::join(&grant, options).await.unwrap_err();
+    assert!(matches!(error, Error::Timeout(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_the_server_ends_takes_no_more_frames() {
+    let mirror = Mirror::start();
+    let meeting = join(&mirror, TransportKind::Native, ALL).await;
+    let mut events = meeting.events();
+    let mut publisher = meeting.publish(PublishOptions::video("VP8", 640, 480, 30)).await.unwrap();
+    publisher.send(video(1).remove(0)).await.unwrap();
+    meeting.mute(meeting.participant_id(), StreamType::VideoScreen).await.unwrap();
+    let own = meeting.participant_id();
+    loop {
+        match events.next().await.unwrap() {
+            Event::StreamUnpublished { participant_id, stream_id } if participant_id == own => {
+                assert_eq!(stream_id, publisher.stream_id());
+                break;
+            }
+            _ => {}
+        }
+    }
+    let error = publisher.send(video(1).remove(0)).await.unwrap_err();
+    assert!(matches!(error, Error::Unpublished), "{error:?}");
+    publisher.finish().await.unwrap();
+}
+
+#[tokio::test]
+async fn chat_and_broadcasts_arrive() {
+    let mirror = Mirror::start();
+    let meeting = join(&mirror, TransportKind::Native, ALL).await;
+    let mut events = meeting.events();
+    let somebody = meeting.participants()[0].participant_id;
+    assert_eq!(meeting.send_private_chat(somebody, "hello").await.unwrap(), 7);
+    let Some(Event::ChatMessage(message)) = events.next().await else { panic!("no message") };
+    assert_eq!((message.message_id, message.text.as_str()), (7, "hello"));
+    assert_eq!(message.to_participant_id, somebody.to_string());
+
+    let query = ChatQuery { before: Some(7), ..Default::default() };
+    let history = meeting.chat_history(query).await.unwrap();
+    assert!(history.has_more);
+    assert_eq!(history.messages[0].message_id, 6);
+
+    meeting.broadcast("reaction", "+1", &[]).await.unwrap();
+    let expected = Event::Broadcast {
+        participant_id: somebody,
+        message_type: "reaction".to_owned(),
+        payload: Bytes::from_static(b"+1"),
+    };
+    assert_eq!(events.next().await, Some(expected));
+}
+
+#[tokio::test]
+async fn hands_are_raised_and_the_rest_stays() {
+    let mirror = Mirror::start();
+    let meeting = join(&mirror, TransportKind::Native, ALL).await;
+    meeting.set_state(pb::ParticipantState { audio_muted: true, ..Default::default() }).await.unwrap();
+    meeting.raise_hand(true).await.unwrap();
+    let expected = pb::ParticipantState { audio_muted: true, hand_raised: true, ..Default::default() };
+    assert_eq!(meeting.state(), expected);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use darktower_client::api::JoinGrant;
@@ -24,6 +25,10 @@ use web_transport_proto::{ConnectRequest, ConnectResponse, Settings};
 
 /// A payload limit that makes tests split frames.
 pub(crate) const MAX_VIDEO_PAYLOAD: u32 = 1000;
+
+/// Token of a participant who has to wait, and for how long.
+pub(crate) const WAITING_TOKEN: &str = "wait";
+pub(crate) const WAITING: Duration = Duration::from_millis(1500);
 
 /// What a WebTransport session puts before its streams and datagrams. Its id is that of the
 /// client's first stream: 0.
@@ -215,6 +220,7 @@ async fn serve_signaling(session: Session, state: &State, own: ParticipantId, me
     let mirror = ParticipantId::generate();
     let (mut send, mut recv) = session.accept_bi().await.unwrap();
     let mut decoder = MessageDecoder::new(MAX_MESSAGE);
+    let mut published = String::new();
     let mut event_sequence = 0;
     let mut event = |message| {
         event_sequence += 1;
@@ -227,7 +233,9 @@ async fn serve_signaling(session: Session, state: &State, own: ParticipantId, me
             let mut answers = Vec::new();
             let mut leaving = false;
             match request.message.unwrap() {
-                Message::JoinRequest(join) if join.join_token != "join" => {
+                Message::JoinRequest(join)
+                    if !["join", WAITING_TOKEN].contains(&join.join_token.as_str()) =>
+                {
                     let error = pb::ErrorMessage {
                         code: pb::ErrorCode::Unauthorized.into(),
                         message: "who are you?".to_owned(),
@@ -235,7 +243,13 @@ async fn serve_signaling(session: Session, state: &State, own: ParticipantId, me
                     };
                     answers.push(envelope(request.request_id, Message::Error(error)));
                 }
-                Message::JoinRequest(_) => {
+                Message::JoinRequest(join) => {
+                    if join.join_token == WAITING_TOKEN {
+                        let waiting = pb::JoinWaiting { meeting_display_name: "Stand-up".to_owned() };
+                        let waiting = envelope(request.request_id, Message::JoinWaiting(waiting));
+                        send.write_all(&message::encode(&waiting)).await.unwrap();
+                        tokio::time::sleep(WAITING).await;
+                    }
                     let media_server = pb::MediaServerInfo {
                         media_handler_url: media_url.clone(),
                         connection_token: "media".to_owned(),
@@ -254,6 +268,7 @@ async fn serve_signaling(session: Session, state: &State, own: ParticipantId, me
                     answers.push(envelope(request.request_id, Message::JoinResponse(response)));
                 }
                 Message::PublishStream(publish) => {
+                    published.clone_from(&publish.stream_id);
                     answers.push(envelope(request.request_id, Message::Ack(ack)));
                     answers.push(event(Message::StreamPublished(pb::StreamPublished {
                         participant_id: mirror.to_string(),
@@ -277,6 +292,42 @@ async fn serve_signaling(session: Session, state: &State, own: ParticipantId, me
                     ack.wire_stream_id = subscribe.stream_id;
                     answers.push(envelope(request.request_id, Message::Ack(ack)));
                     state.subscribed.cancel();
+                }
+                // Ends what the client publishes, as for a screen.
+                Message::MuteParticipant(_) => {
+                    answers.push(envelope(request.request_id, Message::Ack(ack)));
+                    answers.push(event(Message::StreamUnpublished(pb::StreamUnpublished {
+                        participant_id: own.to_string(),
+                        stream_id: published.clone(),
+                    })));
+                }
+                Message::SendChatMessage(chat) => {
+                    ack.message_id = 7;
+                    answers.push(envelope(request.request_id, Message::Ack(ack)));
+                    let message = pb::ChatMessage {
+                        message_id: 7,
+                        participant_id: own.to_string(),
+                        text: chat.text,
+                        to_participant_id: chat.to_participant_id,
+                        ..Default::default()
+                    };
+                    answers.push(event(Message::ChatMessageSent(pb::ChatMessageSent {
+                        message: Some(message),
+                    })));
+                }
+                Message::FetchChatHistory(query) => {
+                    let newest = query.before_message_id.saturating_sub(1);
+                    let message = pb::ChatMessage { message_id: newest, ..Default::default() };
+                    let history = pb::ChatHistory { messages: vec![message], has_more: true };
+                    answers.push(envelope(request.request_id, Message::ChatHistory(history)));
+                }
+                Message::BroadcastMessage(broadcast) => {
+                    answers.push(envelope(request.request_id, Message::Ack(ack)));
+                    answers.push(event(Message::MessageBroadcast(pb::MessageBroadcast {
+                        participant_id: mirror.to_string(),
+                        r#type: broadcast.r#type,
+                        payload: broadcast.payload,
+                    })));
                 }
                 Message::LeaveRequest(_) => {
                     leaving = true;

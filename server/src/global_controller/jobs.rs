@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::LiveMeetings;
 use super::audit::{Audit, Who};
-use super::meetings::removal;
+
 use crate::config::Config;
-use crate::storage::model::MeetingSession;
+use crate::storage::model::{MeetingSession, Removal};
 use crate::storage::{Store, StoreError};
 
 /// A job that comes later than this did not just wait for its turn: the machine slept, or the database kept it waiting.
@@ -200,7 +200,7 @@ impl Jobs {
     /// Ends a session and, unless it is permanent, its meeting. `false` if somebody else changes it: the next run will find
     /// what is left to do.
     async fn end_meeting(&self, session: &MeetingSession, now: OffsetDateTime) -> Result<bool, StoreError> {
-        let removal = removal(session.meeting_id, None, true);
+        let removal = Removal::now(session.meeting_id, None, true);
         let meeting = self.store.meeting(session.meeting_id).await?;
         let meeting = meeting.filter(|meeting| meeting.scheduling != Scheduling::Permanent);
         let after =

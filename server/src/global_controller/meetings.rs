@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use darktower_core::access::guests::{AccessPolicy, effective_policy, guest_cap};
 use darktower_core::access::{Action, Actor, OrganizationRole, ParticipantRole, Relation};
+use darktower_core::meeting::WaitingRoom;
 use darktower_core::meeting::lifecycle::{
     LifecycleEvent, MeetingStatus, MeetingType, Scheduling, WrongStatus,
 };
 use darktower_protocol::{MeetingId, ParticipantId};
 use serde_json::json;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use super::LiveMeetings;
 use super::audit::Audit;
@@ -181,6 +181,7 @@ pub(super) struct MeetingChange {
     pub(super) keep_alive_seconds: Option<u32>,
     pub(super) enable_e2e_encryption: Option<bool>,
     pub(super) recording_enabled: Option<bool>,
+    pub(super) waiting_room: Option<WaitingRoom>,
 }
 
 /// A meeting with what applies to it and what is live of it.
@@ -450,7 +451,7 @@ impl Meetings {
     pub(super) async fn end(&self, caller: &Caller, id: MeetingId) -> Result<MeetingView, MeetingsError> {
         let found = self.find(caller, Action::EditMeeting, id).await?;
         let view = if found.meeting.scheduling == Scheduling::Permanent && !found.meeting.status.is_final() {
-            let removal = removal(id, None, true);
+            let removal = Removal::now(id, None, true);
             self.store.remove_all(&removal).await?;
             self.live.remove(&removal);
             self.view(found.meeting, &found.organization)
@@ -479,7 +480,7 @@ impl Meetings {
             if !meeting.status.is_final() {
                 return Ok(None);
             }
-            let removal = removal(meeting.id, None, true);
+            let removal = Removal::now(meeting.id, None, true);
             meeting.ended_at = Some(removal.at);
             Ok(Some(removal))
         };
@@ -511,7 +512,7 @@ impl Meetings {
     /// Removes a meeting with everything about it, and everybody from it.
     pub(super) async fn delete(&self, caller: &Caller, id: MeetingId) -> Result<(), MeetingsError> {
         let meeting = self.find(caller, Action::EditMeeting, id).await?.meeting;
-        let removal = removal(id, None, true);
+        let removal = Removal::now(id, None, true);
         if !self.store.delete_meeting(id, &removal).await? {
             return Err(MeetingsError::NotFound(id));
         }
@@ -540,18 +541,6 @@ impl Meetings {
     }
 }
 
-/// Somebody (or everybody) is to be thrown out from now on.
-pub(super) fn removal(
-    meeting_id: MeetingId,
-    participant_id: Option<ParticipantId>,
-    meeting_over: bool,
-) -> Removal {
-    let now = OffsetDateTime::now_utc();
-    // As exact as it is kept.
-    let at = now.replace_microsecond(now.microsecond()).unwrap_or(now);
-    Removal { id: Uuid::now_v7(), meeting_id, participant_id, meeting_over, at }
-}
-
 fn apply(change: &MeetingChange, meeting: &mut Meeting, largest: u32) -> Result<(), MeetingsError> {
     if let Some(name) = &change.display_name {
         meeting.display_name = text("display_name", name, MAX_NAME_LEN)?;
@@ -577,6 +566,7 @@ fn apply(change: &MeetingChange, meeting: &mut Meeting, largest: u32) -> Result<
     let settings = &mut meeting.settings;
     settings.enable_e2e_encryption = change.enable_e2e_encryption.unwrap_or(settings.enable_e2e_encryption);
     settings.recording_enabled = change.recording_enabled.unwrap_or(settings.recording_enabled);
+    settings.waiting_room = change.waiting_room.unwrap_or(settings.waiting_room);
     // What was allowed when it was created stays allowed.
     let largest = if change.max_participants.is_some() { largest } else { u32::MAX };
     check_numbers(meeting, largest)

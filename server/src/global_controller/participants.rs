@@ -15,9 +15,9 @@ use super::LiveParticipant;
 use super::audit::Who;
 use super::caller::{Caller, Identity};
 use super::known_organizations::Known;
-use super::meetings::{Found, Meetings, MeetingsError, now, removal, text};
+use super::meetings::{Found, Meetings, MeetingsError, now, text};
 use crate::auth::{JOIN_TOKEN_LIFETIME, JoinClaims};
-use crate::storage::model::{IssuedParticipant, Meeting};
+use crate::storage::model::{IssuedParticipant, Meeting, Removal};
 
 /// Ids of the application's users, characters.
 const MAX_USER_ID_LEN: usize = 200;
@@ -225,7 +225,7 @@ impl Meetings {
     ) -> Result<(), MeetingsError> {
         self.find(caller, Action::RemoveParticipant, id).await?;
         let participant = self.issued(id, participant).await?;
-        let removal = removal(id, Some(participant.id), false);
+        let removal = Removal::now(id, Some(participant.id), false);
         if self.store.revoke_participant(&removal).await? {
             self.live.remove(&removal);
             let details = json!({ "participant_id": participant.id.to_string(), "name": participant.name });

@@ -5,8 +5,8 @@ use darktower_protocol::{MeetingId, MeetingSessionId};
 use serde_json::json;
 
 use super::caller::Caller;
-use super::meetings::{Meetings, MeetingsError, check_page, removal};
-use crate::storage::model::{Attendance, Listed, MeetingSession, Page, SessionFilter};
+use super::meetings::{Meetings, MeetingsError, check_page};
+use crate::storage::model::{Attendance, Listed, MeetingSession, Page, Removal, SessionFilter};
 
 impl Meetings {
     /// A part of the list of sessions: of all meetings, or of those that the caller may see sessions of.
@@ -76,7 +76,7 @@ impl Meetings {
         if !is_live {
             return Err(MeetingsError::NobodyThere);
         }
-        let removal = removal(meeting, None, false);
+        let removal = Removal::now(meeting, None, false);
         self.store.remove_all(&removal).await?;
         let removed = self.live.remove(&removal);
         self.record(caller, "meeting.kick_all", meeting, json!({ "removed": removed })).await?;

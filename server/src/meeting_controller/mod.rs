@@ -3,6 +3,8 @@
 //! ```text
 //! mod.rs         MeetingController: live meetings; carries out what the pure core asks for
 //! session.rs     one client's signaling session: join, then requests and events
+//! door.rs        who may come in: facts, waiting room, and coming back after a lost connection
+//! controls.rs    what hosts do that changes facts: removing people, ending the meeting, giving presets
 //! attendance.rs  who came and went, written to the session records in the background
 //! removals.rs    throwing people out, whoever asks for it
 //! ```
@@ -10,6 +12,8 @@
 //! calls only; its outputs are carried out in order while it is held.
 
 mod attendance;
+mod controls;
+mod door;
 mod removals;
 mod session;
 
@@ -18,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use darktower_core::access::guests::guest_cap;
-use darktower_core::meeting::{Epoch, Identity, Meeting, MeetingLimits, Output};
+use darktower_core::meeting::{Epoch, Identity, Joined, Meeting, MeetingLimits, Output, Refusal};
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{Code, MeetingId, MeetingSessionId, ParticipantId};
 use dashmap::DashMap;
@@ -29,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use attendance::{Attendance, Behind, Coming, Departure};
+use door::{Ticket, Verdict};
 use removals::{Barred, Removals};
 use session::End;
 
@@ -83,19 +88,33 @@ pub struct MeetingController {
 
 struct LiveMeeting {
     core: Meeting,
-    sessions: HashMap<ParticipantId, Client>,
+    /// Everybody who is there, those whose connection is lost included.
+    clients: HashMap<ParticipantId, Client>,
+    /// Who waits to be let in.
+    waiting: HashMap<ParticipantId, oneshot::Sender<Verdict>>,
     /// Nobody was left and it has been taken out of the table: joining needs a new one.
     retired: bool,
 }
 
-/// The way to a participant's signaling session.
+/// A participant as the shell knows it.
 struct Client {
     epoch: Epoch,
     is_guest: bool,
-    events: mpsc::Sender<Message>,
-    close: mpsc::Sender<Code>,
+    /// What it must present to come back.
+    ticket: Ticket,
+    /// The way to its signaling session; `None` while that is lost.
+    link: Option<Link>,
     departure: Departure,
 }
+
+/// The way to a participant's signaling session.
+struct Link {
+    events: mpsc::Sender<NumberedEvent>,
+    close: mpsc::Sender<Code>,
+}
+
+/// An event with its number among those of its participant.
+type NumberedEvent = (u64, Arc<Message>);
 
 /// Somebody whose token and facts have been checked.
 struct Newcomer<'a> {
@@ -106,22 +125,23 @@ struct Newcomer<'a> {
     checked_at: Instant,
 }
 
-/// A participant's place in a meeting, held by its session; given up when dropped.
+/// A participant's place in a meeting, held by its session; when that ends it is given up, or kept for the grace period.
 struct Seat {
     controller: Arc<MeetingController>,
     participant: ParticipantId,
     meeting: Arc<Mutex<LiveMeeting>>,
     epoch: Epoch,
-    events: mpsc::Receiver<Message>,
+    events: mpsc::Receiver<NumberedEvent>,
     close: mpsc::Receiver<Code>,
-    /// What others are told when it is given up.
-    reason: pb::LeaveReason,
+    /// What others are told when it is given up; `None` if the participant may come back.
+    reason: Option<pb::LeaveReason>,
 }
 
 /// What a newcomer is told.
 struct Welcome {
-    existing: Vec<pb::Participant>,
+    joined: Joined,
     media_server: pb::MediaServerInfo,
+    ticket: Ticket,
 }
 
 impl MeetingController {
@@ -238,12 +258,68 @@ impl MeetingController {
     ) -> Result<(Seat, Welcome), End> {
         let Newcomer { meeting: stored, identity, capabilities, checked_at } = newcomer;
         let participant = identity.participant_id;
+        self.enter(stored, |meeting, live| {
+            match self.removals.bar(stored.id, participant, *checked_at) {
+                Some(Barred::Removed) => return Err(End::removed()),
+                Some(Barred::Over) => return Err(End::over()),
+                None if identity.is_guest && !live.has_room_for_guest(stored, participant) => {
+                    return Err(End::full("the meeting has as many guests as it takes"));
+                }
+                None => {}
+            }
+            let joined = live.core.join(identity.clone(), capabilities, unix_micros());
+            let joined = joined
+                .map_err(|refusal| End::fault(Code::CAPACITY_EXCEEDED, refusal.code, refusal.message))?;
+            // Under the lock, as leaves are: the records have them in the order in which they happened.
+            let departure = places.come(Coming {
+                participant,
+                name: identity.name.clone(),
+                keep_alive: Duration::from_secs(stored.keep_alive_seconds.into()),
+                written,
+            });
+            let ticket = Ticket::new(stored.id, participant);
+            let (link, events, close) = Link::new();
+            let client = Client {
+                epoch: joined.epoch,
+                is_guest: identity.is_guest,
+                ticket: ticket.clone(),
+                link: Some(link),
+                departure,
+            };
+            // The stay of an older session of the same participant is ended by the new one's record.
+            let older = live.clients.insert(participant, client);
+            if let Some(link) = older.and_then(|older| older.link) {
+                let _closing_already = link.close.try_send(Code::DUPLICATE);
+            }
+            // The media handler knows it from here on.
+            self.carry_out(live);
+            metrics::gauge!("meeting_participants").increment(1.0);
+            let seat = Seat {
+                controller: Arc::clone(self),
+                participant,
+                meeting: Arc::clone(meeting),
+                epoch: joined.epoch,
+                events,
+                close,
+                reason: None,
+            };
+            Ok((seat, Welcome { joined, media_server: self.media.admit(participant), ticket }))
+        })
+    }
+
+    /// Does something with the live meeting, which begins to be if it is not, and carries out what follows.
+    fn enter<T>(
+        &self,
+        stored: &StoredMeeting,
+        act: impl FnOnce(&Arc<Mutex<LiveMeeting>>, &mut LiveMeeting) -> T,
+    ) -> T {
         let max_participants = self.limits.max_participants.min(stored.max_participants as usize);
         let limits = MeetingLimits { max_participants, ..self.limits };
         loop {
             let new = || {
                 let core = Meeting::new(stored.id, limits);
-                Arc::new(Mutex::new(LiveMeeting { core, sessions: HashMap::new(), retired: false }))
+                let (clients, waiting) = (HashMap::new(), HashMap::new());
+                Arc::new(Mutex::new(LiveMeeting { core, clients, waiting, retired: false }))
             };
             // The table is not locked any more when the meeting is: leaving locks them the other
             // way round.
@@ -253,56 +329,11 @@ impl MeetingController {
                 continue;
             }
             live.core.set_max_participants(max_participants);
-            let result = match self.removals.bar(stored.id, participant, *checked_at) {
-                Some(Barred::Removed) => Err(End::removed()),
-                Some(Barred::Over) => Err(End::over()),
-                None if identity.is_guest && !live.has_room_for_guest(stored, participant) => {
-                    Err(End::full("the meeting has as many guests as it takes"))
-                }
-                None => live
-                    .core
-                    .join(identity.clone(), capabilities, unix_micros())
-                    .map_err(|refusal| End::fault(Code::CAPACITY_EXCEEDED, refusal.code, refusal.message)),
-            };
+            live.core.set_waiting_room(stored.settings.waiting_room);
+            let result = act(&meeting, &mut live);
             self.carry_out(&mut live);
-            let joined = match result {
-                Ok(joined) => joined,
-                Err(end) => {
-                    self.retire_if_empty(&mut live);
-                    return Err(end);
-                }
-            };
-            let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
-            let (close_sender, close) = mpsc::channel(1);
-            // Under the lock, as leaves are: the records have them in the order in which they happened.
-            let departure = places.come(Coming {
-                participant,
-                name: identity.name.clone(),
-                keep_alive: Duration::from_secs(stored.keep_alive_seconds.into()),
-                written,
-            });
-            let client = Client {
-                epoch: joined.epoch,
-                is_guest: identity.is_guest,
-                events: event_sender,
-                close: close_sender,
-                departure,
-            };
-            // The stay of an older session of the same participant is ended by the new one's record.
-            live.sessions.insert(participant, client);
-            let media_server = self.media.admit(participant);
-            drop(live);
-            metrics::gauge!("meeting_participants").increment(1.0);
-            let seat = Seat {
-                controller: Arc::clone(self),
-                participant,
-                meeting,
-                epoch: joined.epoch,
-                events,
-                close,
-                reason: pb::LeaveReason::ConnectionLost,
-            };
-            return Ok((seat, Welcome { existing: joined.existing, media_server }));
+            self.retire_if_empty(&mut live);
+            return result;
         }
     }
 
@@ -339,7 +370,14 @@ impl MeetingController {
     ) -> usize {
         let Some(meeting) = self.live(meeting) else { return 0 };
         let mut live = lock(&meeting);
-        let Some(client) = live.sessions.remove(&participant) else { return 0 };
+        if let Some(waiting) = live.waiting.remove(&participant) {
+            live.core.stop_waiting(participant);
+            let _gave_up = waiting.send(Verdict::Over(code));
+            self.carry_out(&mut live);
+            self.retire_if_empty(&mut live);
+            return 1;
+        }
+        let Some(client) = live.clients.remove(&participant) else { return 0 };
         live.core.leave(participant, client.epoch, reason);
         self.media.expel(participant, code);
         self.carry_out(&mut live);
@@ -351,9 +389,13 @@ impl MeetingController {
     fn expel_all(&self, meeting: MeetingId, code: Code, reason: pb::LeaveReason) -> usize {
         let Some(meeting) = self.live(meeting) else { return 0 };
         let mut live = lock(&meeting);
-        let clients = std::mem::take(&mut live.sessions);
-        let count = clients.len();
+        let clients = std::mem::take(&mut live.clients);
+        let waiting = std::mem::take(&mut live.waiting);
+        let count = clients.len() + waiting.len();
         live.core.clear();
+        for verdict in waiting.into_values() {
+            let _gave_up = verdict.send(Verdict::Over(code));
+        }
         for (participant, client) in clients {
             self.media.expel(participant, code);
             client.expel(participant, code, reason);
@@ -375,25 +417,23 @@ impl MeetingController {
         let meeting_id = live.core.id();
         while let Some(output) = live.core.poll_output() {
             match output {
-                Output::Event { to, event } => {
-                    let Some(client) = live.sessions.get(&to) else { continue };
-                    if client.events.try_send(event).is_err() {
-                        let _closing_already = client.close.try_send(Code::TOO_SLOW);
+                Output::Event { to, sequence, event } => {
+                    let link = live.clients.get(&to).and_then(|client| client.link.as_ref());
+                    if let Some(link) = link
+                        && link.events.try_send((sequence, event)).is_err()
+                    {
+                        let _closing_already = link.close.try_send(Code::TOO_SLOW);
                     }
                 }
                 Output::Media(command) => self.media.execute(meeting_id, command),
-                Output::Replaced { participant, epoch } => {
-                    let is_it = |client: &&Client| client.epoch == epoch;
-                    if let Some(client) = live.sessions.get(&participant).filter(is_it) {
-                        let _closing_already = client.close.try_send(Code::DUPLICATE);
-                    }
-                }
+                Output::LetIn { participant } => live.decide(participant, Verdict::LetIn),
+                Output::TurnedAway { participant } => live.decide(participant, Verdict::TurnedAway),
             }
         }
     }
 
     fn retire_if_empty(&self, live: &mut LiveMeeting) {
-        if live.core.participant_count() == 0 && !live.retired {
+        if live.core.is_empty() && live.waiting.is_empty() && !live.retired {
             live.retired = true;
             // The entry is this meeting: a new one is only inserted after this one is removed.
             self.meetings.remove(&live.core.id());
@@ -404,16 +444,35 @@ impl MeetingController {
 impl LiveMeeting {
     /// Whether one more guest fits in; who is there already keeps its place, however many there are.
     fn has_room_for_guest(&self, meeting: &StoredMeeting, participant: ParticipantId) -> bool {
-        let guests = self.sessions.values().filter(|client| client.is_guest).count();
-        self.sessions.contains_key(&participant)
+        let guests = self.clients.values().filter(|client| client.is_guest).count();
+        self.clients.contains_key(&participant)
             || guests < guest_cap(meeting.max_participants, meeting.max_guests) as usize
+    }
+}
+
+impl LiveMeeting {
+    /// Tells somebody who waits what is decided about it.
+    fn decide(&mut self, participant: ParticipantId, verdict: Verdict) {
+        if let Some(waiting) = self.waiting.remove(&participant) {
+            let _gave_up = waiting.send(verdict);
+        }
+    }
+}
+
+impl Link {
+    fn new() -> (Self, mpsc::Receiver<NumberedEvent>, mpsc::Receiver<Code>) {
+        let (events, received) = mpsc::channel(EVENT_QUEUE);
+        let (close, closed) = mpsc::channel(1);
+        (Self { events, close }, received, closed)
     }
 }
 
 impl Client {
     /// Its session is told and ended.
     fn expel(self, participant: ParticipantId, code: Code, reason: pb::LeaveReason) {
-        let _closing_already = self.close.try_send(code);
+        if let Some(link) = self.link {
+            let _closing_already = link.close.try_send(code);
+        }
         self.departure.go(participant, reason);
     }
 }
@@ -424,6 +483,11 @@ impl Seat {
         let live = lock(&self.meeting);
         let is_current = live.core.is_current(self.participant, self.epoch);
         is_current.then(|| self.controller.media.admit(self.participant))
+    }
+
+    /// As [`with_meeting`](Self::with_meeting), for changes that are only acknowledged.
+    fn acked(&self, change: impl FnOnce(&mut Meeting) -> Result<(), Refusal>) -> Result<Message, Refusal> {
+        self.with_meeting(change).map(|()| Message::Ack(pb::Ack::default()))
     }
 
     /// Changes the meeting and carries out what follows.
@@ -439,12 +503,9 @@ impl Drop for Seat {
     fn drop(&mut self) {
         metrics::gauge!("meeting_participants").decrement(1.0);
         let mut live = lock(&self.meeting);
-        live.core.leave(self.participant, self.epoch, self.reason);
         // Unless a newer session has taken its place, or it was thrown out.
-        if live.sessions.get(&self.participant).is_some_and(|client| client.epoch == self.epoch)
-            && let Some(client) = live.sessions.remove(&self.participant)
-        {
-            client.departure.go(self.participant, self.reason);
+        if live.clients.get(&self.participant).is_some_and(|client| client.epoch == self.epoch) {
+            self.controller.give_up(&self.meeting, &mut live, self.participant, self.reason);
         }
         self.controller.carry_out(&mut live);
         self.controller.retire_if_empty(&mut live);
@@ -465,7 +526,7 @@ impl LiveMeetings for MeetingController {
 
     fn guest_count(&self, meeting: MeetingId) -> usize {
         let Some(meeting) = self.live(meeting) else { return 0 };
-        lock(&meeting).sessions.values().filter(|client| client.is_guest).count()
+        lock(&meeting).clients.values().filter(|client| client.is_guest).count()
     }
 
     fn is_present(&self, meeting: MeetingId, participant: ParticipantId) -> bool {

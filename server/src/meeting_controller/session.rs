@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use darktower_core::access::ParticipantRole;
-use darktower_core::meeting::{Identity, Refusal, display_name};
+use darktower_core::meeting::Refusal;
 use darktower_protocol::limits::MAX_MESSAGE;
 use darktower_protocol::message::{self, MessageError};
 use darktower_protocol::signaling::pb;
-use darktower_protocol::version::{self, PROTOCOL_VERSION};
+use darktower_protocol::version::PROTOCOL_VERSION;
 use darktower_protocol::{Code, ParticipantId};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use pb::ErrorCode;
@@ -20,7 +19,7 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{MeetingController, Newcomer, Seat};
+use super::{MeetingController, Seat};
 use crate::clock::unix_micros;
 use crate::storage::StoreError;
 use crate::storage::model::IssuedParticipant;
@@ -75,7 +74,7 @@ enum Tell {
 }
 
 impl End {
-    fn lost() -> Self {
+    pub(super) fn lost() -> Self {
         let reason = pb::LeaveReason::ConnectionLost;
         Self { reason, code: Code::NO_ERROR, message: String::new(), tell: Tell::Nothing }
     }
@@ -83,6 +82,32 @@ impl End {
     pub(super) fn fault(code: Code, tell: ErrorCode, message: impl Into<String>) -> Self {
         let reason = pb::LeaveReason::ConnectionLost;
         Self { reason, code, message: message.into(), tell: Tell::Error(tell) }
+    }
+
+    /// The participant asked for it.
+    pub(super) fn left() -> Self {
+        let reason = pb::LeaveReason::Voluntary;
+        Self { reason, code: Code::NO_ERROR, message: "left".to_owned(), tell: Tell::Nothing }
+    }
+
+    /// Nobody has let it in.
+    pub(super) fn turned_away(message: &str) -> Self {
+        Self::fault(Code::UNAUTHORIZED, ErrorCode::Forbidden, message)
+    }
+
+    /// The server stops.
+    pub(super) fn going_away() -> Self {
+        Self::fault(Code::GOING_AWAY, ErrorCode::InternalError, "the server stops; try again")
+    }
+
+    /// What it wanted cannot be done, and nothing else can.
+    pub(super) fn refused(code: Code, refusal: Refusal) -> Self {
+        Self::fault(code, refusal.code, refusal.message)
+    }
+
+    /// The participant may come back to its place: it, or its network, did nothing wrong.
+    fn is_lost(&self) -> bool {
+        self.reason == pb::LeaveReason::ConnectionLost && matches!(self.code, Code::NO_ERROR | Code::TOO_SLOW)
     }
 
     /// There is no room.
@@ -166,19 +191,21 @@ impl MeetingController {
     }
 
     async fn converse(self: &Arc<Self>, session: &Session, channel: &mut Channel, deadline: Instant) -> End {
-        let (mut seat, expires_at) = match self.join_session(channel, deadline).await {
-            Ok(joined) => joined,
+        let (mut seat, expires_at) = match self.begin(session, channel, deadline).await {
+            Ok(begun) => begun,
             Err(end) => return end,
         };
         let end = self.serve_joined(session, channel, &mut seat, expires_at).await;
         tracing::info!(participant = %seat.participant, code = %end.code, reason = end.message, "left");
-        seat.reason = end.reason;
+        // Nobody comes back to a server that stops.
+        seat.reason = (!end.is_lost() || self.stopping.is_cancelled()).then_some(end.reason);
         end
     }
 
     /// The place that was taken, and until when the participant has a token.
-    async fn join_session(
+    async fn begin(
         self: &Arc<Self>,
+        session: &Session,
         channel: &mut Channel,
         deadline: Instant,
     ) -> Result<(Seat, OffsetDateTime), End> {
@@ -191,88 +218,14 @@ impl MeetingController {
                 format!("envelope version {} is not supported; this server speaks 1", envelope.version);
             return Err(End::fault(Code::UNSUPPORTED_VERSION, ErrorCode::InvalidRequest, message));
         }
-        let Some(Message::JoinRequest(request)) = envelope.message else {
-            let (code, message) = match envelope.message {
-                Some(Message::ResumeRequest(_)) => {
-                    (ErrorCode::Unsupported, "this server does not offer to resume")
-                }
-                _ => (ErrorCode::InvalidRequest, "the first message must be JoinRequest"),
-            };
-            return Err(End::fault(Code::PROTOCOL_VIOLATION, code, message));
-        };
-        let Some(protocol_version) = version::negotiate(request.protocol_min, request.protocol_max) else {
-            let (min, max) = (request.protocol_min, request.protocol_max);
-            let message = format!("protocol {min} to {max} is not supported; this server speaks 1");
-            return Err(End::fault(Code::UNSUPPORTED_VERSION, ErrorCode::InvalidRequest, message));
-        };
-
-        let unauthorized = |message: String| End::fault(Code::UNAUTHORIZED, ErrorCode::Unauthorized, message);
-        let claims =
-            self.tokens.verify_join(&request.join_token).map_err(|error| unauthorized(error.to_string()))?;
-        if request.meeting_id != claims.meeting_id.to_string() {
-            return Err(unauthorized("the token is for another meeting".to_owned()));
+        match envelope.message {
+            Some(Message::JoinRequest(request)) => self.come(session, channel, request).await,
+            Some(Message::ResumeRequest(request)) => self.come_back(channel, &request).await,
+            _ => {
+                let message = "the first message must be JoinRequest or ResumeRequest";
+                Err(End::fault(Code::PROTOCOL_VIOLATION, ErrorCode::InvalidRequest, message))
+            }
         }
-        let checked_at = std::time::Instant::now();
-        let facts = tokio::try_join!(
-            self.store.meeting(claims.meeting_id),
-            self.store.participant(claims.participant_id)
-        );
-        let (meeting, issued) = facts.map_err(|error| End::unavailable("a meeting", &error))?;
-        let meeting = meeting.filter(|meeting| meeting.status.is_joinable()).ok_or_else(End::over)?;
-        let issued = issued.filter(|issued| issued.meeting_id == meeting.id);
-        let issued = issued.ok_or_else(|| unauthorized("this server did not issue the token".to_owned()))?;
-        if issued.revoked_at.is_some() {
-            return Err(End::removed());
-        }
-        if !meeting.admits(issued.role, OffsetDateTime::now_utc()) {
-            return Err(End::not_begun());
-        }
-
-        let wanted_name = match request.participant_name.as_str() {
-            name if name.is_empty() || issued.is_guest => claims.name.as_str(),
-            name => name,
-        };
-        let bad_name = || {
-            let message = "participant_name must have 1 to 64 printable characters";
-            End::fault(Code::PROTOCOL_VIOLATION, ErrorCode::InvalidRequest, message)
-        };
-        let identity = Identity {
-            participant_id: claims.participant_id,
-            name: display_name(wanted_name).ok_or_else(bad_name)?,
-            role: match claims.role {
-                ParticipantRole::Host => pb::Role::Host,
-                ParticipantRole::Participant | ParticipantRole::Guest | ParticipantRole::Viewer => {
-                    pb::Role::Participant
-                }
-            },
-            is_guest: issued.is_guest,
-            user_id: claims.user_id.unwrap_or_default(),
-        };
-        let participant = identity.participant_id;
-        let role = identity.role;
-        let capabilities = request.capabilities.unwrap_or_default();
-        let newcomer = Newcomer { meeting: &meeting, identity, capabilities, checked_at };
-        let (seat, welcome) = self.join(&newcomer).await?;
-        tracing::info!(%participant, meeting = %meeting.id, "joined");
-
-        let mut existing_participants = welcome.existing;
-        let later = existing_participants.split_off(fitting(&existing_participants));
-        let response = pb::JoinResponse {
-            participant_id: participant.to_string(),
-            existing_participants,
-            media_server: Some(welcome.media_server),
-            protocol_version,
-            role: role.into(),
-            meeting_display_name: meeting.display_name,
-            server_time: unix_micros(),
-            ..pb::JoinResponse::default()
-        };
-        channel.answer(Message::JoinResponse(response)).await?;
-        for participant in later {
-            let joined = pb::ParticipantJoined { participant: Some(participant) };
-            channel.event(Message::ParticipantJoined(joined)).await?;
-        }
-        Ok((seat, issued.expires_at))
     }
 
     async fn serve_joined(
@@ -296,11 +249,11 @@ impl MeetingController {
                 _ended = session.closed() => Err(End::lost()),
                 () = &mut expiry => Err(End::expired()),
                 _permit = outgoing.reserve(), if !has_room => Ok(()),
-                Some(event) = seat.events.recv(), if has_room => channel.event(event).await,
+                Some((sequence, event)) = seat.events.recv(), if has_room => channel.event(sequence, &event).await,
                 () = self.stopping.cancelled(), if has_room && !told_to_go => {
                     told_to_go = true;
                     let go_away = pb::GoAway { new_url: String::new(), deadline_ms: GO_AWAY_DEADLINE_MS };
-                    channel.event(Message::GoAway(go_away)).await
+                    channel.notice(Message::GoAway(go_away)).await
                 }
                 envelope = channel.requests.next::<pb::Envelope>(), if has_room => match envelope {
                     Ok(Some(envelope)) => match limiter.check(Instant::now()) {
@@ -351,20 +304,59 @@ impl MeetingController {
         let ack = || Message::Ack(pb::Ack::default());
         let result = match envelope.message {
             Some(Message::PublishStream(request)) => {
-                seat.with_meeting(|meeting| meeting.publish(participant, request)).map(|()| ack())
+                seat.acked(|meeting| meeting.publish(participant, request))
             }
             Some(Message::UnpublishStream(request)) => {
-                seat.with_meeting(|meeting| meeting.unpublish(participant, &request)).map(|()| ack())
+                seat.acked(|meeting| meeting.unpublish(participant, &request))
             }
-            Some(Message::SubscribeStream(request)) => seat
-                .with_meeting(|meeting| meeting.subscribe(participant, &request))
-                .map(|wire_id| Message::Ack(pb::Ack { wire_stream_id: wire_id.to_string() })),
+            Some(Message::SubscribeStream(request)) => {
+                seat.with_meeting(|meeting| meeting.subscribe(participant, &request)).map(|wire_id| {
+                    Message::Ack(pb::Ack { wire_stream_id: wire_id.to_string(), ..Default::default() })
+                })
+            }
             Some(Message::UnsubscribeStream(request)) => {
-                seat.with_meeting(|meeting| meeting.unsubscribe(participant, &request)).map(|()| ack())
+                seat.acked(|meeting| meeting.unsubscribe(participant, &request))
             }
             Some(Message::UpdateParticipant(request)) => {
-                seat.with_meeting(|meeting| meeting.update(participant, &request)).map(|()| ack())
+                seat.acked(|meeting| meeting.update(participant, &request))
             }
+            Some(Message::SendChatMessage(request)) => seat
+                .with_meeting(|meeting| meeting.send_chat(participant, &request, unix_micros()))
+                .map(|message_id| Message::Ack(pb::Ack { message_id, ..Default::default() })),
+            Some(Message::EditChatMessage(request)) => {
+                seat.acked(|meeting| meeting.edit_chat(participant, &request, unix_micros()))
+            }
+            Some(Message::DeleteChatMessage(request)) => {
+                seat.acked(|meeting| meeting.delete_chat(participant, &request, unix_micros()))
+            }
+            Some(Message::PinChatMessage(request)) => {
+                seat.acked(|meeting| meeting.pin_chat(participant, &request, unix_micros()))
+            }
+            Some(Message::FetchChatHistory(request)) => seat
+                .with_meeting(|meeting| meeting.chat_history(participant, &request, unix_micros()))
+                .map(Message::ChatHistory),
+            Some(Message::BroadcastMessage(request)) => {
+                seat.acked(|meeting| meeting.broadcast(participant, &request, unix_micros()))
+            }
+            Some(Message::MuteParticipant(request)) => {
+                seat.acked(|meeting| meeting.mute(participant, &request))
+            }
+            Some(Message::LockMeeting(request)) => seat.acked(|meeting| meeting.lock(participant, &request)),
+            Some(Message::SpotlightParticipant(request)) => {
+                seat.acked(|meeting| meeting.spotlight(participant, &request))
+            }
+            Some(Message::LowerHands(request)) => {
+                seat.acked(|meeting| meeting.lower_hands(participant, &request))
+            }
+            Some(Message::StageRequest(request)) => {
+                seat.acked(|meeting| meeting.stage(participant, &request))
+            }
+            Some(Message::AdmitParticipant(request)) => {
+                seat.acked(|meeting| meeting.admit(participant, &request))
+            }
+            Some(Message::KickParticipant(request)) => self.kick(seat, &request).await.map(|()| ack()),
+            Some(Message::EndMeeting(_)) => self.end_for_all(seat).await.map(|()| ack()),
+            Some(Message::SetPreset(request)) => self.set_preset(seat, &request).await.map(|()| ack()),
             Some(Message::KeyFrameRequest(request)) => self.key_frame_request(seat, &request).map(|()| ack()),
             Some(Message::RefreshConnectionToken(_)) => {
                 let media_server = seat.refresh_media();
@@ -372,15 +364,9 @@ impl MeetingController {
             }
             Some(Message::LeaveRequest(_)) => {
                 channel.answer(ack()).await?;
-                let reason = pb::LeaveReason::Voluntary;
-                return Err(End {
-                    reason,
-                    code: Code::NO_ERROR,
-                    message: "left".to_owned(),
-                    tell: Tell::Nothing,
-                });
+                return Err(End::left());
             }
-            Some(Message::JoinRequest(_)) => {
+            Some(Message::JoinRequest(_) | Message::ResumeRequest(_)) => {
                 Err(refusal(ErrorCode::Conflict, "this session has joined already"))
             }
             Some(_) => Err(refusal(ErrorCode::Unsupported, "this server does not offer that request")),
@@ -404,14 +390,17 @@ impl MeetingController {
 }
 
 /// When the right of a participant to be there ends, according to its record; `None` if it has none at `now`.
-fn end_of_right(issued: Option<&IssuedParticipant>, now: OffsetDateTime) -> Option<OffsetDateTime> {
+pub(super) fn end_of_right(
+    issued: Option<&IssuedParticipant>,
+    now: OffsetDateTime,
+) -> Option<OffsetDateTime> {
     let issued = issued.filter(|issued| issued.revoked_at.is_none());
     issued.map(|issued| issued.expires_at).filter(|expires_at| *expires_at + EXPIRY_GRACE > now)
 }
 
 /// How many participants, from the first, a join response holds: it must stay under the bound of
-/// a message. The others follow as events.
-fn fitting(participants: &[pb::Participant]) -> usize {
+/// a message. The others follow in messages of their own.
+pub(super) fn fitting(participants: &[pb::Participant]) -> usize {
     let mut len = 0;
     let fits = |participant: &&pb::Participant| {
         len += participant.encoded_len() + 8;
@@ -420,7 +409,7 @@ fn fitting(participants: &[pb::Participant]) -> usize {
     participants.iter().take_while(fits).count()
 }
 
-fn refusal(code: ErrorCode, message: &str) -> Refusal {
+pub(super) fn refusal(code: ErrorCode, message: &str) -> Refusal {
     Refusal { code, message: message.to_owned(), field: None }
 }
 
@@ -434,7 +423,7 @@ fn refusal_message(refusal: Refusal) -> pb::ErrorMessage {
 }
 
 /// Another session of the same participant, or the controller, ends this one.
-fn ended_by(code: Code) -> End {
+pub(super) fn ended_by(code: Code) -> End {
     use pb::LeaveReason::{ConnectionLost, Duplicate, Kicked, MeetingEnded, Rejected};
     let conflict = Tell::Error(ErrorCode::Conflict);
     let (reason, tell, message) = match code {
@@ -505,32 +494,50 @@ async fn write_out(mut send: SendStream, mut queued: mpsc::Receiver<Bytes>) -> E
 }
 
 /// The control stream: envelopes both ways.
-struct Channel {
-    requests: MessageReader,
+pub(super) struct Channel {
+    pub(super) requests: MessageReader,
     /// To [`write_out`].
     outgoing: mpsc::Sender<Bytes>,
     /// Request id of the request that is being answered; 0 if none is.
     answering: u64,
-    last_event: u64,
 }
 
 impl Channel {
     fn new(recv: RecvStream, outgoing: mpsc::Sender<Bytes>) -> Self {
-        Self { requests: MessageReader::new(recv), outgoing, answering: 0, last_event: 0 }
+        Self { requests: MessageReader::new(recv), outgoing, answering: 0 }
     }
 
     fn has_room(&self) -> bool {
         self.outgoing.capacity() > 0
     }
 
-    async fn answer(&mut self, message: Message) -> Result<(), End> {
+    pub(super) async fn answer(&mut self, message: Message) -> Result<(), End> {
         let request_id = std::mem::take(&mut self.answering);
         self.queue(envelope(request_id, 0, message)).await
     }
 
-    async fn event(&mut self, message: Message) -> Result<(), End> {
-        self.last_event += 1;
-        self.queue(envelope(0, self.last_event, message)).await
+    /// Something that comes before the answer to the open request.
+    pub(super) async fn provisional(&mut self, message: Message) -> Result<(), End> {
+        self.queue(envelope(self.answering, 0, message)).await
+    }
+
+    /// An event of the meeting.
+    pub(super) async fn event(&mut self, sequence: u64, message: &Message) -> Result<(), End> {
+        self.queue(envelope(0, sequence, message.clone())).await
+    }
+
+    /// Something about this session alone, which nobody needs to know who comes back with another.
+    pub(super) async fn notice(&mut self, message: Message) -> Result<(), End> {
+        self.queue(envelope(0, 0, message)).await
+    }
+
+    /// Acknowledges a request that came while another was open.
+    pub(super) async fn acknowledge(&mut self, request: &pb::Envelope) -> Result<(), End> {
+        self.queue(envelope(request.request_id, 0, Message::Ack(pb::Ack::default()))).await
+    }
+
+    pub(super) async fn refuse(&mut self, request: &pb::Envelope, refusal: Refusal) -> Result<(), End> {
+        self.queue(envelope(request.request_id, 0, Message::Error(refusal_message(refusal)))).await
     }
 
     async fn refuse_rate(&mut self, request: &pb::Envelope) -> Result<(), End> {
@@ -552,7 +559,7 @@ impl Channel {
     /// The last event of a meeting that is over, if there is room for it.
     fn tell_meeting_ended(&mut self, end: &End) {
         let ended = Message::MeetingEnded(pb::MeetingEnded { reason: end.message.clone() });
-        let _no_room = self.outgoing.try_send(envelope(0, self.last_event + 1, ended));
+        let _no_room = self.outgoing.try_send(envelope(0, 0, ended));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use darktower_core::access::guests::{AccessPolicy, GuestAccess};
 use darktower_core::access::{OrganizationRole, ParticipantRole, Scope};
+use darktower_core::meeting::WaitingRoom;
 use darktower_core::meeting::lifecycle::{MeetingStatus, MeetingType, Scheduling};
 use darktower_core::preset::Preset;
 use darktower_protocol::{MeetingId, MeetingSessionId, OrganizationId, ParticipantId, UserId};
@@ -232,6 +233,8 @@ pub struct MeetingSettings {
     pub enable_e2e_encryption: bool,
     /// The meeting may be recorded.
     pub recording_enabled: bool,
+    /// Whether newcomers wait.
+    pub waiting_room: WaitingRoom,
 }
 
 /// A part of a list.
@@ -408,6 +411,17 @@ pub struct Removal {
     pub at: OffsetDateTime,
 }
 
+impl Removal {
+    /// From now on.
+    #[must_use]
+    pub fn now(meeting_id: MeetingId, participant_id: Option<ParticipantId>, meeting_over: bool) -> Self {
+        let now = OffsetDateTime::now_utc();
+        // As exact as it is kept.
+        let at = now.replace_microsecond(now.microsecond()).unwrap_or(now);
+        Self { id: Uuid::now_v7(), meeting_id, participant_id, meeting_over, at }
+    }
+}
+
 /// Who did what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEntry {
@@ -417,7 +431,7 @@ pub struct AuditEntry {
     pub organization_id: Option<OrganizationId>,
     /// When.
     pub at: OffsetDateTime,
-    /// `user`, `client`, `guest`, `developer`, `operator` (command line), `system` (background job) or `nobody`.
+    /// `user`, `client`, `guest`, `participant` (in the meeting), `developer`, `operator` (command line), `system` (background job) or `nobody`.
     pub actor_kind: String,
     /// Id of the user or client.
     pub actor_id: Option<String>,

@@ -5,6 +5,7 @@
 //! | `media_delivery.rs` | real clips arrive bit for bit, in every mode and over both transports; late joiners |
 //! | `revocation.rs` | whoever is removed is out everywhere within a second, whoever asked for it |
 //! | `sessions.rs` | session records, keep-alive, caps at the door, what a stopping server leaves |
+//! | `hosts.rs` | host controls, waiting room, stage, presets, chat, and coming back after a lost connection |
 //! | `meeting.rs` | join, roster, publish, subscribe, leave, replacement, shutdown |
 //! | `admin.rs` | `darktower admin` on the data of a running server |
 //! | `bad_input/` | hostile and broken clients get the documented code, and nobody else notices |
@@ -22,6 +23,7 @@
 mod admin;
 mod bad_input;
 mod crash;
+mod hosts;
 mod http;
 mod http3;
 mod layers;

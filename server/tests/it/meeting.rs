@@ -81,6 +81,8 @@ async fn a_lost_connection_is_told_as_such() {
     let bob = RawSignaling::join(&server, id, "Bob", TransportKind::Native).await;
     assert!(matches!(next_event(&mut events).await, Event::ParticipantJoined(_)));
     bob.client.close(Code::NO_ERROR, "cable pulled");
+    let Event::ParticipantUpdated(lost) = next_event(&mut events).await else { panic!("no loss") };
+    assert_eq!(lost.participant_id, bob.participant_id);
     let Event::ParticipantLeft { participant_id, reason } = next_event(&mut events).await else {
         panic!("no departure")
     };

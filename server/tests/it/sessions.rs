@@ -216,7 +216,7 @@ async fn guests_keep_the_names_of_their_tokens() {
         RawSignaling::join_with_token(&server, meeting, guest.join_token.clone(), TransportKind::Native)
             .await
             .expect("joined");
-    let update = pb::UpdateParticipant { name: "Host".to_owned(), state: None };
+    let update = pb::UpdateParticipant { name: "Host".to_owned(), ..Default::default() };
     let renamed = soon("answer", session.client.command(Message::UpdateParticipant(update))).await;
     let Err(Error::Refused { code, .. }) = renamed else { panic!("a guest has another name") };
     assert_eq!(code, ErrorCode::Forbidden);

@@ -109,7 +109,9 @@ impl Target {
             Transport::Quic => TransportKind::Native,
             Transport::Webtransport => TransportKind::WebTransport,
         };
-        let mut options = JoinOptions::default().transport(transport);
+        let mut options = JoinOptions::default()
+            .transport(transport)
+            .on_waiting(|_| eprintln!("waiting until somebody lets this participant in"));
         if args.baseline {
             options = options.features(Features::NONE);
         }
@@ -182,6 +184,21 @@ impl Target {
             options = options.name(name);
         }
         join_with(grant, options, name).await
+    }
+
+    /// Joins as [`join`](Self::join) does, but as a host if the API is asked for a grant.
+    pub(crate) async fn join_as_host(&self, default_name: &str) -> Result<Meeting> {
+        if self.grant.is_some() {
+            return self.join(default_name).await;
+        }
+        let name = self.name.as_deref().unwrap_or(default_name);
+        let grant = self
+            .api
+            .host_grant(self.meeting_id, name)
+            .await
+            .map_err(|error| explain(error, &self.server))
+            .with_context(|| format!("{name:?} may not join {} as a host", self.address))?;
+        join_with(&grant, self.options.clone(), name).await
     }
 
     /// Joins under `name`, any number of times.

@@ -1,9 +1,9 @@
-//! The `darktower-client` program: publishes, records and watches meetings from the command line.
+//! The `darktower-client` program: publishes, records, watches and hosts meetings from the command line.
 //!
 //! | module | what it owns |
 //! |---|---|
 //! | [`connection`] | which server and meeting, and how to join |
-//! | [`publish`], [`record`], [`watch`], [`bots`] | one command each |
+//! | [`publish`], [`record`], [`watch`], [`bots`], [`host`] | one command each |
 //! | [`fleet`] | the bots of one meeting |
 //! | [`player`] | media files paced in real time |
 //! | [`recorder`] | received frames to media files |
@@ -16,6 +16,7 @@
 mod bots;
 mod connection;
 mod fleet;
+mod host;
 mod latency;
 mod ledger;
 mod player;
@@ -46,10 +47,12 @@ Then, each in a terminal of its own:
       shows who sends what, and how well it arrives
   darktower-client record --meeting ADDRESS --out recordings
       writes every stream to a file
+  darktower-client host list --meeting ADDRESS
+      shows who is here; `host --help` lists what else a host can do
 
 Exit status: 0 all went well, 1 something failed, 2 wrong usage.";
 
-/// Publish, record and watch Dark Tower meetings
+/// Publish, record, watch and host Dark Tower meetings
 #[derive(Parser)]
 #[command(
     version,
@@ -72,6 +75,7 @@ enum Command {
     Record(record::Args),
     Watch(watch::Args),
     Bots(bots::Args),
+    Host(host::Args),
 }
 
 /// What went wrong, from the command down to the cause, and what the user can do about it.
@@ -117,6 +121,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Record(args) => Box::pin(record::run(args, stop)).await,
             Command::Watch(args) => Box::pin(watch::run(args, stop)).await,
             Command::Bots(args) => Box::pin(bots::run(args, stop)).await,
+            Command::Host(args) => Box::pin(host::run(args, stop)).await,
         }
     })
 }

@@ -155,7 +155,8 @@ impl Meeting {
     /// Ends the streams of a participant that it may not send (any more).
     pub(super) fn end_forbidden_streams(&mut self, id: ParticipantId) {
         let Some(participant) = self.participants.get(&id) else { return };
-        let forbidden = participant.streams.values().filter(|stream| !participant.may_send(stream.stream_type));
+        let forbidden =
+            participant.streams.values().filter(|stream| !participant.may_send(stream.stream_type));
         let forbidden: Vec<StreamId> = forbidden.map(|stream| stream.stream_id).collect();
         for stream_id in &forbidden {
             self.remove_stream(id, *stream_id, true);

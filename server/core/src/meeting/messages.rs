@@ -69,7 +69,9 @@ impl Meeting {
         &mut self,
         by: ParticipantId,
         request: &pb::DeleteChatMessage,
+        now_us: u64,
     ) -> Result<(), Refusal> {
+        self.participant(by)?.chat_allowance.take(now_us)?;
         self.change_chat(by, |chat, asker| chat.delete(asker, request.message_id))
     }
 
@@ -77,21 +79,29 @@ impl Meeting {
     ///
     /// # Errors
     /// If `by` is no host, there is no such message, or too many are pinned.
-    pub fn pin_chat(&mut self, by: ParticipantId, request: &pb::PinChatMessage) -> Result<(), Refusal> {
-        self.participant(by)?.rights().require(Control::ModerateChat)?;
+    pub fn pin_chat(
+        &mut self,
+        by: ParticipantId,
+        request: &pb::PinChatMessage,
+        now_us: u64,
+    ) -> Result<(), Refusal> {
+        let participant = self.participant(by)?;
+        participant.rights().require(Control::ModerateChat)?;
+        participant.chat_allowance.take(now_us)?;
         self.change_chat(by, |chat, asker| chat.pin(asker, request))
     }
 
     /// Messages that were sent before.
     ///
     /// # Errors
-    /// If the other participant's id is none.
+    /// If the other participant's id is none, or `by` asks too often.
     pub fn chat_history(
         &mut self,
         by: ParticipantId,
         request: &pb::FetchChatHistory,
+        now_us: u64,
     ) -> Result<pb::ChatHistory, Refusal> {
-        self.participant(by)?;
+        self.participant(by)?.broadcast_allowance.take(now_us)?;
         let with = match request.with_participant_id.as_str() {
             "" => None,
             text => Some(parse_participant_id(text)?),
@@ -115,8 +125,10 @@ impl Meeting {
         let sender = self.participant(by)?;
         let is_reaction = request.r#type == REACTION && request.payload.len() <= MAX_REACTION;
         if !is_reaction && !sender.rights().chat_public && !sender.rights().run_meeting {
-            let message =
-                format!("your preset {} allows only reactions of {MAX_REACTION} bytes", sender.rights().preset);
+            let message = format!(
+                "your preset {} allows only reactions of {MAX_REACTION} bytes",
+                sender.rights().preset
+            );
             return Err(Refusal::new(ErrorCode::Forbidden, message));
         }
         sender.broadcast_allowance.take(now_us)?;

@@ -34,8 +34,8 @@ use prost::Message as _;
 use chat::Chat;
 pub use participant::{Identity, MAX_NAME_CHARS, display_name};
 use participant::{Participant, Subscription};
-use rights::Control;
 pub use reconnect::Resumed;
+use rights::Control;
 pub use rights::Rights;
 pub use waiting::{Entry, WaitingRoom};
 

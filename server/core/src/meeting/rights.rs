@@ -177,7 +177,10 @@ impl Rights {
             Control::LowerHands => "lower others' hands",
             Control::ModerateChat => "moderate the chat",
         };
-        Err(Refusal::new(ErrorCode::Forbidden, format!("your preset {} does not allow to {what}", self.preset)))
+        Err(Refusal::new(
+            ErrorCode::Forbidden,
+            format!("your preset {} does not allow to {what}", self.preset),
+        ))
     }
 
     pub(super) fn to_message(&self) -> pb::Rights {

@@ -28,7 +28,7 @@ impl Meeting {
             Action::Approve | Action::Deny | Action::Invite | Action::Remove => {
                 self.participant(by)?.rights().require(Control::Stage)?;
                 let target = self.target(by, &request.participant_id)?;
-                self.decide(by, action, target)
+                self.decide(action, target)
             }
         }
     }
@@ -40,8 +40,7 @@ impl Meeting {
 
     /// Tells somebody who has just come, or may decide now, what there is.
     pub(super) fn tell_stage_to(&mut self, to: ParticipantId) {
-        let decides =
-            self.participants.get(&to).is_some_and(|participant| participant.rights().manage_stage);
+        let decides = self.participants.get(&to).is_some_and(|participant| participant.rights().manage_stage);
         if self.on_stage().next().is_some() || decides && !self.asking.is_empty() {
             let event = self.stage_message(decides, false);
             self.tell_each([to], event);
@@ -82,7 +81,7 @@ impl Meeting {
         Ok(())
     }
 
-    fn decide(&mut self, by: ParticipantId, action: Action, target: ParticipantId) -> Result<(), Refusal> {
+    fn decide(&mut self, action: Action, target: ParticipantId) -> Result<(), Refusal> {
         let asks = self.asking.contains(&target);
         let not_asking = || {
             let message = "this participant does not ask for the stage";
@@ -104,7 +103,7 @@ impl Meeting {
                 self.tell_each([target], event);
                 Ok(())
             }
-            Action::Invite if asks => self.decide(by, Action::Approve, target),
+            Action::Invite if asks => self.decide(Action::Approve, target),
             Action::Invite => {
                 let participant = self.participant(target)?;
                 if !participant.rights().may_ask_for_stage() {

@@ -164,8 +164,7 @@ fn limits_are_kept() {
     for n in 1..=2 {
         meeting.publish(participant(1), publish_request(n, StreamType::VideoCamera)).expect("publish");
     }
-    let third =
-        meeting.publish(participant(1), publish_request(3, StreamType::Audio)).expect_err("too many");
+    let third = meeting.publish(participant(1), publish_request(3, StreamType::Audio)).expect_err("too many");
     assert_eq!(third.code, ErrorCode::CapacityExceeded);
 
     meeting.subscribe(participant(2), &subscribe_request(1)).expect("first video");
@@ -248,7 +247,10 @@ fn names_change_where_the_preset_allows_it_and_hosts_rename_everybody() {
     meeting.update(participant(1), &other(1, 2)).expect("a host");
     assert_eq!(meeting.roster()[1].name, "by 1");
     let told = outputs(&mut meeting);
-    assert!(matches!(events_to(&told, 2)[..], [Message::ParticipantUpdated(_)]), "it is told of its new name");
+    assert!(
+        matches!(events_to(&told, 2)[..], [Message::ParticipantUpdated(_)]),
+        "it is told of its new name"
+    );
 }
 
 #[test]

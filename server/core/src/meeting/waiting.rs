@@ -25,6 +25,13 @@ named! {
     }
 }
 
+#[expect(clippy::derivable_impls, reason = "the macro derives the same for every enumeration")]
+impl Default for WaitingRoom {
+    fn default() -> Self {
+        Self::Off
+    }
+}
+
 /// What becomes of a newcomer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
@@ -54,7 +61,10 @@ impl Meeting {
         }
         let rights = self.given.get(&id).unwrap_or(&identity.rights);
         if self.locked && !rights.run_meeting {
-            return Err(Refusal::new(ErrorCode::Forbidden, "the meeting is locked; ask a host to let you in"));
+            return Err(Refusal::new(
+                ErrorCode::Forbidden,
+                "the meeting is locked; ask a host to let you in",
+            ));
         }
         let waits = match self.waiting_room {
             WaitingRoom::Off => false,

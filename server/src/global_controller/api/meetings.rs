@@ -6,6 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use darktower_core::access::Action;
 use darktower_core::access::guests::AccessPolicy;
+use darktower_core::meeting::WaitingRoom;
 use darktower_core::meeting::lifecycle::{MeetingStatus, MeetingType, Scheduling};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -108,6 +109,9 @@ pub(super) struct SettingsBody {
     require_auth: Option<bool>,
     /// The meeting may be recorded. Default false.
     recording_enabled: bool,
+    /// Whether newcomers wait, unless their preset skips it: `off` (default), `until_host` (somebody who may admit is there)
+    /// or `admission` (somebody lets them in).
+    waiting_room: WaitingRoom,
 }
 
 /// A meeting that was just created, and its creator's way in.
@@ -153,7 +157,7 @@ pub(super) async fn create_meeting(
     JsonBody(body): JsonBody<CreateMeeting>,
 ) -> Result<impl IntoResponse, ApiError> {
     state.0.limits.new_meeting(&caller)?;
-    let SettingsBody { enable_e2e_encryption, require_auth, recording_enabled } = body.settings;
+    let SettingsBody { enable_e2e_encryption, require_auth, recording_enabled, waiting_room } = body.settings;
     let new = NewMeeting {
         display_name: body.display_name,
         description: body.description,
@@ -167,7 +171,7 @@ pub(super) async fn create_meeting(
         max_participants: body.max_participants,
         max_guests: body.max_guests,
         keep_alive_seconds: body.keep_alive_seconds,
-        settings: MeetingSettings { enable_e2e_encryption, recording_enabled },
+        settings: MeetingSettings { enable_e2e_encryption, recording_enabled, waiting_room },
     };
     let (MeetingView { meeting, policy, .. }, host) = state.0.meetings.create(&caller, new).await?;
     let location = format!("/api/v1/meetings/{}", meeting.id);
@@ -194,7 +198,7 @@ pub(super) async fn create_meeting(
     "display_name": "Team Standup", "description": null, "meeting_type": "video", "scheduling": "instant",
     "status": "active", "active": true, "participant_count": 5, "max_participants": 100, "max_guests": 50,
     "keep_alive_seconds": 60, "access_policy": "link", "require_auth": false,
-    "settings": {"enable_e2e_encryption": true, "require_auth": false, "recording_enabled": false},
+    "settings": {"enable_e2e_encryption": true, "require_auth": false, "recording_enabled": false, "waiting_room": "off"},
     "created_by": "backend", "scheduled_start": null, "scheduled_end": null, "started_at": "2025-01-16T12:01:00Z",
     "ended_at": null, "created_at": "2025-01-16T12:00:00Z", "updated_at": "2025-01-16T12:00:00Z",
     "meeting_controller_region": "us-west-1", "meeting_controller_url": "https://meet.example.org/v1/signal"
@@ -261,12 +265,14 @@ struct SettingsOut {
     require_auth: bool,
     /// The meeting may be recorded.
     recording_enabled: bool,
+    /// Whether newcomers wait: `off`, `until_host` or `admission`.
+    waiting_room: WaitingRoom,
 }
 
 fn meeting_body(state: &ApiState, view: MeetingView) -> Result<Json<MeetingBody>, ApiError> {
     let MeetingView { meeting, policy, max_guests, participant_count } = view;
     let require_auth = !policy.admits_guests();
-    let MeetingSettings { enable_e2e_encryption, recording_enabled } = meeting.settings;
+    let MeetingSettings { enable_e2e_encryption, recording_enabled, waiting_room } = meeting.settings;
     Ok(Json(MeetingBody {
         meeting_id: meeting.id.to_string(),
         meeting_url: state.0.urls.meeting(&meeting.slug),
@@ -283,7 +289,7 @@ fn meeting_body(state: &ApiState, view: MeetingView) -> Result<Json<MeetingBody>
         keep_alive_seconds: meeting.keep_alive_seconds,
         access_policy: policy,
         require_auth,
-        settings: SettingsOut { enable_e2e_encryption, require_auth, recording_enabled },
+        settings: SettingsOut { enable_e2e_encryption, require_auth, recording_enabled, waiting_room },
         created_by: meeting.created_by,
         scheduled_start: rfc3339_of(meeting.scheduled_start)?,
         scheduled_end: rfc3339_of(meeting.scheduled_end)?,
@@ -370,6 +376,10 @@ struct UpdateSettings {
     #[serde(default, deserialize_with = "set")]
     #[schema(value_type = bool)]
     recording_enabled: Option<bool>,
+    /// Whether newcomers wait: `off`, `until_host` or `admission`. Who waits now goes on waiting, unless nobody has to.
+    #[serde(default, deserialize_with = "set")]
+    #[schema(value_type = WaitingRoom)]
+    waiting_room: Option<WaitingRoom>,
 }
 
 /// Change a meeting
@@ -396,6 +406,7 @@ pub(super) async fn update_meeting(
         keep_alive_seconds: body.keep_alive_seconds,
         enable_e2e_encryption: settings.enable_e2e_encryption,
         recording_enabled: settings.recording_enabled,
+        waiting_room: settings.waiting_room,
     };
     meeting_body(&state, state.0.meetings.update(&caller, id, &change).await?)
 }

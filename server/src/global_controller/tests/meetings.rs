@@ -49,7 +49,9 @@ async fn a_meeting_is_created_and_found() {
         "description": null, "meeting_type": "video", "scheduling": "instant", "status": "active", "active": true,
         "participant_count": 0, "max_participants": 7, "max_guests": 3, "keep_alive_seconds": 60,
         "access_policy": "link", "require_auth": false,
-        "settings": {"enable_e2e_encryption": true, "require_auth": false, "recording_enabled": false},
+        "settings": {
+            "enable_e2e_encryption": true, "require_auth": false, "recording_enabled": false, "waiting_room": "off",
+        },
         "created_by": null, "scheduled_start": null, "scheduled_end": null, "started_at": null, "ended_at": null,
         "created_at": created["created_at"], "updated_at": created["created_at"],
         "meeting_controller_region": "local", "meeting_controller_url": "https://127.0.0.1:4433/v1/signal",
@@ -296,11 +298,13 @@ async fn changes_keep_what_they_do_not_name() {
             &json!({
                 "display_name": " After ", "description": null, "max_guests": null, "access_policy": null,
                 "max_participants": 20, "keep_alive_seconds": 600, "meeting_type": "webinar",
-                "settings": {"recording_enabled": true}
+                "settings": {"recording_enabled": true, "waiting_room": "admission"}
             }),
         )
         .await;
-    let settings = json!({"enable_e2e_encryption": false, "require_auth": false, "recording_enabled": true});
+    let settings = json!({
+        "enable_e2e_encryption": false, "require_auth": false, "recording_enabled": true, "waiting_room": "admission",
+    });
     let expected = changed(json!({
         "display_name": "After", "description": null, "max_guests": 10, "access_policy": "link",
         "max_participants": 20, "keep_alive_seconds": 600, "meeting_type": "webinar", "settings": settings,

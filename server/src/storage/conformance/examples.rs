@@ -136,7 +136,7 @@ pub(in super::super) fn meeting(organization: OrganizationId) -> (Meeting, Issue
         max_participants: 7,
         max_guests: None,
         keep_alive_seconds: 60,
-        settings: MeetingSettings { enable_e2e_encryption: true, recording_enabled: false },
+        settings: MeetingSettings { enable_e2e_encryption: true, ..MeetingSettings::default() },
         created_by: None,
         scheduled_start: None,
         scheduled_end: None,

@@ -2,6 +2,7 @@
 
 use darktower_core::access::OrganizationRole::{Host, Member};
 use darktower_core::access::guests::AccessPolicy;
+use darktower_core::meeting::WaitingRoom;
 use darktower_core::meeting::lifecycle::{MeetingStatus, MeetingType, Scheduling};
 use darktower_protocol::{MeetingId, OrganizationId, ParticipantId, UserId};
 use futures_util::future::join_all;
@@ -63,7 +64,11 @@ async fn reads_back_what_was_written(store: &dyn Store) {
     most.max_participants = u32::MAX;
     most.max_guests = Some(0);
     most.keep_alive_seconds = 0;
-    most.settings = MeetingSettings { enable_e2e_encryption: false, recording_enabled: true };
+    most.settings = MeetingSettings {
+        enable_e2e_encryption: false,
+        recording_enabled: true,
+        waiting_room: WaitingRoom::Admission,
+    };
     most.created_by = Some("back-end".to_owned());
     most.scheduled_start = Some(at(1));
     most.scheduled_end = Some(at(2));

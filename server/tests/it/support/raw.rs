@@ -21,6 +21,8 @@ pub(crate) struct RawSignaling {
     pub(crate) events: SignalEvents,
     pub(crate) participant_id: ParticipantId,
     pub(crate) media: pb::MediaServerInfo,
+    /// What to come back with.
+    pub(crate) resume_ticket: Bytes,
 }
 
 impl RawSignaling {
@@ -49,7 +51,25 @@ impl RawSignaling {
             events,
             participant_id: response.participant_id.parse().expect("a participant id"),
             media: response.media_server.expect("a media server"),
+            resume_ticket: response.resume_ticket,
         })
+    }
+
+    /// Comes back with a ticket, having seen events up to this number.
+    pub(crate) async fn resume(
+        server: &TestServer,
+        ticket: &Bytes,
+        last_event_sequence: u64,
+        kind: TransportKind,
+    ) -> Result<(Self, pb::ResumeResponse), Error> {
+        let connecting = SignalingClient::connect(&server.signaling_url, kind, &server.trust);
+        let (client, events) = soon("connect", connecting).await?;
+        let request = pb::ResumeRequest { resume_ticket: ticket.clone(), last_event_sequence };
+        let response = soon("resume", client.resume(request)).await?;
+        let participant_id = ticket[16..32].try_into().map(ParticipantId::from_bytes).expect("16 bytes");
+        let media = response.media_server.clone().expect("a media server");
+        let resume_ticket = response.resume_ticket.clone();
+        Ok((Self { client, events, participant_id, media, resume_ticket }, response))
     }
 
     pub(crate) async fn publish(

@@ -229,7 +229,15 @@ impl<S> Subscription<S> {
 
 impl<S> Writer<S> {
     pub(super) fn new(stream: S, now: Instant) -> Self {
-        Self { stream, pending: Default::default(), received_at: now, class: None, taken: 0, blocked_at: None, moves: false }
+        Self {
+            stream,
+            pending: Default::default(),
+            received_at: now,
+            class: None,
+            taken: 0,
+            blocked_at: None,
+            moves: false,
+        }
     }
 
     fn flush<C: Connection<Stream = S>>(

@@ -1,0 +1,435 @@
+//! What may happen to a meeting.
+
+use std::fmt;
+
+use darktower_core::meeting::{Epoch, WaitingRoom};
+use darktower_protocol::signaling::pb;
+use darktower_protocol::{ParticipantId, StreamId};
+use pb::StreamType;
+use pb::stage_request::Action;
+
+use crate::model::Layer;
+
+/// An id in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Name<Id> {
+    /// Nothing: oneself or everybody, depending on the request.
+    Empty,
+    One(Id),
+    /// No id at all.
+    Malformed,
+}
+
+impl<Id: fmt::Display> Name<Id> {
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Empty => String::new(),
+            Self::One(id) => id.to_string(),
+            Self::Malformed => "not-an-id".to_owned(),
+        }
+    }
+}
+
+pub(crate) type Whom = Name<ParticipantId>;
+pub(crate) type Which = Name<StreamId>;
+
+/// Layers of a stream to be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Plain,
+    Simulcast,
+    /// One layer with a wire stream id that the publisher chose.
+    Explicit(StreamId),
+    /// Without a codec.
+    Malformed,
+}
+
+/// Name and bit/s of simulcast layers.
+const SIMULCAST: [(&str, u32); 3] = [("low", 100_000), ("mid", 500_000), ("high", 1_500_000)];
+
+impl Shape {
+    pub(crate) fn layers(self, stream: StreamId) -> Vec<Layer> {
+        match self {
+            Self::Plain | Self::Malformed => vec![Layer { name: "", wire_id: stream, bitrate_bps: 0 }],
+            Self::Simulcast => SIMULCAST
+                .map(|(name, bitrate_bps)| Layer { name, wire_id: stream.of_layer(name), bitrate_bps })
+                .to_vec(),
+            Self::Explicit(wire_id) => vec![Layer { name: "only", wire_id, bitrate_bps: 0 }],
+        }
+    }
+
+    pub(crate) fn request(self, stream: &Which, kind: StreamType) -> pb::PublishStream {
+        let layer = |layer_id: &str, max_bitrate, stream_id| pb::SimulcastLayer {
+            layer_id: layer_id.to_owned(),
+            max_bitrate,
+            stream_id,
+            ..pb::SimulcastLayer::default()
+        };
+        let simulcast_layers = match self {
+            Self::Plain | Self::Malformed => Vec::new(),
+            // The highest first, as browsers declare them.
+            Self::Simulcast => {
+                SIMULCAST.iter().rev().map(|(name, bitrate)| layer(name, *bitrate, String::new())).collect()
+            }
+            Self::Explicit(wire_id) => vec![layer("only", 0, wire_id.to_string())],
+        };
+        let codec = if self == Self::Malformed { "" } else { "VP8" };
+        pb::PublishStream {
+            stream_id: stream.text(),
+            stream_type: kind.into(),
+            metadata: Some(pb::StreamMetadata {
+                codec: codec.to_owned(),
+                video: Some(pb::VideoMetadata { simulcast_layers, ..pb::VideoMetadata::default() }),
+                ..pb::StreamMetadata::default()
+            }),
+        }
+    }
+}
+
+/// One thing that happens. With everything in it, so that it can happen again.
+#[derive(Debug, Clone)]
+pub(crate) enum Op {
+    /// At the door, and in if it is open.
+    Knock {
+        who: ParticipantId,
+    },
+    /// Somebody who was let in from the waiting room comes in.
+    Enter {
+        who: ParticipantId,
+    },
+    GiveUpWaiting {
+        who: ParticipantId,
+    },
+    Leave {
+        who: ParticipantId,
+        epoch: Epoch,
+    },
+    /// Nothing arrives at a client any more, and the meeting does not know yet.
+    Deafen {
+        who: ParticipantId,
+    },
+    Disconnect {
+        who: ParticipantId,
+        epoch: Epoch,
+    },
+    Time {
+        ms: u64,
+    },
+    Resume {
+        who: ParticipantId,
+        epoch: Epoch,
+        seen: u64,
+    },
+    Publish {
+        by: ParticipantId,
+        stream: Which,
+        kind: StreamType,
+        shape: Shape,
+    },
+    Unpublish {
+        by: ParticipantId,
+        stream: Which,
+    },
+    Subscribe {
+        by: ParticipantId,
+        stream: Which,
+        preferred: &'static str,
+        max_bitrate: u32,
+    },
+    Unsubscribe {
+        by: ParticipantId,
+        stream: Which,
+    },
+    /// `name` is an index into [`NAMES`].
+    Update {
+        by: ParticipantId,
+        whom: Whom,
+        name: usize,
+        state: Option<pb::ParticipantState>,
+    },
+    /// A hand goes up and down, more often than the meeting remembers.
+    Flood {
+        by: ParticipantId,
+    },
+    /// `None` is a type of stream that there is not.
+    Mute {
+        by: ParticipantId,
+        whom: Whom,
+        kind: Option<StreamType>,
+    },
+    Lock {
+        by: ParticipantId,
+        locked: bool,
+    },
+    Kick {
+        by: ParticipantId,
+        whom: Whom,
+    },
+    /// `preset` is an index into the presets.
+    SetPreset {
+        by: ParticipantId,
+        whom: Whom,
+        preset: usize,
+    },
+    Stage {
+        by: ParticipantId,
+        action: Action,
+        whom: Whom,
+    },
+    Admit {
+        by: ParticipantId,
+        whom: Whom,
+        admit: bool,
+    },
+    Spotlight {
+        by: ParticipantId,
+        whom: Whom,
+        on: bool,
+    },
+    LowerHands {
+        by: ParticipantId,
+        whom: Whom,
+    },
+    Write {
+        by: ParticipantId,
+        to: Whom,
+        is_blank: bool,
+    },
+    Edit {
+        by: ParticipantId,
+        line: u64,
+    },
+    Delete {
+        by: ParticipantId,
+        line: u64,
+    },
+    Pin {
+        by: ParticipantId,
+        line: u64,
+        pinned: bool,
+    },
+    History {
+        by: ParticipantId,
+        with: Whom,
+        before: u64,
+        limit: u32,
+        pinned_only: bool,
+    },
+    Broadcast {
+        by: ParticipantId,
+        to: Vec<Whom>,
+        is_reaction: bool,
+    },
+    SetMaxParticipants {
+        max: usize,
+    },
+    SetWaitingRoom {
+        waiting_room: WaitingRoom,
+    },
+    End {
+        by: ParticipantId,
+    },
+    Clear,
+}
+
+/// Names as they are sent and as they are shown, if they may be. The first leaves a name as it is.
+pub(crate) const NAMES: [(&str, Option<&str>); 6] = [
+    ("", None),
+    ("Ada", Some("Ada")),
+    (" Grace\u{202e} ", Some("Grace")),
+    ("P1", Some("P1")),
+    ("\u{200b}\t", None),
+    ("A name of more than sixty-four characters is longer than a name may be here.", None),
+];
+
+/// Every kind of operation that must have been accepted once before a simulation says anything.
+pub(crate) const KINDS: &[&str] = &[
+    "knock",
+    "enter",
+    "give up waiting",
+    "leave",
+    "deafen",
+    "disconnect",
+    "time",
+    "resume",
+    "publish audio",
+    "publish camera",
+    "publish screen",
+    "publish simulcast",
+    "unpublish",
+    "subscribe",
+    "unsubscribe",
+    "update oneself",
+    "rename another",
+    "flood",
+    "mute",
+    "mute all",
+    "camera off",
+    "all cameras off",
+    "end screen",
+    "end all screens",
+    "lock",
+    "unlock",
+    "kick",
+    "kick all",
+    "set preset",
+    "stage ask",
+    "stage approve",
+    "stage deny",
+    "stage invite",
+    "stage remove",
+    "stage leave",
+    "admit",
+    "admit all",
+    "reject",
+    "reject all",
+    "spotlight on",
+    "spotlight off",
+    "lower hand",
+    "lower all hands",
+    "write to everybody",
+    "write to one",
+    "edit",
+    "delete",
+    "pin",
+    "unpin",
+    "history",
+    "history with one",
+    "broadcast to all",
+    "broadcast to some",
+    "set max participants",
+    "set waiting room",
+    "end",
+    "clear",
+];
+
+impl Op {
+    /// Which of [`KINDS`] it is.
+    pub(crate) fn kind(&self) -> &'static str {
+        let all = |whom: &Whom| *whom == Name::Empty;
+        match self {
+            Self::Knock { .. } => "knock",
+            Self::Enter { .. } => "enter",
+            Self::GiveUpWaiting { .. } => "give up waiting",
+            Self::Leave { .. } => "leave",
+            Self::Deafen { .. } => "deafen",
+            Self::Disconnect { .. } => "disconnect",
+            Self::Time { .. } => "time",
+            Self::Resume { .. } => "resume",
+            Self::Publish { shape: Shape::Simulcast, .. } => "publish simulcast",
+            Self::Publish { kind: StreamType::Audio, .. } => "publish audio",
+            Self::Publish { kind: StreamType::VideoCamera, .. } => "publish camera",
+            Self::Publish { kind: StreamType::VideoScreen, .. } => "publish screen",
+            Self::Unpublish { .. } => "unpublish",
+            Self::Subscribe { .. } => "subscribe",
+            Self::Unsubscribe { .. } => "unsubscribe",
+            Self::Update { by, whom, .. } if all(whom) || *whom == Name::One(*by) => "update oneself",
+            Self::Update { .. } => "rename another",
+            Self::Flood { .. } => "flood",
+            Self::Mute { whom, kind: Some(StreamType::VideoCamera), .. } => {
+                if all(whom) {
+                    "all cameras off"
+                } else {
+                    "camera off"
+                }
+            }
+            Self::Mute { whom, kind: Some(StreamType::VideoScreen), .. } => {
+                if all(whom) {
+                    "end all screens"
+                } else {
+                    "end screen"
+                }
+            }
+            Self::Mute { whom, .. } => {
+                if all(whom) {
+                    "mute all"
+                } else {
+                    "mute"
+                }
+            }
+            Self::Lock { locked, .. } => {
+                if *locked {
+                    "lock"
+                } else {
+                    "unlock"
+                }
+            }
+            Self::Kick { whom, .. } => {
+                if all(whom) {
+                    "kick all"
+                } else {
+                    "kick"
+                }
+            }
+            Self::SetPreset { .. } => "set preset",
+            Self::Stage { action: Action::Ask, .. } => "stage ask",
+            Self::Stage { action: Action::Approve, .. } => "stage approve",
+            Self::Stage { action: Action::Deny, .. } => "stage deny",
+            Self::Stage { action: Action::Invite, .. } => "stage invite",
+            Self::Stage { action: Action::Remove, .. } => "stage remove",
+            Self::Stage { action: Action::Leave, .. } => "stage leave",
+            Self::Admit { whom, admit: true, .. } => {
+                if all(whom) {
+                    "admit all"
+                } else {
+                    "admit"
+                }
+            }
+            Self::Admit { whom, .. } => {
+                if all(whom) {
+                    "reject all"
+                } else {
+                    "reject"
+                }
+            }
+            Self::Spotlight { on, .. } => {
+                if *on {
+                    "spotlight on"
+                } else {
+                    "spotlight off"
+                }
+            }
+            Self::LowerHands { whom, .. } => {
+                if all(whom) {
+                    "lower all hands"
+                } else {
+                    "lower hand"
+                }
+            }
+            Self::Write { to, .. } => {
+                if all(to) {
+                    "write to everybody"
+                } else {
+                    "write to one"
+                }
+            }
+            Self::Edit { .. } => "edit",
+            Self::Delete { .. } => "delete",
+            Self::Pin { pinned, .. } => {
+                if *pinned {
+                    "pin"
+                } else {
+                    "unpin"
+                }
+            }
+            Self::History { with, .. } => {
+                if all(with) {
+                    "history"
+                } else {
+                    "history with one"
+                }
+            }
+            Self::Broadcast { to, .. } => {
+                if to.is_empty() {
+                    "broadcast to all"
+                } else {
+                    "broadcast to some"
+                }
+            }
+            Self::SetMaxParticipants { .. } => "set max participants",
+            Self::SetWaitingRoom { .. } => "set waiting room",
+            Self::End { .. } => "end",
+            Self::Clear => "clear",
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What hosts do that changes facts: they are written to the store first, as when the API does it.
+
+use darktower_core::meeting::Rights;
+use darktower_core::meeting::lifecycle::{LifecycleEvent, Scheduling};
+use darktower_core::preset::canonical_name;
+use darktower_protocol::signaling::pb;
+use pb::ErrorCode;
+use serde_json::json;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use darktower_core::meeting::Refusal;
+
+use super::session::refusal;
+use super::{MeetingController, Seat};
+use crate::storage::StoreError;
+use crate::storage::model::{AuditEntry, Meeting as StoredMeeting, Removal};
+
+/// How often the end of a meeting is tried while others change it.
+const ATTEMPTS: u32 = 5;
+
+impl MeetingController {
+    /// Removes participants for good: their tokens are void.
+    pub(super) async fn kick(&self, seat: &Seat, request: &pb::KickParticipant) -> Result<(), Refusal> {
+        let targets = seat.with_meeting(|meeting| meeting.check_kick(seat.participant, request))?;
+        let meeting = self.stored(seat).await?;
+        for target in targets {
+            let removal = Removal::now(meeting.id, Some(target), false);
+            self.store.revoke_participant(&removal).await.map_err(|error| failed("remove", &error))?;
+            self.carry_out_removal(&removal);
+            self.enter_in_log(
+                seat,
+                &meeting,
+                "participant.kick",
+                json!({ "participant_id": target.to_string() }),
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the meeting for all; of a permanent one, its session.
+    pub(super) async fn end_for_all(&self, seat: &Seat) -> Result<(), Refusal> {
+        seat.with_meeting(|meeting| meeting.check_end(seat.participant))?;
+        for _ in 0..ATTEMPTS {
+            let mut meeting = self.stored(seat).await?;
+            let removal = Removal::now(meeting.id, None, true);
+            let status = meeting.status.after(LifecycleEvent::End).ok();
+            let written = match status.filter(|_| meeting.scheduling != Scheduling::Permanent) {
+                Some(status) => {
+                    let now = OffsetDateTime::now_utc();
+                    meeting.status = status;
+                    meeting.ended_at = Some(now);
+                    meeting.updated_at = now;
+                    self.store.update_meeting(&meeting, Some(&removal)).await
+                }
+                None => self.store.remove_all(&removal).await.map(|()| true),
+            };
+            if written.map_err(|error| failed("end the meeting", &error))? {
+                self.enter_in_log(seat, &meeting, "meeting.end", json!({})).await?;
+                self.carry_out_removal(&removal);
+                return Ok(());
+            }
+        }
+        Err(refusal(ErrorCode::Conflict, "others are changing the meeting; try again"))
+    }
+
+    /// Gives a participant another preset.
+    pub(super) async fn set_preset(&self, seat: &Seat, request: &pb::SetPreset) -> Result<(), Refusal> {
+        let check =
+            |meeting: &mut darktower_core::meeting::Meeting| meeting.check_preset(seat.participant, request);
+        seat.with_meeting(check)?;
+        let meeting = self.stored(seat).await?;
+        let name = canonical_name(&request.preset);
+        let preset = self.store.preset(meeting.organization_id, name).await;
+        let preset =
+            preset.map_err(|error| failed("look up the preset", &error))?.ok_or_else(|| Refusal {
+                code: ErrorCode::NotFound,
+                message: format!("there is no preset {name:?}"),
+                field: Some("preset"),
+            })?;
+        // Much may have happened meanwhile.
+        let target = seat.with_meeting(|meeting| {
+            let target = meeting.check_preset(seat.participant, request)?;
+            meeting.set_rights(target, Rights::given(&preset.preset));
+            Ok::<_, Refusal>(target)
+        })?;
+        let details = json!({ "participant_id": target.to_string(), "preset": name });
+        self.enter_in_log(seat, &meeting, "participant.preset", details).await
+    }
+
+    async fn stored(&self, seat: &Seat) -> Result<StoredMeeting, Refusal> {
+        let id = seat.with_meeting(|meeting| meeting.id());
+        let meeting = self.store.meeting(id).await.map_err(|error| failed("look up the meeting", &error))?;
+        meeting.ok_or_else(|| refusal(ErrorCode::NotFound, "the meeting is gone"))
+    }
+
+    async fn enter_in_log(
+        &self,
+        seat: &Seat,
+        meeting: &StoredMeeting,
+        action: &str,
+        details: serde_json::Value,
+    ) -> Result<(), Refusal> {
+        let entry = AuditEntry {
+            id: Uuid::now_v7(),
+            organization_id: Some(meeting.organization_id),
+            at: OffsetDateTime::now_utc(),
+            actor_kind: "participant".to_owned(),
+            actor_id: Some(seat.participant.to_string()),
+            action: action.to_owned(),
+            target_kind: Some("meeting".to_owned()),
+            target_id: Some(meeting.id.to_string()),
+            details,
+            request_id: None,
+        };
+        self.store.append_audit(&entry).await.map_err(|error| failed("write the audit log", &error))
+    }
+}
+
+fn failed(what: &str, error: &StoreError) -> Refusal {
+    tracing::error!(error = error as &dyn std::error::Error, "cannot {what}");
+    refusal(ErrorCode::InternalError, "the database does not answer; try again")
+}
