@@ -137,6 +137,8 @@ impl Passwords {
     }
 
     fn with_cores(cores: usize) -> Self {
+        // Known before the first event.
+        metrics::counter!("passwords_hashed_total").increment(0);
         Self {
             places: Arc::new(Semaphore::new(cores * (1 + WAITING_PER_CORE))),
             cores: Arc::new(Semaphore::new(cores)),

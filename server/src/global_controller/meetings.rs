@@ -500,6 +500,8 @@ impl Meetings {
             meeting.updated_at = now();
             if self.store.update_meeting(&meeting, removal.as_ref()).await? {
                 self.known.forget(id);
+                meeting.version += 1;
+                self.live.changed(&meeting);
                 if let Some(removal) = &removal {
                     self.live.remove(removal);
                 }

@@ -47,7 +47,7 @@ use crate::auth::keys::READ_EVERY;
 use crate::certificate::CertificateStore;
 use crate::config::Config;
 use crate::storage::Store;
-use crate::storage::model::Removal;
+use crate::storage::model::{Meeting, Removal};
 use crate::telemetry::metrics::Exposition;
 use accounts::Accounts;
 use audit::{Audit, Who};
@@ -87,6 +87,9 @@ pub trait LiveMeetings: Send + Sync + 'static {
     /// Throws out whom a removal names that the store has already: it acts on it once, also when the store tells of it
     /// later. Answers how many that were here.
     fn remove(&self, removal: &Removal) -> usize;
+
+    /// A meeting has been changed: what applies to it applies at once where it is live.
+    fn changed(&self, meeting: &Meeting);
 
     /// The sessions that run here.
     fn running_sessions(&self) -> Vec<MeetingSessionId>;

@@ -9,7 +9,8 @@ use darktower_core::access::ParticipantRole;
 use darktower_core::meeting::{Entry, Identity, Joined, Refusal, Resumed, Rights, display_name};
 use darktower_core::preset::{preset_name, shipped};
 use darktower_protocol::signaling::pb;
-use darktower_protocol::{Code, MeetingId, ParticipantId, version};
+use darktower_protocol::version::{self, PROTOCOL_VERSION};
+use darktower_protocol::{Code, MeetingId, ParticipantId};
 use pb::ErrorCode;
 use pb::envelope::Message;
 use time::OffsetDateTime;
@@ -113,12 +114,13 @@ impl MeetingController {
         let mut facts = self.facts(&claims).await?;
         let who = identity(&request, &claims, &facts)?;
         if self.wait_at_door(session, channel, &facts.meeting, &who).await? {
-            // They may have changed meanwhile.
+            // They may have changed meanwhile, and the token may have ended.
+            self.tokens.verify_join(&request.join_token).map_err(|error| unauthorized(error.to_string()))?;
             facts = self.facts(&claims).await?;
         }
         let Facts { meeting, issued, rights, checked_at } = facts;
         let identity = Identity { rights, ..who };
-        let (participant, role) = (identity.participant_id, identity.role);
+        let participant = identity.participant_id;
         let capabilities = request.capabilities.unwrap_or_default();
         let newcomer = Newcomer { meeting: &meeting, identity, capabilities, checked_at };
         let (seat, Welcome { joined, media_server, ticket }) = self.join(&newcomer).await?;
@@ -129,7 +131,6 @@ impl MeetingController {
             participant_id: participant.to_string(),
             media_server: Some(media_server),
             protocol_version,
-            role: role.into(),
             meeting_display_name: meeting.display_name,
             server_time: unix_micros(),
             resume_ticket: ticket.to_bytes().into(),
@@ -149,15 +150,21 @@ impl MeetingController {
         let presented = Ticket::parse(&request.resume_ticket)
             .ok_or_else(|| unauthorized("this is no resume ticket".to_owned()))?;
         let participant = presented.participant;
-        let issued = self.store.participant(participant).await;
-        let issued = issued.map_err(|error| End::unavailable("a participant", &error))?;
+        let facts =
+            tokio::try_join!(self.store.meeting(presented.meeting), self.store.participant(participant));
+        let (stored, issued) = facts.map_err(|error| End::unavailable("a meeting", &error))?;
+        let stored = stored.filter(|meeting| meeting.status.is_joinable()).ok_or_else(End::over)?;
         if issued.as_ref().is_some_and(|issued| issued.revoked_at.is_some()) {
             return Err(End::removed());
         }
         let expires_at = end_of_right(issued.as_ref(), OffsetDateTime::now_utc());
         let expires_at = expires_at.ok_or_else(|| unauthorized("your join token has ended".to_owned()))?;
         let meeting = self.live(presented.meeting).ok_or_else(gone)?;
-        let (seat, response, missed, rest) = self.take_seat_again(&meeting, &presented, request)?;
+        let (seat, mut response, missed, rest) = self.take_seat_again(&meeting, &presented, request)?;
+        if let Some(snapshot) = &mut response.snapshot {
+            snapshot.meeting_display_name = stored.display_name;
+            snapshot.protocol_version = PROTOCOL_VERSION;
+        }
         tracing::info!(%participant, meeting = %presented.meeting, "is back");
         channel.answer(Message::ResumeResponse(response)).await?;
         tell_rest(channel, rest).await?;
@@ -386,7 +393,8 @@ fn end_grace(controller: &Weak<MeetingController>, meeting: &Weak<Mutex<LiveMeet
 
 fn identity(request: &pb::JoinRequest, claims: &JoinClaims, facts: &Facts) -> Result<Identity, End> {
     let Facts { issued, rights, .. } = facts;
-    let may_choose = !issued.is_guest && !request.participant_name.is_empty();
+    let may_choose = (rights.rename_self || rights.run_meeting) && !issued.is_guest;
+    let may_choose = may_choose && !request.participant_name.is_empty();
     let name = if may_choose { &request.participant_name } else { &claims.name };
     let bad_name = || {
         let message = "participant_name must have 1 to 64 printable characters";
@@ -409,10 +417,11 @@ fn identity(request: &pb::JoinRequest, claims: &JoinClaims, facts: &Facts) -> Re
 
 /// What the meeting looks like, and those of its participants who do not fit into the message.
 fn snapshot(joined: Joined) -> (pb::JoinResponse, Vec<pb::Participant>) {
-    let Joined { mut existing, rights, locked, spotlight, .. } = joined;
+    let Joined { mut existing, role, rights, locked, spotlight, .. } = joined;
     let rest = existing.split_off(fitting(&existing));
     let response = pb::JoinResponse {
         existing_participants: existing,
+        role: role.into(),
         rights: Some(rights),
         locked,
         spotlight_participant_ids: spotlight.iter().map(ToString::to_string).collect(),

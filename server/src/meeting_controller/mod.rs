@@ -82,7 +82,7 @@ pub struct MeetingController {
     beginning: tokio::sync::Mutex<()>,
     removals: Removals,
     stopping: CancellationToken,
-    /// Signaling sessions that are open, joined or not.
+    /// Signaling sessions of participants.
     sessions: TaskTracker,
 }
 
@@ -92,6 +92,8 @@ struct LiveMeeting {
     clients: HashMap<ParticipantId, Client>,
     /// Who waits to be let in.
     waiting: HashMap<ParticipantId, oneshot::Sender<Verdict>>,
+    /// Of the facts that apply; older ones that somebody has read do not.
+    version: i64,
     /// Nobody was left and it has been taken out of the table: joining needs a new one.
     retired: bool,
 }
@@ -319,7 +321,7 @@ impl MeetingController {
             let new = || {
                 let core = Meeting::new(stored.id, limits);
                 let (clients, waiting) = (HashMap::new(), HashMap::new());
-                Arc::new(Mutex::new(LiveMeeting { core, clients, waiting, retired: false }))
+                Arc::new(Mutex::new(LiveMeeting { core, clients, waiting, version: 0, retired: false }))
             };
             // The table is not locked any more when the meeting is: leaving locks them the other
             // way round.
@@ -328,8 +330,7 @@ impl MeetingController {
             if live.retired {
                 continue;
             }
-            live.core.set_max_participants(max_participants);
-            live.core.set_waiting_room(stored.settings.waiting_room);
+            live.apply(stored, max_participants);
             let result = act(&meeting, &mut live);
             self.carry_out(&mut live);
             self.retire_if_empty(&mut live);
@@ -451,6 +452,15 @@ impl LiveMeeting {
 }
 
 impl LiveMeeting {
+    /// Makes use of the facts of the meeting, unless newer ones apply.
+    fn apply(&mut self, stored: &StoredMeeting, max_participants: usize) {
+        if stored.version >= self.version {
+            self.version = stored.version;
+            self.core.set_max_participants(max_participants);
+            self.core.set_waiting_room(stored.settings.waiting_room);
+        }
+    }
+
     /// Tells somebody who waits what is decided about it.
     fn decide(&mut self, participant: ParticipantId, verdict: Verdict) {
         if let Some(waiting) = self.waiting.remove(&participant) {
@@ -535,6 +545,13 @@ impl LiveMeetings for MeetingController {
 
     fn remove(&self, removal: &Removal) -> usize {
         self.carry_out_removal(removal)
+    }
+
+    fn changed(&self, stored: &StoredMeeting) {
+        let Some(meeting) = self.live(stored.id) else { return };
+        let mut live = lock(&meeting);
+        live.apply(stored, self.limits.max_participants.min(stored.max_participants as usize));
+        self.carry_out(&mut live);
     }
 
     fn running_sessions(&self) -> Vec<MeetingSessionId> {

@@ -18,6 +18,7 @@ use prost::Message as _;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{MeetingController, Seat};
 use crate::clock::unix_micros;
@@ -160,7 +161,6 @@ impl From<MessageError> for End {
 impl MeetingController {
     /// Serves one signaling session until it ends.
     pub async fn serve(self: Arc<Self>, session: Session) {
-        let _open = self.sessions.token();
         let deadline = Instant::now() + JOIN_DEADLINE;
         let control = match tokio::time::timeout_at(deadline, session.accept_bi()).await {
             Ok(Ok(control)) => control,
@@ -171,8 +171,10 @@ impl MeetingController {
         let (outgoing, queued) = mpsc::channel(OUTGOING_QUEUE);
         let mut channel = Channel::new(recv, outgoing);
         let mut writer = std::pin::pin!(write_out(send, queued));
+        // A server that stops waits until whoever was in has heard everything.
+        let mut _in_meeting = None;
         let end = tokio::select! {
-            end = self.converse(&session, &mut channel, deadline) => end,
+            end = self.converse(&session, &mut channel, deadline, &mut _in_meeting) => end,
             // Half a message may have been written: there is no telling the client any more.
             end = &mut writer => return session.close(end.code, &end.message),
         };
@@ -190,11 +192,18 @@ impl MeetingController {
         session.close(end.code, &end.message);
     }
 
-    async fn converse(self: &Arc<Self>, session: &Session, channel: &mut Channel, deadline: Instant) -> End {
+    async fn converse(
+        self: &Arc<Self>,
+        session: &Session,
+        channel: &mut Channel,
+        deadline: Instant,
+        in_meeting: &mut Option<TaskTrackerToken>,
+    ) -> End {
         let (mut seat, expires_at) = match self.begin(session, channel, deadline).await {
             Ok(begun) => begun,
             Err(end) => return end,
         };
+        *in_meeting = Some(self.sessions.token());
         let end = self.serve_joined(session, channel, &mut seat, expires_at).await;
         tracing::info!(participant = %seat.participant, code = %end.code, reason = end.message, "left");
         // Nobody comes back to a server that stops.
@@ -570,6 +579,8 @@ fn envelope(request_id: u64, event_sequence: u64, message: Message) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use darktower_core::access::ParticipantRole;
+
     use super::*;
 
     #[test]

@@ -203,7 +203,8 @@ pub struct Envelope {
     /// 0 in events.
     #[prost(uint64, tag = "2")]
     pub request_id: u64,
-    /// In events: +1 per event of this session, from 1. 0 in requests and answers.
+    /// In events: +1 per event of this participant, from 1, also over several sessions if it resumes.
+    /// 0 in requests and answers, and in what is about this session alone.
     #[prost(uint64, tag = "3")]
     pub event_sequence: u64,
     #[prost(

@@ -52,7 +52,7 @@ impl Meeting {
         request: &pb::SpotlightParticipant,
     ) -> Result<(), Refusal> {
         self.participant(by)?.rights().require(Control::Spotlight)?;
-        let target = self.target(by, &request.participant_id)?;
+        let target = self.seen(by, &request.participant_id)?;
         let is_on = self.spotlight.contains(&target);
         if is_on == request.on {
             return Ok(());
@@ -139,14 +139,20 @@ impl Meeting {
         let Some(participant) = self.participants.get_mut(&id) else { return };
         let message = rights.to_message();
         participant.set_rights(rights);
+        let (mut was_on_stage, mut was_invited) = (false, false);
         if !participant.rights().may_ask_for_stage() {
-            participant.on_stage = false;
-            participant.invited = false;
+            was_on_stage = std::mem::take(&mut participant.on_stage);
+            was_invited = std::mem::take(&mut participant.invited);
         }
+        let is_hidden = participant.rights().hidden;
         self.tell_each([id], Message::RightsChanged(pb::RightsChanged { rights: Some(message) }));
-        self.asking.retain(|asking| *asking != id);
         self.end_forbidden_streams(id);
         self.change_sight(id, &saw, &seen_by);
+        self.stage_is_over_for(id, was_on_stage, was_invited);
+        if is_hidden && self.spotlight.contains(&id) {
+            self.spotlight.retain(|shown| *shown != id);
+            self.tell_meeting();
+        }
         self.tell_updated(id, true);
         self.admitter_came(id);
         self.tell_stage_to(id);
@@ -166,19 +172,26 @@ impl Meeting {
         }
     }
 
-    /// The participant that a control names. Who is not seen does not exist.
-    pub(super) fn target(&self, by: ParticipantId, text: &str) -> Result<ParticipantId, Refusal> {
-        let target = parse_participant_id(text)?;
-        let not_found = || {
-            let message = format!("participant {target} is not in this meeting");
-            Refusal::field(ErrorCode::NotFound, "participant_id", message)
-        };
-        let (asks, asked) = (self.participants.get(&by), self.participants.get(&target));
-        let (Some(asks), Some(asked)) = (asks, asked) else { return Err(not_found()) };
-        if by != target && !asks.sees(asked) {
-            return Err(not_found());
+    /// The participant that a request names: itself, or somebody whom it sees. Who is not seen does not exist.
+    pub(super) fn seen(&self, by: ParticipantId, text: &str) -> Result<ParticipantId, Refusal> {
+        let named = parse_participant_id(text)?;
+        let pair = (self.participants.get(&by), self.participants.get(&named));
+        match pair {
+            (Some(asks), Some(other)) if by == named || asks.sees(other) => Ok(named),
+            _ => {
+                let message = format!("participant {named} is not in this meeting");
+                Err(Refusal::field(ErrorCode::NotFound, "participant_id", message))
+            }
         }
-        if by != target && asked.rights().run_meeting && !asks.rights().run_meeting {
+    }
+
+    /// As [`seen`](Self::seen), for what only hosts may do to hosts.
+    pub(super) fn target(&self, by: ParticipantId, text: &str) -> Result<ParticipantId, Refusal> {
+        let target = self.seen(by, text)?;
+        let runs_meeting = |id: &ParticipantId| {
+            self.participants.get(id).is_some_and(|participant| participant.rights().run_meeting)
+        };
+        if by != target && runs_meeting(&target) && !runs_meeting(&by) {
             let message = "only hosts can do this to hosts";
             return Err(Refusal::field(ErrorCode::Forbidden, "participant_id", message));
         }

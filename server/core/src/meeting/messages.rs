@@ -1,5 +1,7 @@
 //! What participants write to each other, and what their applications send each other.
 
+use std::collections::BTreeSet;
+
 use darktower_protocol::ParticipantId;
 use darktower_protocol::signaling::pb;
 use pb::ErrorCode;
@@ -57,7 +59,13 @@ impl Meeting {
         request: &pb::EditChatMessage,
         now_us: u64,
     ) -> Result<(), Refusal> {
-        self.participant(by)?.chat_allowance.take(now_us)?;
+        let writer = self.participant(by)?;
+        let rights = writer.rights();
+        if !rights.chat_public && !rights.chat_private {
+            let message = format!("your preset {} does not allow to write", rights.preset);
+            return Err(Refusal::new(ErrorCode::Forbidden, message));
+        }
+        writer.chat_allowance.take(now_us)?;
         self.change_chat(by, |chat, asker| chat.edit(asker, request, now_us))
     }
 
@@ -120,8 +128,11 @@ impl Meeting {
         now_us: u64,
     ) -> Result<(), Refusal> {
         check_broadcast(request)?;
-        let to = request.to_participant_ids.iter().map(|text| self.target_of_message(by, text));
-        let to = to.collect::<Result<Vec<ParticipantId>, Refusal>>()?;
+        let to = request.to_participant_ids.iter();
+        let to =
+            to.map(|text| self.seen(by, text).map_err(|refusal| of_field(refusal, "to_participant_ids")));
+        // Each once, however often it is named.
+        let to = to.collect::<Result<BTreeSet<ParticipantId>, Refusal>>()?;
         let sender = self.participant(by)?;
         let is_reaction = request.r#type == REACTION && request.payload.len() <= MAX_REACTION;
         if !is_reaction && !sender.rights().chat_public && !sender.rights().run_meeting {
@@ -138,7 +149,7 @@ impl Meeting {
             payload: request.payload.clone(),
         });
         let everybody_else = || self.participants.keys().copied().filter(|id| *id != by).collect();
-        let to = if to.is_empty() { everybody_else() } else { to };
+        let to: BTreeSet<ParticipantId> = if to.is_empty() { everybody_else() } else { to };
         self.tell_each(to, event);
         Ok(())
     }
@@ -159,28 +170,13 @@ impl Meeting {
 
     /// Somebody who may be written to.
     fn chat_partner(&self, by: ParticipantId, text: &str) -> Result<ParticipantId, Refusal> {
-        let to = self.target_of_message(by, text).map_err(|refusal| match refusal.field {
-            Some(_) => Refusal { field: Some("to_participant_id"), ..refusal },
-            None => refusal,
-        })?;
+        let to = self.seen(by, text).map_err(|refusal| of_field(refusal, "to_participant_id"))?;
         let may_receive = |to| self.participants.get(to).is_some_and(|to| to.rights().receive_private_chat);
         if to == by || !may_receive(&to) {
             let message = "this participant takes no messages of single participants";
             return Err(Refusal::field(ErrorCode::Forbidden, "to_participant_id", message));
         }
         Ok(to)
-    }
-
-    fn target_of_message(&self, by: ParticipantId, text: &str) -> Result<ParticipantId, Refusal> {
-        let to = parse_participant_id(text)?;
-        let pair = (self.participants.get(&by), self.participants.get(&to));
-        match pair {
-            (Some(by), Some(other)) if by.sees(other) => Ok(to),
-            _ => {
-                let message = format!("participant {to} is not in this meeting");
-                Err(Refusal::field(ErrorCode::NotFound, "participant_id", message))
-            }
-        }
     }
 
     /// Tells whom a message concerns, its writer included: other devices show it, too.
@@ -191,4 +187,9 @@ impl Meeting {
         };
         self.tell_each(to, event);
     }
+}
+
+/// A refusal of what another field of the request names.
+fn of_field(refusal: Refusal, field: &'static str) -> Refusal {
+    Refusal { field: Some(field), ..refusal }
 }

@@ -101,7 +101,9 @@ pub struct Joined {
     pub epoch: Epoch,
     /// Everybody who was here before, as far as the newcomer sees them.
     pub existing: Vec<pb::Participant>,
-    /// What the newcomer may do.
+    /// What the newcomer is to the meeting, as others see it.
+    pub role: pb::Role,
+    /// What it may do.
     pub rights: pb::Rights,
     /// Nobody but hosts gets in after it.
     pub locked: bool,
@@ -287,6 +289,7 @@ impl Meeting {
         Some(Joined {
             epoch,
             existing: self.visible_to(id).filter_map(|other| self.message_of(other)).collect(),
+            role: participant.identity.role,
             rights: participant.rights().to_message(),
             locked: self.locked,
             spotlight: self.spotlight.clone(),
@@ -518,7 +521,7 @@ impl Meeting {
         let left = pb::ParticipantLeft { participant_id: id.to_string(), reason: reason.into() };
         self.tell_others(id, Message::ParticipantLeft(left));
         let was_on_stage = self.participants.remove(&id).is_some_and(|gone| gone.on_stage);
-        self.forget_on_stage(id, was_on_stage);
+        self.stage_is_over_for(id, was_on_stage, false);
         if self.spotlight.contains(&id) {
             self.spotlight.retain(|shown| *shown != id);
             self.tell_meeting();
@@ -564,6 +567,9 @@ impl Meeting {
     }
 
     fn is_forwarded(&self, stream_id: StreamId) -> bool {
+        if cfg!(feature = "planted-bug") {
+            return true;
+        }
         let owner = self.stream_owners.get(&stream_id).and_then(|owner| self.participants.get(owner));
         let stream = owner.and_then(|owner| Some((owner, owner.streams.get(&stream_id)?)));
         stream.is_some_and(|(owner, stream)| owner.is_forwarded(stream.stream_type))

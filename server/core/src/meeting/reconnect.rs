@@ -62,10 +62,12 @@ impl Meeting {
             Some(missed) => Resumed::Missed(new_epoch, missed),
             None => Resumed::Snapshot(self.snapshot(id, new_epoch).ok_or_else(gone)?),
         };
-        if was_lost {
-            self.tell_updated(id, false);
+        let anew = matches!(resumed, Resumed::Snapshot(_));
+        if was_lost || anew {
+            // It may not know what hosts have done to it.
+            self.tell_updated(id, anew);
         }
-        if matches!(resumed, Resumed::Snapshot(_)) {
+        if anew {
             self.tell_beside_roster(id);
         }
         Ok(resumed)

@@ -9,6 +9,10 @@ use pb::{ErrorCode, StageRequest};
 use super::rights::Control;
 use super::{Meeting, Refusal};
 
+/// Who may be on the stage beside those who need not ask, and who may ask, at one time: lists of both fit in a message.
+const MAX_ON_STAGE: usize = 500;
+const MAX_ASKING: usize = 500;
+
 impl Meeting {
     /// Somebody asks for the stage or leaves it, or decides about others.
     ///
@@ -21,8 +25,7 @@ impl Meeting {
         match action {
             Action::Ask => self.ask_for_stage(by),
             Action::Leave => {
-                self.asking.retain(|asking| *asking != by);
-                self.tell_asking();
+                self.stop_asking(by);
                 self.leave_stage(by)
             }
             Action::Approve | Action::Deny | Action::Invite | Action::Remove => {
@@ -42,20 +45,36 @@ impl Meeting {
     pub(super) fn tell_stage_to(&mut self, to: ParticipantId) {
         let decides = self.participants.get(&to).is_some_and(|participant| participant.rights().manage_stage);
         if self.on_stage().next().is_some() || decides && !self.asking.is_empty() {
-            let event = self.stage_message(decides, false);
+            let invited = self.participants.get(&to).is_some_and(|participant| participant.invited);
+            let event = self.stage_message(decides, invited);
             self.tell_each([to], event);
         }
     }
 
-    /// Somebody has gone: it asks for nothing, and is not on the stage.
-    pub(super) fn forget_on_stage(&mut self, id: ParticipantId, was_on_stage: bool) {
-        let before = self.asking.len();
-        self.asking.retain(|asking| *asking != id);
+    /// Somebody asks for nothing any more, and is not on the stage or invited to it.
+    pub(super) fn stage_is_over_for(&mut self, id: ParticipantId, was_on_stage: bool, was_invited: bool) {
+        self.stop_asking(id);
         if was_on_stage {
             self.tell_stage();
-        } else if before != self.asking.len() {
+        } else if was_invited && let Some(participant) = self.participants.get(&id) {
+            let event = self.stage_message(participant.rights().manage_stage, false);
+            self.tell_each([id], event);
+        }
+    }
+
+    fn stop_asking(&mut self, id: ParticipantId) {
+        if self.asking.contains(&id) {
+            self.asking.retain(|asking| *asking != id);
             self.tell_asking();
         }
+    }
+
+    fn check_room_on_stage(&self) -> Result<(), Refusal> {
+        if self.on_stage().count() < MAX_ON_STAGE {
+            return Ok(());
+        }
+        let message = format!("{MAX_ON_STAGE} participants are on the stage already");
+        Err(Refusal::new(ErrorCode::CapacityExceeded, message))
     }
 
     fn ask_for_stage(&mut self, by: ParticipantId) -> Result<(), Refusal> {
@@ -67,14 +86,22 @@ impl Meeting {
             };
             return Err(Refusal::new(ErrorCode::Forbidden, message));
         }
-        if participant.on_stage || self.asking.contains(&by) {
+        let (on_stage, comes) =
+            (participant.on_stage, participant.invited || participant.rights().manage_stage);
+        if on_stage || self.asking.contains(&by) {
             return Ok(());
         }
-        let participant = self.participant(by)?;
-        if std::mem::take(&mut participant.invited) || participant.rights().manage_stage {
+        if comes {
+            self.check_room_on_stage()?;
+            let participant = self.participant(by)?;
+            participant.invited = false;
             participant.on_stage = true;
             self.tell_stage();
             return Ok(());
+        }
+        if self.asking.len() >= MAX_ASKING {
+            let message = format!("{MAX_ASKING} participants ask already; try again later");
+            return Err(Refusal::new(ErrorCode::CapacityExceeded, message));
         }
         self.asking.push(by);
         self.tell_asking();
@@ -90,6 +117,7 @@ impl Meeting {
         match action {
             Action::Approve | Action::Deny if !asks => Err(not_asking()),
             Action::Approve => {
+                self.check_room_on_stage()?;
                 self.asking.retain(|asking| *asking != target);
                 self.participant(target)?.on_stage = true;
                 self.tell_stage();
@@ -124,11 +152,12 @@ impl Meeting {
 
     fn leave_stage(&mut self, id: ParticipantId) -> Result<(), Refusal> {
         let participant = self.participant(id)?;
-        participant.invited = false;
-        if std::mem::take(&mut participant.on_stage) {
+        let was_invited = std::mem::take(&mut participant.invited);
+        let was_on_stage = std::mem::take(&mut participant.on_stage);
+        if was_on_stage {
             self.end_forbidden_streams(id);
-            self.tell_stage();
         }
+        self.stage_is_over_for(id, was_on_stage, was_invited);
         Ok(())
     }
 
@@ -143,8 +172,14 @@ impl Meeting {
 
     /// Tells everybody who is on the stage.
     fn tell_stage(&mut self) {
-        let event = self.stage_message(false, false);
-        self.tell_each(self.those_who(|rights| !rights.manage_stage), event);
+        for invited in [false, true] {
+            let event = self.stage_message(false, invited);
+            let to = self.participants.iter().filter(|(_, participant)| {
+                !participant.rights().manage_stage && participant.invited == invited
+            });
+            let to: Vec<ParticipantId> = to.map(|(id, _)| *id).collect();
+            self.tell_each(to, event);
+        }
         self.tell_asking();
     }
 

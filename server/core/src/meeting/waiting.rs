@@ -9,8 +9,8 @@ use super::rights::Control;
 use super::{Identity, Meeting, Output, Refusal};
 use crate::named::named;
 
-/// Who may wait at one time: a list of them fits in a message.
-const MAX_WAITING: usize = 200;
+/// Who may wait at one time: a list of them, 520 bytes each at most, fits in a message.
+const MAX_WAITING: usize = 100;
 
 named! {
     /// Whether newcomers wait before they are let in. Those whose preset skips the waiting room, and those who may let
@@ -61,10 +61,7 @@ impl Meeting {
         }
         let rights = self.given.get(&id).unwrap_or(&identity.rights);
         if self.locked && !rights.run_meeting {
-            return Err(Refusal::new(
-                ErrorCode::Forbidden,
-                "the meeting is locked; ask a host to let you in",
-            ));
+            return Err(Refusal::new(ErrorCode::Forbidden, "the meeting is locked; a host can unlock it"));
         }
         let waits = match self.waiting_room {
             WaitingRoom::Off => false,

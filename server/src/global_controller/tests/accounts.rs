@@ -280,7 +280,7 @@ async fn a_login_that_is_on_its_way_does_not_outlive_a_new_password() {
     sqlx::query("UPDATE users SET password_hash = 'another'").execute(&mut writer).await.expect("changed");
     let compared = server.metric("passwords_hashed_total");
     let change = async {
-        let begin = std::time::Instant::now();
+        let begin = Instant::now();
         while server.metric("passwords_hashed_total") == compared {
             assert!(begin.elapsed() < Duration::from_secs(20), "the password is not compared");
             tokio::time::sleep(Duration::from_millis(20)).await;

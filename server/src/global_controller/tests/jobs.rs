@@ -7,9 +7,8 @@ use time::format_description::well_known::Rfc3339;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::global_controller::meetings::removal;
 use crate::global_controller::participants::newcomer;
-use crate::storage::model::{AuditEntry, AuditFilter, Meeting};
+use crate::storage::model::{AuditEntry, AuditFilter, Meeting, Removal};
 
 /// Runs jobs on a server's store until it is dropped.
 struct Running(CancellationToken);
@@ -164,7 +163,7 @@ async fn instant_meetings_that_nobody_joins_end_after_a_day() {
     let server = Server::development().await;
     let (old, recent) = (meeting(&server, json!({})).await, meeting(&server, json!({})).await);
     let mut copy = stored(&server, old).await.expect("stored");
-    assert!(server.store.delete_meeting(old, &removal(old, None, true)).await.expect("deleted"));
+    assert!(server.store.delete_meeting(old, &Removal::now(old, None, true)).await.expect("deleted"));
     copy.created_at = OffsetDateTime::now_utc() - time::Duration::hours(25);
     let host = newcomer(&copy, "Host".to_owned(), ParticipantRole::Host).expect("a preset");
     server.store.create_meeting(&copy, &host).await.expect("stored");

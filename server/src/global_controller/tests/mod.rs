@@ -60,6 +60,8 @@ impl LiveMeetings for Live {
         self.roster(meeting).iter().any(|live| live.participant_id == participant)
     }
 
+    fn changed(&self, _meeting: &crate::storage::model::Meeting) {}
+
     fn remove(&self, removal: &Removal) -> usize {
         self.removed.lock().expect("not poisoned").push(removal.clone());
         let mut rosters = self.rosters.lock().expect("not poisoned");

@@ -233,8 +233,8 @@ pub(super) async fn too_many_messages_are_rate_limited(stage: &Stage) {
 pub(super) async fn requests_that_are_not_offered_say_so(stage: &Stage) {
     let (server, meeting) = stage.parts();
     let signaling = RawSignaling::join(server, meeting, "Early", TransportKind::Native).await;
-    let kick = pb::KickParticipant { participant_id: signaling.participant_id.to_string() };
-    let refused = signaling.client.command(Message::KickParticipant(kick)).await.expect_err("not offered");
+    let quality = Message::StreamQualityUpdate(pb::StreamQualityUpdate::default());
+    let refused = signaling.client.command(quality).await.expect_err("not offered");
     assert!(matches!(refused, Error::Refused { code: pb::ErrorCode::Unsupported, .. }), "{refused}");
 }
 
