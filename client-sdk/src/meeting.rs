@@ -606,10 +606,15 @@ impl Follower {
     /// Why the session has ended, when the media session has: a server that removes somebody, or stops, closes both, and
     /// says why on signaling. There the answer to a last request may be on its way, too.
     async fn why(&mut self, media_error: Error) -> Error {
-        if !matches!(media_error.code(), Some(Code::NO_ERROR | Code::GOING_AWAY)) {
+        let told_by_signaling = [Code::NO_ERROR, Code::GOING_AWAY, Code::KICKED, Code::MEETING_ENDED];
+        if !media_error.code().is_some_and(|code| told_by_signaling.contains(&code)) {
             return media_error;
         }
-        let signaling_ends = async { while self.signal_events.next().await.is_some() {} };
+        let signaling_ends = async {
+            while let Some(event) = self.signal_events.next().await {
+                self.apply(event.message);
+            }
+        };
         match tokio::time::timeout(SIGNALING_FOLLOWS, signaling_ends).await {
             Ok(()) => self.signaling.ended(),
             Err(_) => media_error,

@@ -348,7 +348,11 @@ impl Publisher {
             .await
             .unwrap_or(Err(Error::Timeout("the server did not acknowledge the end of a stream")));
         if let Some(unpublish) = self.withdraw() {
-            self.session.signaling().command(unpublish).await?;
+            match self.session.signaling().command(unpublish).await {
+                // The server was faster.
+                Ok(_) | Err(Error::Refused { code: pb::ErrorCode::NotFound, .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         delivered
     }

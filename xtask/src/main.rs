@@ -15,6 +15,7 @@
 //! | [`lint`], [`lockfile`] | formatting, lints, documentation, dependency rules |
 //! | [`mod@bench`], [`bench_peers`] | criterion, and the load tester; ours beside other servers |
 //! | [`fuzz`] | coverage-guided fuzzing on the stable toolchain |
+//! | [`sim`] | simulated meetings, many more than the tests run |
 
 mod bench;
 mod bench_peers;
@@ -28,6 +29,7 @@ mod process;
 mod readme;
 mod server;
 mod setup;
+mod sim;
 mod steps;
 mod test;
 mod workspace;
@@ -61,6 +63,7 @@ enum Command {
     Lint(lint::Args),
     Bench(bench::Args),
     Fuzz(fuzz::Args),
+    Sim(sim::Args),
     Media(media::Args),
     Setup(setup::Args),
 }
@@ -75,6 +78,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Lint(args) => lint::run(&ws, args),
         Command::Bench(args) => bench::run(&ws, args),
         Command::Fuzz(args) => fuzz::run(&ws, args),
+        Command::Sim(args) => sim::run(&ws, args),
         Command::Media(args) => media::run(&ws, args),
         Command::Setup(args) => setup::run(args),
     }

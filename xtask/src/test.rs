@@ -6,10 +6,10 @@ use anyhow::Result;
 
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{bench, contract, demo, fuzz, lint, media, process, readme, setup};
+use crate::{bench, contract, demo, fuzz, lint, media, process, readme, setup, sim};
 
-/// Run every check: setup, clips, lints, documentation, tests, benches once, fuzzing for 30 s, the API
-/// against its document, the demo's check, a little load.
+/// Run every check: setup, clips, lints, documentation, tests, the simulation's planted bug, benches once,
+/// fuzzing for 30 s, the API against its document, the demo's check, a little load.
 ///
 /// CI runs exactly this. The first failing step stops; the closing table tells what ran and how long it took. While working on
 /// one thing, `cargo nextest run -p darktower-protocol` (or any other package) is the quick way.
@@ -35,6 +35,8 @@ pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     // that selects one package would build half the dependencies again, with fewer features.
     steps.step("build", || process::run(ws.cargo().args(["build", "--workspace", "--all-targets"])))?;
     steps.step("tests", || process::run(ws.cargo().args(["nextest", "run", "--workspace"])))?;
+    // The simulation itself is one of the tests.
+    steps.step("simulation", || sim::find_planted_bug(ws))?;
     steps.step("doc tests", || process::run(ws.cargo().args(["test", "--workspace", "--doc"])))?;
     // Without `cargo bench`'s `--bench` flag criterion runs each bench once, and the dev profile is built already.
     steps.step("benches run", || process::run(ws.cargo().args(["test", "--workspace", "--bench", "*"])))?;

@@ -128,6 +128,10 @@ impl Roster {
             }
             .into(),
             Message::RightsChanged(pb::RightsChanged { rights: Some(rights) }) => {
+                if !rights.admit {
+                    // It is not told any more.
+                    self.standing.waiting.clear();
+                }
                 self.standing.rights = rights.clone();
                 Event::RightsChanged(rights).into()
             }
@@ -142,12 +146,14 @@ impl Roster {
                 self.standing.waiting.clone_from(&changed.waiting);
                 Event::WaitingRoomChanged(changed.waiting).into()
             }
-            Message::StageChanged(changed) => Event::StageChanged {
-                on_stage: participant_ids(&changed.participant_ids),
-                asking: participant_ids(&changed.asking_participant_ids),
-                invited: changed.invited,
+            Message::StageChanged(changed) => {
+                let on_stage = participant_ids(&changed.participant_ids);
+                for participant in &mut self.participants {
+                    participant.on_stage = on_stage.contains(&participant.participant_id);
+                }
+                let asking = participant_ids(&changed.asking_participant_ids);
+                Event::StageChanged { on_stage, asking, invited: changed.invited }.into()
             }
-            .into(),
             Message::ChatMessageSent(pb::ChatMessageSent { message: Some(message) }) => {
                 Event::ChatMessage(message).into()
             }

@@ -1,15 +1,13 @@
 //! What hosts do that changes facts: they are written to the store first, as when the API does it.
 
-use darktower_core::meeting::Rights;
 use darktower_core::meeting::lifecycle::{LifecycleEvent, Scheduling};
+use darktower_core::meeting::{Refusal, Rights};
 use darktower_core::preset::canonical_name;
 use darktower_protocol::signaling::pb;
 use pb::ErrorCode;
 use serde_json::json;
 use time::OffsetDateTime;
 use uuid::Uuid;
-
-use darktower_core::meeting::Refusal;
 
 use super::session::refusal;
 use super::{MeetingController, Seat};
@@ -25,16 +23,17 @@ impl MeetingController {
         let targets = seat.with_meeting(|meeting| meeting.check_kick(seat.participant, request))?;
         let meeting = self.stored(seat).await?;
         for target in targets {
+            let one = pb::KickParticipant { participant_id: target.to_string() };
+            // Meanwhile it may have left, or its remover been removed.
+            match seat.with_meeting(|meeting| meeting.check_kick(seat.participant, &one)) {
+                Err(refusal) if refusal.code == ErrorCode::NotFound => continue,
+                checked => checked?,
+            };
             let removal = Removal::now(meeting.id, Some(target), false);
             self.store.revoke_participant(&removal).await.map_err(|error| failed("remove", &error))?;
             self.carry_out_removal(&removal);
-            self.enter_in_log(
-                seat,
-                &meeting,
-                "participant.kick",
-                json!({ "participant_id": target.to_string() }),
-            )
-            .await?;
+            let details = json!({ "participant_id": target.to_string() });
+            self.enter_in_log(seat, &meeting, "participant.kick", details).await;
         }
         Ok(())
     }
@@ -57,8 +56,8 @@ impl MeetingController {
                 None => self.store.remove_all(&removal).await.map(|()| true),
             };
             if written.map_err(|error| failed("end the meeting", &error))? {
-                self.enter_in_log(seat, &meeting, "meeting.end", json!({})).await?;
                 self.carry_out_removal(&removal);
+                self.enter_in_log(seat, &meeting, "meeting.end", json!({})).await;
                 return Ok(());
             }
         }
@@ -82,15 +81,22 @@ impl MeetingController {
         // Much may have happened meanwhile.
         let target = seat.with_meeting(|meeting| {
             let target = meeting.check_preset(seat.participant, request)?;
-            meeting.set_rights(target, Rights::given(&preset.preset));
-            Ok::<_, Refusal>(target)
+            let rights = Rights::given(&preset.preset);
+            if rights.run_meeting {
+                meeting
+                    .check_end(seat.participant)
+                    .map_err(|_no_host| refusal(ErrorCode::Forbidden, "only hosts make others hosts"))?;
+            }
+            meeting.set_rights(target, rights);
+            Ok(target)
         })?;
         let details = json!({ "participant_id": target.to_string(), "preset": name });
-        self.enter_in_log(seat, &meeting, "participant.preset", details).await
+        self.enter_in_log(seat, &meeting, "participant.preset", details).await;
+        Ok(())
     }
 
     async fn stored(&self, seat: &Seat) -> Result<StoredMeeting, Refusal> {
-        let id = seat.with_meeting(|meeting| meeting.id());
+        let id = seat.with_meeting(|meeting| Ok(meeting.id()))?;
         let meeting = self.store.meeting(id).await.map_err(|error| failed("look up the meeting", &error))?;
         meeting.ok_or_else(|| refusal(ErrorCode::NotFound, "the meeting is gone"))
     }
@@ -101,7 +107,7 @@ impl MeetingController {
         meeting: &StoredMeeting,
         action: &str,
         details: serde_json::Value,
-    ) -> Result<(), Refusal> {
+    ) {
         let entry = AuditEntry {
             id: Uuid::now_v7(),
             organization_id: Some(meeting.organization_id),
@@ -114,7 +120,10 @@ impl MeetingController {
             details,
             request_id: None,
         };
-        self.store.append_audit(&entry).await.map_err(|error| failed("write the audit log", &error))
+        // What was done is done: the log of the server has to do.
+        if let Err(error) = self.store.append_audit(&entry).await {
+            tracing::error!(?entry, error = &error as &dyn std::error::Error, "cannot write the audit log");
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::session::{Channel, End, end_of_right, ended_by, fitting, refusal};
-use super::{Link, LiveMeeting, MeetingController, Newcomer, Seat, Welcome, lock};
+use super::{Client, Link, LiveMeeting, MeetingController, Newcomer, Seat, Welcome, lock};
 use crate::auth::JoinClaims;
 use crate::clock::unix_micros;
 use crate::storage::model::{IssuedParticipant, Meeting as StoredMeeting};
@@ -72,9 +72,17 @@ impl Ticket {
         })
     }
 
-    /// Compares all of the secret, whatever of it is right.
+    /// Whether the secret is right; how much of it is takes the same time.
     fn is(&self, presented: &Self) -> bool {
-        self.secret.as_u128() ^ presented.secret.as_u128() == 0
+        let [mine, theirs] = [self, presented].map(|ticket| ticket.secret.as_bytes());
+        aws_lc_rs::constant_time::verify_slices_are_equal(mine, theirs).is_ok()
+    }
+}
+
+impl Client {
+    /// Whether this ticket is a participant's way back.
+    fn knows(&self, presented: &Ticket) -> bool {
+        self.ticket.is(presented) || self.former.as_ref().is_some_and(|former| former.is(presented))
     }
 }
 
@@ -123,7 +131,7 @@ impl MeetingController {
         let participant = identity.participant_id;
         let capabilities = request.capabilities.unwrap_or_default();
         let newcomer = Newcomer { meeting: &meeting, identity, capabilities, checked_at };
-        let (seat, Welcome { joined, media_server, ticket }) = self.join(&newcomer).await?;
+        let (mut seat, Welcome { joined, media_server, ticket }) = self.join(&newcomer).await?;
         tracing::info!(%participant, meeting = %meeting.id, "joined");
 
         let (response, rest) = snapshot(joined);
@@ -137,7 +145,7 @@ impl MeetingController {
             ..response
         };
         channel.answer(Message::JoinResponse(response)).await?;
-        tell_rest(channel, rest).await?;
+        tell_rest(channel, &mut seat, rest).await?;
         Ok((seat, issued.expires_at))
     }
 
@@ -150,6 +158,13 @@ impl MeetingController {
         let presented = Ticket::parse(&request.resume_ticket)
             .ok_or_else(|| unauthorized("this is no resume ticket".to_owned()))?;
         let participant = presented.participant;
+        if let Some(meeting) = self.live(presented.meeting) {
+            // Before the database is asked: who guesses learns nothing.
+            let live = lock(&meeting);
+            if live.clients.get(&participant).is_some_and(|client| !client.knows(&presented)) {
+                return Err(gone());
+            }
+        }
         let facts =
             tokio::try_join!(self.store.meeting(presented.meeting), self.store.participant(participant));
         let (stored, issued) = facts.map_err(|error| End::unavailable("a meeting", &error))?;
@@ -160,16 +175,20 @@ impl MeetingController {
         let expires_at = end_of_right(issued.as_ref(), OffsetDateTime::now_utc());
         let expires_at = expires_at.ok_or_else(|| unauthorized("your join token has ended".to_owned()))?;
         let meeting = self.live(presented.meeting).ok_or_else(gone)?;
-        let (seat, mut response, missed, rest) = self.take_seat_again(&meeting, &presented, request)?;
+        let (mut seat, mut response, missed, rest) = self.take_seat_again(&meeting, &presented, request)?;
         if let Some(snapshot) = &mut response.snapshot {
             snapshot.meeting_display_name = stored.display_name;
             snapshot.protocol_version = PROTOCOL_VERSION;
         }
         tracing::info!(%participant, meeting = %presented.meeting, "is back");
         channel.answer(Message::ResumeResponse(response)).await?;
-        tell_rest(channel, rest).await?;
+        tell_rest(channel, &mut seat, rest).await?;
         for (sequence, event) in missed {
-            channel.event(sequence, &event).await?;
+            tokio::select! {
+                biased;
+                Some(code) = seat.close.recv() => return Err(ended_by(code)),
+                told = channel.event(sequence, &event) => told?,
+            }
         }
         Ok((seat, expires_at))
     }
@@ -183,7 +202,7 @@ impl MeetingController {
     ) -> Result<(Seat, pb::ResumeResponse, Vec<(u64, Arc<Message>)>, Vec<pb::Participant>), End> {
         let participant = presented.participant;
         let mut live = lock(meeting);
-        let client = live.clients.get(&participant).filter(|client| client.ticket.is(presented));
+        let client = live.clients.get(&participant).filter(|client| client.knows(presented));
         let epoch = client.ok_or_else(gone)?.epoch;
         let resumed = live.core.resume(participant, epoch, request.last_event_sequence);
         let resumed = resumed.map_err(|refusal| End::refused(Code::UNAUTHORIZED, refusal))?;
@@ -192,10 +211,11 @@ impl MeetingController {
             Resumed::Missed(epoch, missed) => (epoch, missed, None),
             Resumed::Snapshot(joined) => (joined.epoch, Vec::new(), Some(snapshot(joined))),
         };
-        let (link, events, close) = Link::new();
+        let (link, events, close) = Link::new(self.limits.max_participants);
         let client = live.clients.get_mut(&participant).ok_or_else(gone)?;
         client.epoch = epoch;
         client.ticket = ticket.clone();
+        client.former = Some(presented.clone());
         if let Some(older) = client.link.replace(link) {
             let _closing_already = older.close.try_send(Code::DUPLICATE);
         }
@@ -307,10 +327,7 @@ impl MeetingController {
             }
             Ok(waiting)
         });
-        let entered = entered.map_err(|refusal: Refusal| match refusal.code {
-            ErrorCode::CapacityExceeded => End::refused(Code::CAPACITY_EXCEEDED, refusal),
-            _ => End::refused(Code::UNAUTHORIZED, refusal),
-        })?;
+        let entered = entered.map_err(refused)?;
         let Some(live_meeting) = entered else { return Ok(false) };
         let mut place =
             Waiting { controller: Arc::clone(self), meeting: live_meeting, participant, receiver };
@@ -430,12 +447,25 @@ fn snapshot(joined: Joined) -> (pb::JoinResponse, Vec<pb::Participant>) {
     (response, rest)
 }
 
-async fn tell_rest(channel: &mut Channel, rest: Vec<pb::Participant>) -> Result<(), End> {
+/// Tells of those who did not fit into the answer, unless the participant is thrown out meanwhile.
+async fn tell_rest(channel: &mut Channel, seat: &mut Seat, rest: Vec<pb::Participant>) -> Result<(), End> {
     for participant in rest {
         let joined = pb::ParticipantJoined { participant: Some(participant) };
-        channel.notice(Message::ParticipantJoined(joined)).await?;
+        tokio::select! {
+            biased;
+            Some(code) = seat.close.recv() => return Err(ended_by(code)),
+            told = channel.notice(Message::ParticipantJoined(joined)) => told?,
+        }
     }
     Ok(())
+}
+
+/// The meeting does not let somebody in.
+pub(super) fn refused(refusal: Refusal) -> End {
+    match refusal.code {
+        ErrorCode::CapacityExceeded => End::refused(Code::CAPACITY_EXCEEDED, refusal),
+        _ => End::refused(Code::UNAUTHORIZED, refusal),
+    }
 }
 
 fn unauthorized(message: String) -> End {

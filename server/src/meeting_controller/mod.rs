@@ -104,6 +104,8 @@ struct Client {
     is_guest: bool,
     /// What it must present to come back.
     ticket: Ticket,
+    /// What it came back with: it counts until the client is known to have the new one.
+    former: Option<Ticket>,
     /// The way to its signaling session; `None` while that is lost.
     link: Option<Link>,
     departure: Departure,
@@ -196,6 +198,14 @@ impl MeetingController {
     /// Waits until every leave has been written, at most for `grace`. Sessions stay open: their participants may come back
     /// to the next server. Call it when nobody can join any more.
     pub async fn finish(&self, grace: Duration) {
+        // Nobody comes back to their places here.
+        let meetings: Vec<_> = self.meetings.iter().map(|meeting| Arc::clone(meeting.value())).collect();
+        for meeting in meetings {
+            let lost = std::mem::take(&mut lock(&meeting).clients);
+            for (participant, client) in lost {
+                client.departure.go(participant, pb::LeaveReason::ConnectionLost);
+            }
+        }
         self.attendances.clear();
         self.writers.close();
         if tokio::time::timeout(grace, self.writers.wait()).await.is_err() {
@@ -270,8 +280,9 @@ impl MeetingController {
                 None => {}
             }
             let joined = live.core.join(identity.clone(), capabilities, unix_micros());
-            let joined = joined
-                .map_err(|refusal| End::fault(Code::CAPACITY_EXCEEDED, refusal.code, refusal.message))?;
+            let joined = joined.map_err(door::refused)?;
+            // An older connection of it may still wait.
+            live.decide(participant, Verdict::Over(Code::DUPLICATE));
             // Under the lock, as leaves are: the records have them in the order in which they happened.
             let departure = places.come(Coming {
                 participant,
@@ -280,11 +291,12 @@ impl MeetingController {
                 written,
             });
             let ticket = Ticket::new(stored.id, participant);
-            let (link, events, close) = Link::new();
+            let (link, events, close) = Link::new(self.limits.max_participants);
             let client = Client {
                 epoch: joined.epoch,
                 is_guest: identity.is_guest,
                 ticket: ticket.clone(),
+                former: None,
                 link: Some(link),
                 departure,
             };
@@ -371,20 +383,22 @@ impl MeetingController {
     ) -> usize {
         let Some(meeting) = self.live(meeting) else { return 0 };
         let mut live = lock(&meeting);
+        let mut removed = 0;
         if let Some(waiting) = live.waiting.remove(&participant) {
             live.core.stop_waiting(participant);
             let _gave_up = waiting.send(Verdict::Over(code));
-            self.carry_out(&mut live);
-            self.retire_if_empty(&mut live);
-            return 1;
+            removed = 1;
         }
-        let Some(client) = live.clients.remove(&participant) else { return 0 };
-        live.core.leave(participant, client.epoch, reason);
-        self.media.expel(participant, code);
+        if let Some(client) = live.clients.remove(&participant) {
+            live.core.leave(participant, client.epoch, reason);
+            self.media.expel(participant, code);
+            self.carry_out(&mut live);
+            client.expel(participant, code, reason);
+            removed = 1;
+        }
         self.carry_out(&mut live);
-        client.expel(participant, code, reason);
         self.retire_if_empty(&mut live);
-        1
+        removed
     }
 
     fn expel_all(&self, meeting: MeetingId, code: Code, reason: pb::LeaveReason) -> usize {
@@ -470,8 +484,9 @@ impl LiveMeeting {
 }
 
 impl Link {
-    fn new() -> (Self, mpsc::Receiver<NumberedEvent>, mpsc::Receiver<Code>) {
-        let (events, received) = mpsc::channel(EVENT_QUEUE);
+    fn new(max_participants: usize) -> (Self, mpsc::Receiver<NumberedEvent>, mpsc::Receiver<Code>) {
+        // One request of a host may make news of everybody. What is not used takes no room.
+        let (events, received) = mpsc::channel(EVENT_QUEUE.saturating_add(max_participants));
         let (close, closed) = mpsc::channel(1);
         (Self { events, close }, received, closed)
     }
@@ -488,6 +503,16 @@ impl Client {
 }
 
 impl Seat {
+    /// The client has sent something in this session: it has its resume ticket, and the one before is void.
+    fn has_ticket(&self) {
+        let mut live = lock(&self.meeting);
+        if let Some(client) = live.clients.get_mut(&self.participant)
+            && client.epoch == self.epoch
+        {
+            client.former = None;
+        }
+    }
+
     /// A fresh way to the media handler, unless another session has taken the seat.
     fn refresh_media(&self) -> Option<pb::MediaServerInfo> {
         let live = lock(&self.meeting);
@@ -500,9 +525,12 @@ impl Seat {
         self.with_meeting(change).map(|()| Message::Ack(pb::Ack::default()))
     }
 
-    /// Changes the meeting and carries out what follows.
-    fn with_meeting<T>(&self, change: impl FnOnce(&mut Meeting) -> T) -> T {
+    /// Changes the meeting and carries out what follows, unless a newer session has taken the place of this one.
+    fn with_meeting<T>(&self, change: impl FnOnce(&mut Meeting) -> Result<T, Refusal>) -> Result<T, Refusal> {
         let mut live = lock(&self.meeting);
+        if !live.core.is_current(self.participant, self.epoch) {
+            return Err(session::refusal(pb::ErrorCode::Conflict, "this session is over"));
+        }
         let result = change(&mut live.core);
         self.controller.carry_out(&mut live);
         result

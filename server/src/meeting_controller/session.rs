@@ -304,6 +304,7 @@ impl MeetingController {
 
     async fn request(&self, channel: &mut Channel, seat: &Seat, envelope: pb::Envelope) -> Result<(), End> {
         let participant = seat.participant;
+        seat.has_ticket();
         channel.answering = envelope.request_id;
         if envelope.version != PROTOCOL_VERSION {
             let message =
@@ -391,8 +392,8 @@ impl MeetingController {
         let not_subscribed = || refusal(ErrorCode::NotFound, "you are not subscribed to this stream");
         let stream_id = request.stream_id.parse().map_err(|_| not_subscribed())?;
         let (meeting_id, wire_id) = seat.with_meeting(|meeting| {
-            (meeting.id(), meeting.subscribed_wire_stream(seat.participant, stream_id))
-        });
+            Ok((meeting.id(), meeting.subscribed_wire_stream(seat.participant, stream_id)))
+        })?;
         self.media.request_key_frame(meeting_id, wire_id.ok_or_else(not_subscribed)?);
         Ok(())
     }
@@ -440,7 +441,8 @@ pub(super) fn ended_by(code: Code) -> End {
         Code::KICKED => (Kicked, Tell::Error(ErrorCode::Forbidden), "you were removed from the meeting"),
         Code::MEETING_ENDED => (MeetingEnded, Tell::MeetingEnded, "the meeting is over"),
         Code::UNAUTHORIZED => return End { reason: Rejected, ..End::not_begun() },
-        _ => (ConnectionLost, conflict, "the client did not read its events"),
+        Code::TOO_SLOW => (ConnectionLost, conflict, "the client did not read its events"),
+        _ => (ConnectionLost, conflict, "the session is over"),
     };
     End { reason, code, message: message.to_owned(), tell }
 }

@@ -9,6 +9,10 @@ use darktower_client::transport::TransportKind;
 use darktower_protocol::group::{GroupKind, GroupPreamble};
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{Code, Features, FrameType, MeetingId, ParticipantId, StreamId};
+use darktower_server::storage::SqliteStore;
+use darktower_server::storage::model::Page;
+use darktower_server::storage::store::SessionStore as _;
+use futures_util::{StreamExt as _, stream};
 use pb::ErrorCode;
 use pb::envelope::Message;
 use pb::stage_request::Action;
@@ -500,9 +504,12 @@ async fn who_loses_its_connection_comes_back_to_its_place() {
     bytes.extend_from_slice(&unit(stream, FrameType::VideoKey, 0, 500));
     let _group = from_alice.uni(&bytes).await;
     soon("media", to_bob.connection.accept_uni()).await.expect("a group");
-    // The earlier ticket is void; nobody else was told anything.
+    // The answer may have been lost: the ticket counts until the client is heard of.
+    let (mut back, _) = RawSignaling::resume(&server, &ticket, seen + 1, NATIVE).await.expect("again");
+    back.subscribe(again).await.expect("subscribed");
     let stale = RawSignaling::resume(&server, &ticket, seen, NATIVE).await;
-    assert!(stale.is_err(), "a ticket counts once");
+    assert!(stale.is_err(), "it has another ticket now");
+    // Nobody else was told anything.
     alice.client.leave().await.expect("left");
     assert_eq!(back.event("Alice is gone", left).await.1, pb::LeaveReason::Voluntary);
 }
@@ -530,4 +537,57 @@ async fn who_missed_too_much_is_told_everything_anew_and_who_stays_away_has_left
     assert_eq!((who, reason), (bob.id(), pb::LeaveReason::ConnectionLost));
     let late = RawSignaling::resume(&server, &back.resume_ticket, 0, NATIVE).await;
     assert!(late.is_err(), "its place is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_does_not_wait_for_who_is_lost_and_records_its_leave() {
+    let server = TestServer::start_with(|config| config.limits.reconnect_grace_seconds = 300).await;
+    let meeting = server.meeting().await;
+    let mut alice = join(&server, meeting, "Alice", "video_participant").await;
+    let bob = join(&server, meeting, "Bob", "video_participant").await;
+    bob.client.close(Code::NO_ERROR, "the cable is out");
+    assert!(alice.event("the loss", updated).await.reconnecting);
+    alice.client.leave().await.expect("left");
+    let began = Instant::now();
+    let data = server.stop_and_keep_data().await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    let database = SqliteStore::open(&data.path().join("darktower.db")).await.expect("the database");
+    let session = database.active_session(meeting).await.expect("read").expect("it goes on");
+    let page = Page { limit: 10, offset: 0 };
+    let stays = database.attendances(session.id, page).await.expect("read").items;
+    let reasons: Vec<_> =
+        stays.iter().map(|stay| (stay.name.as_str(), stay.leave_reason.as_deref())).collect();
+    assert_eq!(reasons, [("Alice", Some("voluntary")), ("Bob", Some("connection_lost"))]);
+}
+
+/// Found in review: as many events at once as there are participants cut everybody off.
+#[tokio::test(flavor = "multi_thread")]
+async fn muting_everybody_disconnects_nobody() {
+    let server = TestServer::start_with(|config| config.limits.max_participants = 700).await;
+    let meeting = server.meeting().await;
+    let host = join(&server, meeting, "Host", "video_host").await;
+    let joining = (0..600).map(|n| {
+        let server = &server;
+        async move { join(server, meeting, &format!("P{n}"), "video_participant").await }
+    });
+    let others: Vec<RawSignaling> = stream::iter(joining).buffer_unordered(8).collect().await;
+    let watched: Vec<SignalingClient> = others.iter().map(|other| other.client.clone()).collect();
+    let reading = others.into_iter().map(|mut other| {
+        tokio::spawn(async move {
+            let muted = |message: &Message| {
+                updated(message).filter(|one| one.state.is_some_and(|state| state.audio_muted))
+            };
+            for _ in 0..600 {
+                other.event("a mute", muted).await;
+            }
+        })
+    });
+    let reading: Vec<_> = reading.collect();
+    let mute = pb::MuteParticipant { stream_type: pb::StreamType::Audio.into(), ..Default::default() };
+    host.done(Message::MuteParticipant(mute)).await;
+    for reader in reading {
+        reader.await.expect("all are told of all");
+    }
+    assert!(watched.iter().all(|client| client.close_reason().is_none()));
 }

@@ -1,5 +1,7 @@
 //! What hosts do to others and to the meeting.
 
+use std::collections::BTreeSet;
+
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{ParticipantId, StreamId};
 use pb::envelope::Message;
@@ -38,6 +40,7 @@ impl Meeting {
         if self.locked != request.locked {
             self.locked = request.locked;
             self.tell_meeting();
+            self.open_door();
         }
         Ok(())
     }
@@ -53,6 +56,10 @@ impl Meeting {
     ) -> Result<(), Refusal> {
         self.participant(by)?.rights().require(Control::Spotlight)?;
         let target = self.seen(by, &request.participant_id)?;
+        if self.participant(target)?.rights().hidden {
+            let message = "hidden participants are not shown";
+            return Err(Refusal::field(ErrorCode::Conflict, "participant_id", message));
+        }
         let is_on = self.spotlight.contains(&target);
         if is_on == request.on {
             return Ok(());
@@ -134,8 +141,8 @@ impl Meeting {
             return;
         }
         self.given.insert(id, rights.clone());
-        let saw: Vec<ParticipantId> = self.visible_to(id).collect();
-        let seen_by: Vec<ParticipantId> = self.who_sees(id).collect();
+        let saw: BTreeSet<ParticipantId> = self.visible_to(id).collect();
+        let seen_by: BTreeSet<ParticipantId> = self.who_sees(id).collect();
         let Some(participant) = self.participants.get_mut(&id) else { return };
         let message = rights.to_message();
         participant.set_rights(rights);
@@ -202,13 +209,16 @@ impl Meeting {
         if !text.is_empty() {
             return Ok(vec![self.target(by, text)?]);
         }
-        let others = self.participants.iter().filter(|(id, other)| **id != by && !other.rights().run_meeting);
-        Ok(others.map(|(id, _)| *id).collect())
+        let others = self.visible_to(by);
+        let runs_meeting = |id: &ParticipantId| {
+            self.participants.get(id).is_some_and(|participant| participant.rights().run_meeting)
+        };
+        Ok(others.filter(|id| !runs_meeting(id)).collect())
     }
 
     fn silence(&mut self, id: ParticipantId, stream_type: StreamType) {
         let Some(participant) = self.participants.get_mut(&id) else { return };
-        let before = participant.state;
+        let before = (participant.state, participant.camera_off);
         match stream_type {
             StreamType::Audio => participant.state.audio_muted = true,
             StreamType::VideoCamera => {
@@ -217,7 +227,7 @@ impl Meeting {
             }
             StreamType::VideoScreen => participant.state.screen_sharing = false,
         }
-        let changed = participant.state != before;
+        let changed = (participant.state, participant.camera_off) != before;
         if stream_type == StreamType::VideoScreen {
             let screens = participant.streams.values().filter(|stream| stream.stream_type == stream_type);
             let screens: Vec<StreamId> = screens.map(|stream| stream.stream_id).collect();
@@ -230,7 +240,7 @@ impl Meeting {
         } else {
             self.route_all(id, stream_type);
         }
-        if changed || stream_type == StreamType::VideoCamera {
+        if changed {
             self.tell_updated(id, true);
         }
     }

@@ -9,7 +9,7 @@ use pb::envelope::Message;
 
 use super::chat::{Asker, Audience, check_broadcast};
 use super::rights::Control;
-use super::{Meeting, Refusal, parse_participant_id};
+use super::{Meeting, Participant, Refusal, parse_participant_id};
 
 /// Type of the broadcast message that everybody may send, and its longest payload, bytes.
 const REACTION: &str = "reaction";
@@ -32,6 +32,7 @@ impl Meeting {
             text => Some(self.chat_partner(by, text)?),
         };
         let writer = self.participant(by)?;
+        refuse_hidden(writer)?;
         let rights = writer.rights();
         if !(if to.is_some() { rights.chat_private } else { rights.chat_public }) {
             let whom = if to.is_some() { "single participants" } else { "everybody" };
@@ -134,6 +135,7 @@ impl Meeting {
         // Each once, however often it is named.
         let to = to.collect::<Result<BTreeSet<ParticipantId>, Refusal>>()?;
         let sender = self.participant(by)?;
+        refuse_hidden(sender)?;
         let is_reaction = request.r#type == REACTION && request.payload.len() <= MAX_REACTION;
         if !is_reaction && !sender.rights().chat_public && !sender.rights().run_meeting {
             let message = format!(
@@ -192,4 +194,12 @@ impl Meeting {
 /// A refusal of what another field of the request names.
 fn of_field(refusal: Refusal, field: &'static str) -> Refusal {
     Refusal { field: Some(field), ..refusal }
+}
+
+/// Whoever is hidden would show itself.
+fn refuse_hidden(participant: &Participant) -> Result<(), Refusal> {
+    if participant.rights().hidden {
+        return Err(Refusal::new(ErrorCode::Forbidden, "hidden participants send no messages"));
+    }
+    Ok(())
 }

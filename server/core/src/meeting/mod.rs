@@ -248,7 +248,7 @@ impl Meeting {
     /// earlier session of the same participant is replaced and keeps its place, however many there are.
     ///
     /// # Errors
-    /// If the meeting is full.
+    /// If the meeting is full, or was locked since it [knocked](Self::knock).
     pub fn join(
         &mut self,
         identity: Identity,
@@ -256,20 +256,32 @@ impl Meeting {
         now_us: u64,
     ) -> Result<Joined, Refusal> {
         let id = identity.participant_id;
-        if self.participants.contains_key(&id) {
+        let silenced = self.participants.get(&id).map(|older| (older.state.audio_muted, older.camera_off));
+        if silenced.is_some() {
             self.remove(id, pb::LeaveReason::Duplicate);
         } else if self.participants.len() >= self.limits.max_participants {
             let max = self.limits.max_participants;
             let message = format!("the meeting is full: it holds {max} participants");
             return Err(Refusal::new(ErrorCode::CapacityExceeded, message));
+        } else if self.locked
+            && !self.given.get(&id).unwrap_or(&identity.rights).run_meeting
+            && !self.admitted.contains(&id)
+        {
+            // Since it knocked.
+            return Err(Refusal::new(ErrorCode::Forbidden, waiting::LOCKED));
         }
-        self.waiting.remove(&id);
+        let waited = self.waiting.remove(&id).is_some();
         self.last_epoch += 1;
         let epoch = Epoch(self.last_epoch);
         let given = self.given.get(&id).cloned();
         let mut participant = Participant::new(identity, capabilities, epoch, now_us);
         if let Some(rights) = given {
             participant.set_rights(rights);
+        }
+        if let Some((audio_muted, camera_off)) = silenced {
+            // What hosts have done to it stays.
+            participant.state.audio_muted = audio_muted;
+            participant.camera_off = camera_off;
         }
         let message = participant.to_message(id);
         self.participants.insert(id, participant);
@@ -279,6 +291,9 @@ impl Meeting {
         self.tell_others(id, Message::ParticipantJoined(joined));
         // Before it is told anything else.
         let joined = self.snapshot(id, epoch);
+        if waited {
+            self.tell_waiting(None);
+        }
         self.tell_beside_roster(id);
         joined.ok_or_else(|| Refusal::new(ErrorCode::InternalError, "the participant is not here"))
     }
@@ -358,13 +373,16 @@ impl Meeting {
         let published =
             pb::StreamPublished { participant_id: id.to_string(), stream: Some(stream.to_message()) };
         let wire_ids: Vec<StreamId> = stream.layers.iter().map(|layer| layer.wire_stream_id).collect();
-        if stream.stream_type == StreamType::VideoCamera {
-            publisher.camera_off = false;
-        }
+        let turns_camera_on =
+            stream.stream_type == StreamType::VideoCamera && std::mem::take(&mut publisher.camera_off);
         publisher.streams.insert(stream_id, stream);
         self.stream_owners.insert(stream_id, id);
         self.wire_streams.extend(wire_ids.into_iter().map(|wire_id| (wire_id, stream_id)));
         self.register(id);
+        if turns_camera_on {
+            // An earlier camera, too.
+            self.route_all(id, StreamType::VideoCamera);
+        }
         self.tell_others(id, Message::StreamPublished(published));
         Ok(())
     }
@@ -463,22 +481,26 @@ impl Meeting {
             }
         }
         let participant = self.participant(target)?;
+        let mut changed = false;
         if !request.name.is_empty() {
             let name = display_name(&request.name).ok_or_else(|| {
                 let message = "name must have 1 to 64 printable characters";
                 Refusal::field(ErrorCode::InvalidRequest, "name", message)
             })?;
             let identity = &mut participant.identity;
-            let may = target != id || identity.rights.rename_self || identity.rights.run_meeting;
+            let may_itself = identity.rights.rename_self || identity.rights.run_meeting;
+            let may = target != id || may_itself && !identity.is_guest;
             if !may && name != identity.name {
                 let message = "your preset does not allow to change your name; ask a host";
                 return Err(Refusal::field(ErrorCode::Forbidden, "name", message));
             }
+            changed |= identity.name != name;
             identity.name = name;
         }
         if let Some(state) = &request.state {
             let before = std::mem::replace(&mut participant.state, *state);
             let camera_comes_on = state.video_on && std::mem::take(&mut participant.camera_off);
+            changed |= before != *state || camera_comes_on;
             if before.audio_muted != state.audio_muted {
                 self.route_all(target, StreamType::Audio);
             }
@@ -486,7 +508,9 @@ impl Meeting {
                 self.route_all(target, StreamType::VideoCamera);
             }
         }
-        self.tell_updated(target, target != id);
+        if changed {
+            self.tell_updated(target, target != id);
+        }
         Ok(())
     }
 
@@ -617,17 +641,19 @@ impl Meeting {
 
     /// The rights of a participant have changed: it sees others than before (`saw`), and others see it (`seen_by`).
     /// Whom somebody no longer sees has left, for it.
-    fn change_sight(&mut self, id: ParticipantId, saw: &[ParticipantId], seen_by: &[ParticipantId]) {
-        let sees: Vec<ParticipantId> = self.visible_to(id).collect();
-        let is_seen_by: Vec<ParticipantId> = self.who_sees(id).collect();
-        let came = |to: &Vec<ParticipantId>, before: &[ParticipantId]| -> Vec<ParticipantId> {
-            to.iter().filter(|other| !before.contains(other)).copied().collect()
-        };
+    fn change_sight(
+        &mut self,
+        id: ParticipantId,
+        saw: &BTreeSet<ParticipantId>,
+        seen_by: &BTreeSet<ParticipantId>,
+    ) {
+        let sees: BTreeSet<ParticipantId> = self.visible_to(id).collect();
+        let is_seen_by: BTreeSet<ParticipantId> = self.who_sees(id).collect();
         let mut pairs: Vec<(ParticipantId, ParticipantId, bool)> = Vec::new();
-        pairs.extend(came(&sees, saw).into_iter().map(|other| (id, other, true)));
-        pairs.extend(came(&is_seen_by, seen_by).into_iter().map(|other| (other, id, true)));
-        pairs.extend(came(&saw.to_vec(), &sees).into_iter().map(|other| (id, other, false)));
-        pairs.extend(came(&seen_by.to_vec(), &is_seen_by).into_iter().map(|other| (other, id, false)));
+        pairs.extend(sees.difference(saw).map(|other| (id, *other, true)));
+        pairs.extend(is_seen_by.difference(seen_by).map(|other| (*other, id, true)));
+        pairs.extend(saw.difference(&sees).map(|other| (id, *other, false)));
+        pairs.extend(seen_by.difference(&is_seen_by).map(|other| (*other, id, false)));
         for (viewer, seen, comes) in pairs {
             if comes {
                 let participant = self.message_of(seen);

@@ -133,10 +133,10 @@ impl Rights {
         [self.audio, self.camera, self.screen].iter().any(|produce| *produce != Produce::NotAllowed)
     }
 
-    /// Whether anything becomes possible on the stage.
+    /// Whether anything becomes possible on the stage, where everybody is seen.
     #[must_use]
     pub fn may_ask_for_stage(&self) -> bool {
-        [self.audio, self.camera, self.screen].contains(&Produce::CanRequest)
+        !self.hidden && [self.audio, self.camera, self.screen].contains(&Produce::CanRequest)
     }
 
     /// Whether it may do this to anybody at all.

@@ -44,8 +44,8 @@ impl Meeting {
     /// Tells somebody who has just come, or may decide now, what there is.
     pub(super) fn tell_stage_to(&mut self, to: ParticipantId) {
         let decides = self.participants.get(&to).is_some_and(|participant| participant.rights().manage_stage);
-        if self.on_stage().next().is_some() || decides && !self.asking.is_empty() {
-            let invited = self.participants.get(&to).is_some_and(|participant| participant.invited);
+        let invited = self.participants.get(&to).is_some_and(|participant| participant.invited);
+        if invited || self.on_stage().next().is_some() || decides && !self.asking.is_empty() {
             let event = self.stage_message(decides, invited);
             self.tell_each([to], event);
         }
@@ -54,6 +54,10 @@ impl Meeting {
     /// Somebody asks for nothing any more, and is not on the stage or invited to it.
     pub(super) fn stage_is_over_for(&mut self, id: ParticipantId, was_on_stage: bool, was_invited: bool) {
         self.stop_asking(id);
+        self.tell_off_stage(id, was_on_stage, was_invited);
+    }
+
+    fn tell_off_stage(&mut self, id: ParticipantId, was_on_stage: bool, was_invited: bool) {
         if was_on_stage {
             self.tell_stage();
         } else if was_invited && let Some(participant) = self.participants.get(&id) {
@@ -157,7 +161,7 @@ impl Meeting {
         if was_on_stage {
             self.end_forbidden_streams(id);
         }
-        self.stage_is_over_for(id, was_on_stage, was_invited);
+        self.tell_off_stage(id, was_on_stage, was_invited);
         Ok(())
     }
 

@@ -4,13 +4,18 @@ use darktower_protocol::ParticipantId;
 use darktower_protocol::signaling::pb;
 use pb::ErrorCode;
 use pb::envelope::Message;
+use prost::Message as _;
 
 use super::rights::Control;
 use super::{Identity, Meeting, Output, Refusal};
 use crate::named::named;
 
-/// Who may wait at one time: a list of them, 520 bytes each at most, fits in a message.
+/// Who may wait at one time, and bytes of the list of them: it fits in a message.
 const MAX_WAITING: usize = 100;
+const MAX_LIST_BYTES: usize = 60 * 1024;
+
+/// Why somebody is not let in.
+pub(super) const LOCKED: &str = "the meeting is locked; a host can unlock it";
 
 named! {
     /// Whether newcomers wait before they are let in. Those whose preset skips the waiting room, and those who may let
@@ -45,9 +50,7 @@ impl Meeting {
     /// From now on newcomers wait, or do not. Who waits goes on waiting, unless nobody has to.
     pub fn set_waiting_room(&mut self, waiting_room: WaitingRoom) {
         self.waiting_room = waiting_room;
-        if waiting_room == WaitingRoom::Off {
-            self.let_all_in();
-        }
+        self.open_door();
     }
 
     /// Somebody whose token has been verified is at the door.
@@ -61,7 +64,7 @@ impl Meeting {
         }
         let rights = self.given.get(&id).unwrap_or(&identity.rights);
         if self.locked && !rights.run_meeting {
-            return Err(Refusal::new(ErrorCode::Forbidden, "the meeting is locked; a host can unlock it"));
+            return Err(Refusal::new(ErrorCode::Forbidden, LOCKED));
         }
         let waits = match self.waiting_room {
             WaitingRoom::Off => false,
@@ -83,8 +86,15 @@ impl Meeting {
             user_id: identity.user_id.clone(),
             ..pb::Participant::default()
         };
-        self.waiting.insert(id, waiting);
-        self.tell_waiting(None);
+        let list: usize = self.waiting.values().map(|one| one.encoded_len() + 4).sum();
+        if list + waiting.encoded_len() + 4 > MAX_LIST_BYTES {
+            let message = "too many participants wait already; try again later";
+            return Err(Refusal::new(ErrorCode::CapacityExceeded, message));
+        }
+        // Who knocks again with another connection is no news.
+        if self.waiting.insert(id, waiting).is_none() {
+            self.tell_waiting(None);
+        }
         Ok(Entry::Waits)
     }
 
@@ -135,26 +145,33 @@ impl Meeting {
         if !self.participants.get(&id).is_some_and(|participant| participant.rights().admit) {
             return;
         }
-        if self.waiting_room == WaitingRoom::UntilHost {
-            self.let_all_in();
-        } else if !self.waiting.is_empty() {
+        self.open_door();
+        if !self.waiting.is_empty() {
             self.tell_waiting(Some(id));
         }
     }
 
-    fn let_all_in(&mut self) {
-        let waiting = std::mem::take(&mut self.waiting);
-        if waiting.is_empty() {
+    /// Lets everybody in who waits, if nobody has to wait any more. Nobody but those whom a host lets in comes into a locked
+    /// meeting.
+    pub(super) fn open_door(&mut self) {
+        let is_open = match self.waiting_room {
+            WaitingRoom::Off => true,
+            WaitingRoom::UntilHost => self.participants.values().any(|present| present.rights().admit),
+            WaitingRoom::Admission => false,
+        };
+        if !is_open || self.locked || self.waiting.is_empty() {
             return;
         }
+        let waiting = std::mem::take(&mut self.waiting);
         self.admitted.extend(waiting.keys());
         self.outputs.extend(waiting.into_keys().map(|participant| Output::LetIn { participant }));
         self.tell_waiting(None);
     }
 
     /// Tells those who may let others in, or one of them, who waits.
-    fn tell_waiting(&mut self, only: Option<ParticipantId>) {
-        let waiting = self.waiting.values().cloned().collect();
+    pub(super) fn tell_waiting(&mut self, only: Option<ParticipantId>) {
+        let mut waiting: Vec<pb::Participant> = self.waiting.values().cloned().collect();
+        waiting.sort_by_key(|participant| participant.joined_at);
         let changed = Message::WaitingRoomChanged(pb::WaitingRoomChanged { waiting });
         let to = match only {
             Some(only) => vec![only],

@@ -32,7 +32,8 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// What a subscriber with these wishes gets: the layer it names, else the best that fits, else the lowest.
+    /// What a subscriber with these wishes gets: the layer it names, else the best that fits, else the
+    /// lowest.
     pub(crate) fn layer(&self, preferred: &str, max_bitrate_bps: u32) -> StreamId {
         let named = self.layers.iter().find(|layer| !preferred.is_empty() && layer.name == preferred);
         let fits = |layer: &&Layer| max_bitrate_bps == 0 || layer.bitrate_bps <= max_bitrate_bps;
@@ -82,11 +83,20 @@ impl Standing {
     }
 
     pub(crate) fn may_ask_for_stage(self) -> bool {
-        self.has(Produce::CanRequest)
+        self.is_seen() && self.has(Produce::CanRequest)
+    }
+
+    /// Whoever is hidden must not show itself.
+    pub(crate) fn is_seen(self) -> bool {
+        !self.may().hidden_participant
     }
 
     pub(crate) fn may_write_to_everybody(self) -> bool {
         self.may().chat.public.can_send && self.may().chat.public.text
+    }
+
+    pub(crate) fn may_write_to_one(self) -> bool {
+        self.may().chat.private.can_send && self.may().chat.private.text
     }
 }
 
@@ -203,14 +213,18 @@ impl Model {
 
     /// Somebody is in.
     pub(crate) fn enter(&mut self, who: ParticipantId, standing: Standing, name: String, epoch: Epoch) {
+        // What hosts have done to it stays.
+        let older = self.here.get(&who);
+        let audio_muted = older.is_some_and(|older| older.state.audio_muted);
+        let camera_off = older.is_some_and(|older| older.camera_off);
         self.leave(who);
         self.waiting.remove(&who);
         let person = Person {
             standing: self.given.get(&who).copied().unwrap_or(standing),
             epoch,
             name,
-            state: pb::ParticipantState::default(),
-            camera_off: false,
+            state: pb::ParticipantState { audio_muted, ..pb::ParticipantState::default() },
+            camera_off,
             on_stage: false,
             invited: false,
             lost_at: None,
@@ -274,21 +288,25 @@ impl Model {
         self.may(by, |standing| standing.is_host)
     }
 
-    /// The participant whom a control reaches: one that is seen, and no host unless it is a host's.
-    pub(crate) fn reach(&self, by: ParticipantId, whom: &Whom) -> Option<ParticipantId> {
-        let &Name::One(id) = whom else { return None };
-        let (asks, asked) = (self.here.get(&by)?, self.here.get(&id)?);
-        let is_open = asks.sees(asked) && (asks.standing.is_host || !asked.standing.is_host);
-        (by == id || is_open).then_some(id)
+    /// The participant whom a request names: the one that sends it, or one that this one sees.
+    pub(crate) fn named(&self, by: ParticipantId, whom: Whom) -> Option<ParticipantId> {
+        let Name::One(id) = whom else { return None };
+        let is_own = by == id && self.here.contains_key(&by);
+        (is_own || self.sees(by, id)).then_some(id)
+    }
+
+    /// The participant whom a control reaches: no host, unless it is a host's.
+    pub(crate) fn reach(&self, by: ParticipantId, whom: Whom) -> Option<ParticipantId> {
+        self.named(by, whom).filter(|id| by == *id || self.is_host(by) || !self.is_host(*id))
     }
 
     /// Whom a control reaches that may be for everybody.
-    pub(crate) fn reach_all(&self, by: ParticipantId, whom: &Whom) -> Option<Vec<ParticipantId>> {
-        if *whom != Name::Empty {
+    pub(crate) fn reach_all(&self, by: ParticipantId, whom: Whom) -> Option<Vec<ParticipantId>> {
+        if whom != Name::Empty {
             return self.reach(by, whom).map(|id| vec![id]);
         }
         let others = self.here.iter().filter(|(id, other)| **id != by && !other.standing.is_host);
-        Some(others.map(|(id, _)| *id).collect())
+        Some(others.map(|(id, _)| *id).filter(|id| self.sees(by, *id)).collect())
     }
 
     pub(crate) fn set_preset(&mut self, who: ParticipantId, preset: &'static Preset) {
@@ -299,6 +317,9 @@ impl Model {
             person.standing = standing;
             person.on_stage &= standing.may_ask_for_stage();
             person.invited &= standing.may_ask_for_stage();
+        }
+        if standing.may().hidden_participant {
+            self.spotlight.retain(|shown| *shown != who);
         }
         self.tidy();
     }

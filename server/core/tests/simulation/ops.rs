@@ -87,148 +87,44 @@ impl Shape {
 }
 
 /// One thing that happens. With everything in it, so that it can happen again.
+///
+/// `Knock` is somebody at the door, who is in if it is open; `Enter` somebody who was let in from the
+/// waiting room. After `Deafen` nothing arrives at a client any more, and the meeting does not know yet.
+/// `Flood` is a hand that goes up and down more often than the meeting remembers. `name` is an index into
+/// [`NAMES`], `preset` one into the presets; a `kind` that is missing is a type of stream that there is not.
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
-    /// At the door, and in if it is open.
-    Knock {
-        who: ParticipantId,
-    },
-    /// Somebody who was let in from the waiting room comes in.
-    Enter {
-        who: ParticipantId,
-    },
-    GiveUpWaiting {
-        who: ParticipantId,
-    },
-    Leave {
-        who: ParticipantId,
-        epoch: Epoch,
-    },
-    /// Nothing arrives at a client any more, and the meeting does not know yet.
-    Deafen {
-        who: ParticipantId,
-    },
-    Disconnect {
-        who: ParticipantId,
-        epoch: Epoch,
-    },
-    Time {
-        ms: u64,
-    },
-    Resume {
-        who: ParticipantId,
-        epoch: Epoch,
-        seen: u64,
-    },
-    Publish {
-        by: ParticipantId,
-        stream: Which,
-        kind: StreamType,
-        shape: Shape,
-    },
-    Unpublish {
-        by: ParticipantId,
-        stream: Which,
-    },
-    Subscribe {
-        by: ParticipantId,
-        stream: Which,
-        preferred: &'static str,
-        max_bitrate: u32,
-    },
-    Unsubscribe {
-        by: ParticipantId,
-        stream: Which,
-    },
-    /// `name` is an index into [`NAMES`].
-    Update {
-        by: ParticipantId,
-        whom: Whom,
-        name: usize,
-        state: Option<pb::ParticipantState>,
-    },
-    /// A hand goes up and down, more often than the meeting remembers.
-    Flood {
-        by: ParticipantId,
-    },
-    /// `None` is a type of stream that there is not.
-    Mute {
-        by: ParticipantId,
-        whom: Whom,
-        kind: Option<StreamType>,
-    },
-    Lock {
-        by: ParticipantId,
-        locked: bool,
-    },
-    Kick {
-        by: ParticipantId,
-        whom: Whom,
-    },
-    /// `preset` is an index into the presets.
-    SetPreset {
-        by: ParticipantId,
-        whom: Whom,
-        preset: usize,
-    },
-    Stage {
-        by: ParticipantId,
-        action: Action,
-        whom: Whom,
-    },
-    Admit {
-        by: ParticipantId,
-        whom: Whom,
-        admit: bool,
-    },
-    Spotlight {
-        by: ParticipantId,
-        whom: Whom,
-        on: bool,
-    },
-    LowerHands {
-        by: ParticipantId,
-        whom: Whom,
-    },
-    Write {
-        by: ParticipantId,
-        to: Whom,
-        is_blank: bool,
-    },
-    Edit {
-        by: ParticipantId,
-        line: u64,
-    },
-    Delete {
-        by: ParticipantId,
-        line: u64,
-    },
-    Pin {
-        by: ParticipantId,
-        line: u64,
-        pinned: bool,
-    },
-    History {
-        by: ParticipantId,
-        with: Whom,
-        before: u64,
-        limit: u32,
-        pinned_only: bool,
-    },
-    Broadcast {
-        by: ParticipantId,
-        to: Vec<Whom>,
-        is_reaction: bool,
-    },
-    SetMaxParticipants {
-        max: usize,
-    },
-    SetWaitingRoom {
-        waiting_room: WaitingRoom,
-    },
-    End {
-        by: ParticipantId,
-    },
+    Knock { who: ParticipantId },
+    Enter { who: ParticipantId },
+    GiveUpWaiting { who: ParticipantId },
+    Leave { who: ParticipantId, epoch: Epoch },
+    Deafen { who: ParticipantId },
+    Disconnect { who: ParticipantId, epoch: Epoch },
+    Time { ms: u64 },
+    Resume { who: ParticipantId, epoch: Epoch, seen: u64 },
+    Publish { by: ParticipantId, stream: Which, kind: StreamType, shape: Shape },
+    Unpublish { by: ParticipantId, stream: Which },
+    Subscribe { by: ParticipantId, stream: Which, preferred: &'static str, max_bitrate: u32 },
+    Unsubscribe { by: ParticipantId, stream: Which },
+    Update { by: ParticipantId, whom: Whom, name: usize, state: Option<pb::ParticipantState> },
+    Flood { by: ParticipantId },
+    Mute { by: ParticipantId, whom: Whom, kind: Option<StreamType> },
+    Lock { by: ParticipantId, locked: bool },
+    Kick { by: ParticipantId, whom: Whom },
+    SetPreset { by: ParticipantId, whom: Whom, preset: usize },
+    Stage { by: ParticipantId, action: Action, whom: Whom },
+    Admit { by: ParticipantId, whom: Whom, admit: bool },
+    Spotlight { by: ParticipantId, whom: Whom, on: bool },
+    LowerHands { by: ParticipantId, whom: Whom },
+    Write { by: ParticipantId, to: Whom, is_blank: bool },
+    Edit { by: ParticipantId, line: u64 },
+    Delete { by: ParticipantId, line: u64 },
+    Pin { by: ParticipantId, line: u64, pinned: bool },
+    History { by: ParticipantId, with: Whom, before: u64, limit: u32, pinned_only: bool },
+    Broadcast { by: ParticipantId, to: Vec<Whom>, is_reaction: bool },
+    SetMaxParticipants { max: usize },
+    SetWaitingRoom { waiting_room: WaitingRoom },
+    End { by: ParticipantId },
     Clear,
 }
 
@@ -307,6 +203,10 @@ impl Op {
     /// Which of [`KINDS`] it is.
     pub(crate) fn kind(&self) -> &'static str {
         let all = |whom: &Whom| *whom == Name::Empty;
+        let either = |is_first: bool, first: &'static str, second: &'static str| match is_first {
+            true => first,
+            false => second,
+        };
         match self {
             Self::Knock { .. } => "knock",
             Self::Enter { .. } => "enter",
@@ -326,106 +226,32 @@ impl Op {
             Self::Update { by, whom, .. } if all(whom) || *whom == Name::One(*by) => "update oneself",
             Self::Update { .. } => "rename another",
             Self::Flood { .. } => "flood",
-            Self::Mute { whom, kind: Some(StreamType::VideoCamera), .. } => {
-                if all(whom) {
-                    "all cameras off"
-                } else {
-                    "camera off"
-                }
-            }
-            Self::Mute { whom, kind: Some(StreamType::VideoScreen), .. } => {
-                if all(whom) {
-                    "end all screens"
-                } else {
-                    "end screen"
-                }
-            }
-            Self::Mute { whom, .. } => {
-                if all(whom) {
-                    "mute all"
-                } else {
-                    "mute"
-                }
-            }
-            Self::Lock { locked, .. } => {
-                if *locked {
-                    "lock"
-                } else {
-                    "unlock"
-                }
-            }
-            Self::Kick { whom, .. } => {
-                if all(whom) {
-                    "kick all"
-                } else {
-                    "kick"
-                }
-            }
+            Self::Mute { whom, kind, .. } => match kind {
+                Some(StreamType::VideoCamera) => either(all(whom), "all cameras off", "camera off"),
+                Some(StreamType::VideoScreen) => either(all(whom), "end all screens", "end screen"),
+                Some(StreamType::Audio) | None => either(all(whom), "mute all", "mute"),
+            },
+            Self::Lock { locked, .. } => either(*locked, "lock", "unlock"),
+            Self::Kick { whom, .. } => either(all(whom), "kick all", "kick"),
             Self::SetPreset { .. } => "set preset",
-            Self::Stage { action: Action::Ask, .. } => "stage ask",
-            Self::Stage { action: Action::Approve, .. } => "stage approve",
-            Self::Stage { action: Action::Deny, .. } => "stage deny",
-            Self::Stage { action: Action::Invite, .. } => "stage invite",
-            Self::Stage { action: Action::Remove, .. } => "stage remove",
-            Self::Stage { action: Action::Leave, .. } => "stage leave",
-            Self::Admit { whom, admit: true, .. } => {
-                if all(whom) {
-                    "admit all"
-                } else {
-                    "admit"
-                }
-            }
-            Self::Admit { whom, .. } => {
-                if all(whom) {
-                    "reject all"
-                } else {
-                    "reject"
-                }
-            }
-            Self::Spotlight { on, .. } => {
-                if *on {
-                    "spotlight on"
-                } else {
-                    "spotlight off"
-                }
-            }
-            Self::LowerHands { whom, .. } => {
-                if all(whom) {
-                    "lower all hands"
-                } else {
-                    "lower hand"
-                }
-            }
-            Self::Write { to, .. } => {
-                if all(to) {
-                    "write to everybody"
-                } else {
-                    "write to one"
-                }
-            }
+            Self::Stage { action, .. } => match action {
+                Action::Ask => "stage ask",
+                Action::Approve => "stage approve",
+                Action::Deny => "stage deny",
+                Action::Invite => "stage invite",
+                Action::Remove => "stage remove",
+                Action::Leave => "stage leave",
+            },
+            Self::Admit { whom, admit: true, .. } => either(all(whom), "admit all", "admit"),
+            Self::Admit { whom, .. } => either(all(whom), "reject all", "reject"),
+            Self::Spotlight { on, .. } => either(*on, "spotlight on", "spotlight off"),
+            Self::LowerHands { whom, .. } => either(all(whom), "lower all hands", "lower hand"),
+            Self::Write { to, .. } => either(all(to), "write to everybody", "write to one"),
             Self::Edit { .. } => "edit",
             Self::Delete { .. } => "delete",
-            Self::Pin { pinned, .. } => {
-                if *pinned {
-                    "pin"
-                } else {
-                    "unpin"
-                }
-            }
-            Self::History { with, .. } => {
-                if all(with) {
-                    "history"
-                } else {
-                    "history with one"
-                }
-            }
-            Self::Broadcast { to, .. } => {
-                if to.is_empty() {
-                    "broadcast to all"
-                } else {
-                    "broadcast to some"
-                }
-            }
+            Self::Pin { pinned, .. } => either(*pinned, "pin", "unpin"),
+            Self::History { with, .. } => either(all(with), "history", "history with one"),
+            Self::Broadcast { to, .. } => either(to.is_empty(), "broadcast to all", "broadcast to some"),
             Self::SetMaxParticipants { .. } => "set max participants",
             Self::SetWaitingRoom { .. } => "set waiting room",
             Self::End { .. } => "end",

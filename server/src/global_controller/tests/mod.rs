@@ -60,7 +60,7 @@ impl LiveMeetings for Live {
         self.roster(meeting).iter().any(|live| live.participant_id == participant)
     }
 
-    fn changed(&self, _meeting: &crate::storage::model::Meeting) {}
+    fn changed(&self, _meeting: &Meeting) {}
 
     fn remove(&self, removal: &Removal) -> usize {
         self.removed.lock().expect("not poisoned").push(removal.clone());

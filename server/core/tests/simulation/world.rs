@@ -1,0 +1,963 @@
+//! One run: a meeting, its reference and its followers, and what happens to them.
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use darktower_core::meeting::{
+    Entry, Epoch, Identity, MediaCommand, Meeting, MeetingLimits, Output, Refusal, Resumed, Rights,
+};
+use darktower_core::preset::{Preset, RecorderType, shipped};
+use darktower_protocol::signaling::pb;
+use darktower_protocol::{MeetingId, ParticipantId, StreamId};
+use pb::envelope::Message;
+use pb::stage_request::Action;
+use pb::{ErrorCode, LeaveReason, StreamType};
+
+use crate::Checked;
+use crate::choose::FAULTS;
+use crate::followers::{Client, MediaHandler};
+use crate::model::{Line, Model, Standing, Stream};
+use crate::ops::{KINDS, NAMES, Name, Op, Shape, Which, Whom};
+use crate::random::Random;
+
+/// Participants that there may be.
+pub(crate) const SLOTS: usize = 8;
+/// Streams that there may be: fewer than are asked for, so that ids collide.
+pub(crate) const STREAMS: usize = 14;
+/// Operations that a violation tells of.
+const TOLD: usize = 20;
+/// More events than the meeting keeps for somebody who is away.
+const FLOOD: usize = 260;
+
+/// The shipped ones, and one that nobody sees.
+pub(crate) static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| {
+    let mut presets = shipped();
+    let viewer = presets.iter().find(|preset| preset.name == "webinar_viewer").expect("it is shipped");
+    let mut recorder = Preset { name: "recorder".to_owned(), ..viewer.clone() };
+    recorder.permissions.hidden_participant = true;
+    recorder.permissions.show_participant_list = true;
+    recorder.permissions.is_recorder = true;
+    recorder.permissions.recorder_type = RecorderType::Recorder;
+    presets.push(recorder);
+    presets
+});
+
+pub(crate) fn participant(slot: usize) -> ParticipantId {
+    ParticipantId::from_bytes([slot as u8 + 1; 16])
+}
+
+pub(crate) fn stream(number: usize) -> StreamId {
+    StreamId::from_bytes([0x80 | number as u8; 16])
+}
+
+/// What happened, over all runs.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) seeds: u64,
+    pub(crate) steps: u64,
+    pub(crate) checks: u64,
+    pub(crate) accepted: BTreeMap<&'static str, u64>,
+    pub(crate) refused: BTreeMap<&'static str, u64>,
+    pub(crate) faults: BTreeMap<&'static str, u64>,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.seeds += other.seeds;
+        self.steps += other.steps;
+        self.checks += other.checks;
+        let pairs = [
+            (&mut self.accepted, &other.accepted),
+            (&mut self.refused, &other.refused),
+            (&mut self.faults, &other.faults),
+        ];
+        for (sums, counts) in pairs {
+            for (name, count) in counts {
+                *sums.entry(*name).or_default() += *count;
+            }
+        }
+    }
+
+    /// What a simulation must have accepted, or done wrong, before it says anything.
+    pub(crate) fn missing(&self) -> Vec<&'static str> {
+        let never_accepted = KINDS.iter().filter(|name| !self.accepted.contains_key(*name));
+        never_accepted.chain(FAULTS.iter().filter(|name| !self.faults.contains_key(*name))).copied().collect()
+    }
+
+    pub(crate) fn fault(&mut self, name: &'static str) {
+        *self.faults.entry(name).or_default() += 1;
+    }
+}
+
+/// Something that must never be, and how it came to it.
+#[derive(Debug)]
+pub(crate) struct Violation {
+    pub(crate) seed: u64,
+    pub(crate) what: String,
+    step: u64,
+    trace: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, what, step, trace } = self;
+        writeln!(f, "seed {seed}, step {step}: {what}")?;
+        writeln!(f, "the last operations were:\n{trace}")?;
+        write!(f, "once more: DARKTOWER_SIM_FIRST_SEED={seed} DARKTOWER_SIM_SEEDS=1")
+    }
+}
+
+/// Runs one seed; panics of the meeting are violations, too.
+pub(crate) fn run(seed: u64, start: Instant, tally: &mut Tally) -> Result<(), Violation> {
+    let mut world = World::new(seed, start);
+    let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
+    world.tally.seeds = 1;
+    tally.add(&world.tally);
+    let what = match ran {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(what)) => what,
+        Err(panic) => format!("it panicked: {}", text_of(&*panic)),
+    };
+    let lines: Vec<String> = world.trace.iter().map(|(step, op)| format!("  {step:>3} {op:?}")).collect();
+    Err(Violation { seed, what, step: world.tally.steps, trace: lines.join("\n") })
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a text")
+}
+
+/// Who heard something because of one operation.
+#[derive(Debug, Default)]
+struct Heard {
+    chat: Vec<ParticipantId>,
+    broadcast: Vec<ParticipantId>,
+}
+
+/// See the [module documentation](self).
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) random: Random,
+    pub(crate) model: Model,
+    pub(crate) clients: BTreeMap<ParticipantId, Client>,
+    /// Let in from the waiting room, and not in yet.
+    pub(crate) let_in: BTreeSet<ParticipantId>,
+    /// Sessions that are over.
+    pub(crate) old_epochs: Vec<(ParticipantId, Epoch)>,
+    pub(crate) trace: VecDeque<(u64, Op)>,
+    pub(crate) tally: Tally,
+    pub(crate) meeting: Meeting,
+    pub(crate) media: MediaHandler,
+    epochs: BTreeSet<Epoch>,
+    /// By slot: what its token says, and how many videos it takes (0: any number).
+    standings: [(Standing, u32); SLOTS],
+    start: Instant,
+    elapsed: Duration,
+}
+
+impl World {
+    fn new(seed: u64, start: Instant) -> Self {
+        let mut random = Random::new(seed);
+        let limits = MeetingLimits {
+            max_participants: random.one_of(&[100, 100, 3, 5]),
+            max_layers_per_participant: random.one_of(&[16, 16, 4]),
+            max_video_subscriptions: random.one_of(&[64, 64, 2]),
+            reconnect_grace: Duration::from_secs(random.one_of(&[15, 15, 2, 0])),
+            ..MeetingLimits::default()
+        };
+        // One type of meeting, or everybody from another one.
+        let prefix = random.one_of(&["", "video", "webinar", "audio", "livestream", "webinar"]);
+        let is_of_family =
+            |preset: &&'static Preset| preset.name.starts_with(prefix) || preset.name == "recorder";
+        let family: Vec<&'static Preset> = PRESETS.iter().filter(is_of_family).collect();
+        let standings = std::array::from_fn(|slot| {
+            // Hosts come first in every family.
+            let preset = if slot == 0 { family[0] } else { random.one_of(&family) };
+            let is_host = preset.name.ends_with("_host");
+            (Standing { preset, is_host }, random.one_of(&[0, 0, 1, 3]))
+        });
+        Self {
+            random,
+            model: Model::new(limits),
+            clients: BTreeMap::new(),
+            let_in: BTreeSet::new(),
+            old_epochs: Vec::new(),
+            trace: VecDeque::new(),
+            tally: Tally::default(),
+            meeting: Meeting::new(MeetingId::from_bytes([1; 16]), limits),
+            media: MediaHandler::default(),
+            epochs: BTreeSet::new(),
+            standings,
+            start,
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    fn run(&mut self) -> Checked {
+        for _ in 0..200 + self.random.below(200) {
+            let op = self.choose();
+            self.tally.steps += 1;
+            if self.trace.len() == TOLD {
+                self.trace.pop_front();
+            }
+            self.trace.push_back((self.tally.steps, op.clone()));
+            let counts = match self.perform(&op)? {
+                true => &mut self.tally.accepted,
+                false => &mut self.tally.refused,
+            };
+            *counts.entry(op.kind()).or_default() += 1;
+            self.check()?;
+        }
+        // In the end everybody goes, one by one, and nothing is left.
+        let here: Vec<(ParticipantId, Epoch)> =
+            self.model.here.iter().map(|(id, person)| (*id, person.epoch)).collect();
+        for (who, epoch) in here {
+            self.leave(who, epoch, LeaveReason::Voluntary)?;
+            self.check()?;
+        }
+        for who in self.model.waiting.clone() {
+            self.give_up_waiting(who)?;
+        }
+        self.check()?;
+        ensure!(self.meeting.is_empty(), "everybody has gone, and the meeting is not empty");
+        Ok(())
+    }
+
+    /// Does it, and says whether it was accepted.
+    fn perform(&mut self, op: &Op) -> Checked<bool> {
+        match op {
+            &Op::Knock { who } => self.knock(who),
+            &Op::Enter { who } => self.join(who),
+            &Op::GiveUpWaiting { who } => self.give_up_waiting(who),
+            &Op::Leave { who, epoch } => self.leave(who, epoch, LeaveReason::Voluntary),
+            Op::Deafen { who } => {
+                let client = self.clients.get_mut(who);
+                Ok(client.is_some_and(|client| std::mem::take(&mut client.connected)))
+            }
+            &Op::Disconnect { who, epoch } => self.disconnect(who, epoch),
+            &Op::Time { ms } => self.pass(Duration::from_millis(ms)),
+            &Op::Resume { who, epoch, seen } => self.resume(who, epoch, seen),
+            &Op::Publish { by, stream, kind, shape } => self.publish(by, stream, kind, shape),
+            &Op::Unpublish { by, stream } => self.unpublish(by, stream),
+            &Op::Subscribe { by, stream, preferred, max_bitrate } => {
+                self.subscribe(by, stream, preferred, max_bitrate)
+            }
+            &Op::Unsubscribe { by, stream } => self.unsubscribe(by, stream),
+            &Op::Update { by, whom, name, state } => self.update(by, whom, name, state),
+            &Op::Flood { by } => self.flood(by),
+            &Op::Mute { by, whom, kind } => self.mute(by, whom, kind),
+            &Op::Lock { by, locked } => {
+                let result = self.meeting.lock(by, &pb::LockMeeting { locked });
+                if self.agreed(self.model.is_host(by), result)?.is_none() {
+                    return Ok(false);
+                }
+                self.model.locked = locked;
+                self.done()
+            }
+            &Op::Kick { by, whom } => self.kick(by, whom),
+            &Op::SetPreset { by, whom, preset } => self.set_preset(by, whom, preset),
+            &Op::Stage { by, action, whom } => self.stage(by, action, whom),
+            &Op::Admit { by, whom, admit } => self.admit(by, whom, admit),
+            &Op::Spotlight { by, whom, on } => self.spotlight(by, whom, on),
+            &Op::LowerHands { by, whom } => self.lower_hands(by, whom),
+            &Op::Write { by, to, is_blank } => self.write(by, to, is_blank),
+            &Op::Edit { by, line } => self.edit(by, line),
+            &Op::Delete { by, line } => self.delete(by, line),
+            &Op::Pin { by, line, pinned } => self.pin(by, line, pinned),
+            &Op::History { by, with, before, limit, pinned_only } => {
+                let request = pb::FetchChatHistory {
+                    before_message_id: before,
+                    limit,
+                    with_participant_id: with.text(),
+                    pinned_only,
+                };
+                self.history(by, with, &request)
+            }
+            Op::Broadcast { by, to, is_reaction } => self.broadcast(*by, to, *is_reaction),
+            &Op::SetMaxParticipants { max } => {
+                self.meeting.set_max_participants(max);
+                self.model.limits.max_participants = max;
+                self.nothing_follows()?;
+                Ok(true)
+            }
+            &Op::SetWaitingRoom { waiting_room } => {
+                self.meeting.set_waiting_room(waiting_room);
+                self.model.waiting_room = waiting_room;
+                self.done()
+            }
+            &Op::End { by } => {
+                let result = self.meeting.check_end(by);
+                match self.agreed(self.model.is_host(by), result)? {
+                    Some(()) => self.clear(),
+                    None => Ok(false),
+                }
+            }
+            Op::Clear => self.clear(),
+        }
+    }
+
+    fn knock(&mut self, who: ParticipantId) -> Checked<bool> {
+        let identity = self.identity(who);
+        let expected = self.model.knock(who, self.standing(who).0);
+        let result = self.meeting.knock(&identity, self.now_us());
+        let Some(entry) = self.agreed(expected.is_some(), result)? else { return Ok(false) };
+        ensure!(Some(entry) == expected, "{who} knocks: {entry:?} instead of {expected:?}");
+        match entry {
+            Entry::Open => {
+                self.nothing_follows()?;
+                self.join(who)
+            }
+            Entry::Waits => {
+                self.let_in.remove(&who);
+                self.model.waiting.insert(who);
+                self.done()
+            }
+        }
+    }
+
+    fn join(&mut self, who: ParticipantId) -> Checked<bool> {
+        let (standing, max_video_streams) = self.standing(who);
+        let identity = self.identity(who);
+        let name = identity.name.clone();
+        let capabilities =
+            pb::ParticipantCapabilities { max_video_streams, ..pb::ParticipantCapabilities::default() };
+        let before = self.model.here.get(&who).map(|person| person.epoch);
+        let expected = before.is_some() || self.model.here.len() < self.model.limits.max_participants;
+        let result = self.meeting.join(identity, &capabilities, self.now_us());
+        let Some(joined) = self.agreed(expected, result)? else { return Ok(false) };
+        ensure!(self.epochs.insert(joined.epoch), "{:?} is no new epoch", joined.epoch);
+        self.old_epochs.extend(before.map(|epoch| (who, epoch)));
+        if before.is_some() {
+            self.tally.fault("a second session of somebody who is here");
+        }
+        self.model.enter(who, standing, name, joined.epoch);
+        self.let_in.remove(&who);
+        let client = Client::new(who, &joined)?;
+        self.drain(Some((who, client)))?;
+        Ok(true)
+    }
+
+    fn give_up_waiting(&mut self, who: ParticipantId) -> Checked<bool> {
+        let waited = self.model.waiting.remove(&who);
+        let was_let_in = self.let_in.remove(&who);
+        self.meeting.stop_waiting(who);
+        if !waited {
+            self.nothing_follows()?;
+        }
+        self.drain(None)?;
+        Ok(waited || was_let_in)
+    }
+
+    fn leave(&mut self, who: ParticipantId, epoch: Epoch, reason: LeaveReason) -> Checked<bool> {
+        let is_current = self.is_current(who, epoch);
+        self.meeting.leave(who, epoch, reason);
+        if !is_current {
+            self.nothing_follows()?;
+            return Ok(false);
+        }
+        self.forget(who);
+        self.done()
+    }
+
+    fn disconnect(&mut self, who: ParticipantId, epoch: Epoch) -> Checked<bool> {
+        let (is_current, now) = (self.is_current(who, epoch), self.now());
+        self.meeting.disconnect(who, epoch, now);
+        if !is_current {
+            self.nothing_follows()?;
+            return Ok(false);
+        }
+        if self.model.limits.reconnect_grace.is_zero() {
+            self.forget(who);
+        } else if let Some(person) = self.model.here.get_mut(&who) {
+            person.lost_at.get_or_insert(now);
+            if let Some(client) = self.clients.get_mut(&who) {
+                client.connected = false;
+            }
+        }
+        self.done()
+    }
+
+    fn pass(&mut self, time: Duration) -> Checked<bool> {
+        self.elapsed += time;
+        let now = self.now();
+        let (due, expected) = (self.meeting.next_timeout(), self.model.next_timeout());
+        ensure!(due == expected, "the next timeout is {due:?} instead of {expected:?}");
+        let expected = self.model.given_up(now);
+        let gone = self.meeting.handle_timeout(now);
+        ensure!(gone == expected, "{gone:?} have been given up instead of {expected:?}");
+        for who in gone {
+            self.forget(who);
+        }
+        self.done()
+    }
+
+    fn resume(&mut self, who: ParticipantId, epoch: Epoch, seen: u64) -> Checked<bool> {
+        let expected = self.is_current(who, epoch);
+        let result = self.meeting.resume(who, epoch, seen);
+        let Some(resumed) = self.agreed(expected, result)? else { return Ok(false) };
+        let client = self.clients.get_mut(&who).ok_or("nobody comes back")?;
+        let are_kept = Model::are_kept(client.sent, seen);
+        let new_epoch = match &resumed {
+            Resumed::Missed(epoch, missed) => {
+                ensure!(are_kept, "{who} saw {seen} of {} and gets what it missed", client.sent);
+                client.catch_up(seen, missed)?;
+                *epoch
+            }
+            Resumed::Snapshot(joined) => {
+                ensure!(!are_kept, "{who} saw {seen} of {} and gets a snapshot", client.sent);
+                if seen <= client.sent {
+                    self.tally.fault("more was missed than is kept");
+                }
+                *client = Client::new(who, joined)?;
+                joined.epoch
+            }
+        };
+        ensure!(self.epochs.insert(new_epoch), "{new_epoch:?} is no new epoch");
+        self.old_epochs.push((who, epoch));
+        if let Some(person) = self.model.here.get_mut(&who) {
+            person.epoch = new_epoch;
+            person.lost_at = None;
+        }
+        self.done()
+    }
+
+    fn publish(&mut self, by: ParticipantId, stream: Which, kind: StreamType, shape: Shape) -> Checked<bool> {
+        let layers = match stream {
+            Name::One(id) => shape.layers(id),
+            Name::Empty | Name::Malformed => Vec::new(),
+        };
+        let taken = self.model.wire_streams();
+        let screens = self.model.streams().filter(|stream| stream.kind == StreamType::VideoScreen).count();
+        let max_layers = self.model.limits.max_layers_per_participant;
+        let expected = self.model.here.get(&by).is_some_and(|person| {
+            let is_free = matches!(stream, Name::One(id) if self.model.owner_of(id).is_none())
+                && layers.iter().all(|layer| !taken.contains_key(&layer.wire_id));
+            let max_screens = person.standing.preset.config.max_screenshare_count as usize;
+            let is_one_too_many = kind == StreamType::VideoScreen && screens >= max_screens;
+            let published: usize = person.streams.values().map(|stream| stream.layers.len()).sum();
+            let fits = published + layers.len() <= max_layers;
+            shape != Shape::Malformed && is_free && person.may_send(kind) && !is_one_too_many && fits
+        });
+        let result = self.meeting.publish(by, shape.request(&stream, kind));
+        if self.agreed(expected, result)?.is_none() {
+            return Ok(false);
+        }
+        if let (Some(person), Name::One(id)) = (self.model.here.get_mut(&by), stream) {
+            person.camera_off &= kind != StreamType::VideoCamera;
+            person.streams.insert(id, Stream { kind, layers });
+        }
+        self.done()
+    }
+
+    fn unpublish(&mut self, by: ParticipantId, stream: Which) -> Checked<bool> {
+        let expected = matches!(stream, Name::One(id) if self.model.owner_of(id) == Some(by));
+        let result = self.meeting.unpublish(by, &pb::UnpublishStream { stream_id: stream.text() });
+        if self.agreed(expected, result)?.is_none() {
+            return Ok(false);
+        }
+        if let (Some(person), Name::One(id)) = (self.model.here.get_mut(&by), stream) {
+            person.streams.remove(&id);
+        }
+        self.model.tidy();
+        self.done()
+    }
+
+    fn subscribe(
+        &mut self,
+        by: ParticipantId,
+        stream: Which,
+        preferred: &str,
+        max_bitrate: u32,
+    ) -> Checked<bool> {
+        let expected = self.wire_stream_for(by, stream, preferred, max_bitrate);
+        let options = pb::SubscriptionOptions { preferred_layer: preferred.to_owned(), max_bitrate };
+        let request = pb::SubscribeStream { stream_id: stream.text(), options: Some(options) };
+        let result = self.meeting.subscribe(by, &request);
+        let Some(wire_id) = self.agreed(expected.is_some(), result)? else { return Ok(false) };
+        ensure!(Some(wire_id) == expected, "{by} is to get {wire_id} instead of {expected:?}");
+        if let (Some(person), Name::One(id)) = (self.model.here.get_mut(&by), stream) {
+            person.wants.insert(id, wire_id);
+        }
+        self.done()
+    }
+
+    fn wire_stream_for(
+        &self,
+        by: ParticipantId,
+        stream: Which,
+        preferred: &str,
+        max_bitrate: u32,
+    ) -> Option<StreamId> {
+        let Name::One(id) = stream else { return None };
+        let find = |id: StreamId| self.model.here.get(&self.model.owner_of(id)?)?.streams.get(&id);
+        let owner = self.model.owner_of(id)?;
+        let found = find(id)?;
+        if owner == by || !self.model.sees(by, owner) {
+            return None;
+        }
+        let wants = &self.model.here.get(&by)?.wants;
+        let is_video = |id: &&StreamId| find(**id).is_some_and(|stream| stream.kind != StreamType::Audio);
+        let videos = wants.keys().filter(is_video).count();
+        let max_videos = match self.standing(by).1 as usize {
+            0 => self.model.limits.max_video_subscriptions,
+            declared => declared.min(self.model.limits.max_video_subscriptions),
+        };
+        let is_one_more = found.kind != StreamType::Audio && !wants.contains_key(&id);
+        (!is_one_more || videos < max_videos).then(|| found.layer(preferred, max_bitrate))
+    }
+
+    fn unsubscribe(&mut self, by: ParticipantId, stream: Which) -> Checked<bool> {
+        let wants = self.model.here.get(&by).map(|person| &person.wants);
+        let expected = matches!(stream, Name::One(id) if wants.is_some_and(|wants| wants.contains_key(&id)));
+        let result = self.meeting.unsubscribe(by, &pb::UnsubscribeStream { stream_id: stream.text() });
+        if self.agreed(expected, result)?.is_none() {
+            return Ok(false);
+        }
+        if let (Some(person), Name::One(id)) = (self.model.here.get_mut(&by), stream) {
+            person.wants.remove(&id);
+        }
+        self.done()
+    }
+
+    fn update(
+        &mut self,
+        by: ParticipantId,
+        whom: Whom,
+        name: usize,
+        state: Option<pb::ParticipantState>,
+    ) -> Checked<bool> {
+        let (sent, shown) = NAMES[name];
+        let target = match whom {
+            Name::Empty => self.model.here.contains_key(&by).then_some(by),
+            Name::One(_) | Name::Malformed => self.model.reach(by, whom),
+        };
+        let is_host = self.model.is_host(by);
+        let expected = target.is_some_and(|target| {
+            let is_own = target == by;
+            let own_name = self.model.here.get(&by).map(|person| person.name.as_str());
+            let may_rename =
+                is_host || is_own && self.model.may(by, |standing| standing.may().can_edit_display_name);
+            let name_is_fine = sent.is_empty() || shown.is_some() && (may_rename || shown == own_name);
+            (is_own || is_host && state.is_none()) && name_is_fine
+        });
+        let request = pb::UpdateParticipant { name: sent.to_owned(), state, participant_id: whom.text() };
+        let result = self.meeting.update(by, &request);
+        if self.agreed(expected, result)?.is_none() {
+            return Ok(false);
+        }
+        if let Some(person) = target.and_then(|target| self.model.here.get_mut(&target)) {
+            if let Some(shown) = shown {
+                person.name = shown.to_owned();
+            }
+            if let Some(state) = state {
+                person.state = state;
+                person.camera_off &= !state.video_on;
+            }
+        }
+        self.done()
+    }
+
+    fn flood(&mut self, by: ParticipantId) -> Checked<bool> {
+        let Some(person) = self.model.here.get(&by) else { return Ok(false) };
+        let mut state = person.state;
+        for _ in 0..FLOOD {
+            state.hand_raised = !state.hand_raised;
+            self.update(by, Name::Empty, 0, Some(state))?;
+        }
+        Ok(true)
+    }
+
+    fn mute(&mut self, by: ParticipantId, whom: Whom, kind: Option<StreamType>) -> Checked<bool> {
+        let kind_allowed = kind.filter(|kind| self.model.may(by, |standing| standing.may_mute(*kind)));
+        let targets = kind_allowed.and_then(|_| self.model.reach_all(by, whom));
+        let stream_type = kind.map_or(7, i32::from);
+        let request = pb::MuteParticipant { participant_id: whom.text(), stream_type };
+        let result = self.meeting.mute(by, &request);
+        if self.agreed(targets.is_some(), result)?.is_none() {
+            return Ok(false);
+        }
+        for target in targets.unwrap_or_default() {
+            if let Some(kind) = kind {
+                self.model.silence(target, kind);
+            }
+        }
+        self.done()
+    }
+
+    fn kick(&mut self, by: ParticipantId, whom: Whom) -> Checked<bool> {
+        let may = self.model.may(by, |standing| standing.may().kick_participant);
+        let expected = if may { self.model.reach_all(by, whom) } else { None };
+        let expected = expected.filter(|targets| !targets.contains(&by));
+        let result = self.meeting.check_kick(by, &pb::KickParticipant { participant_id: whom.text() });
+        let Some(targets) = self.agreed(expected.is_some(), result)? else { return Ok(false) };
+        ensure!(Some(&targets) == expected.as_ref(), "{targets:?} are removed instead of {expected:?}");
+        self.nothing_follows()?;
+        for target in targets {
+            let epoch = self.model.here.get(&target).map(|person| person.epoch).ok_or("nobody is removed")?;
+            self.leave(target, epoch, LeaveReason::Kicked)?;
+        }
+        Ok(true)
+    }
+
+    fn set_preset(&mut self, by: ParticipantId, whom: Whom, preset: usize) -> Checked<bool> {
+        let preset = &PRESETS[preset];
+        let may = self.model.may(by, |standing| standing.may().can_change_participant_permissions);
+        let expected = if may { self.model.reach(by, whom) } else { None };
+        let request = pb::SetPreset { participant_id: whom.text(), preset: preset.name.clone() };
+        let result = self.meeting.check_preset(by, &request);
+        let Some(target) = self.agreed(expected.is_some(), result)? else { return Ok(false) };
+        ensure!(Some(target) == expected, "{target} gets a preset instead of {expected:?}");
+        self.nothing_follows()?;
+        self.meeting.set_rights(target, Rights::given(preset));
+        self.model.set_preset(target, preset);
+        self.done()
+    }
+
+    fn stage(&mut self, by: ParticipantId, action: Action, whom: Whom) -> Checked<bool> {
+        let decides = self.model.may(by, |standing| standing.may().can_accept_production_requests);
+        let named = if decides { self.model.reach(by, whom) } else { None };
+        let target = match action {
+            Action::Ask => self.model.may(by, Standing::may_ask_for_stage).then_some(by),
+            Action::Leave => self.model.here.contains_key(&by).then_some(by),
+            Action::Approve | Action::Deny => named.filter(|id| self.model.asking.contains(id)),
+            Action::Invite => named.filter(|id| self.model.may(*id, Standing::may_ask_for_stage)),
+            Action::Remove => named,
+        };
+        let request = pb::StageRequest { action: action.into(), participant_id: whom.text() };
+        let result = self.meeting.stage(by, &request);
+        if self.agreed(target.is_some(), result)?.is_none() {
+            return Ok(false);
+        }
+        let target = target.unwrap_or(by);
+        let asks = self.model.asking.contains(&target);
+        let Some(person) = self.model.here.get_mut(&target) else { return Err("nobody acts".to_owned()) };
+        let comes = match action {
+            Action::Ask => person.invited || decides,
+            Action::Approve => true,
+            Action::Invite => asks,
+            Action::Deny | Action::Remove | Action::Leave => false,
+        };
+        let leaves = matches!(action, Action::Remove | Action::Leave);
+        person.on_stage = (person.on_stage || comes) && !leaves;
+        person.invited =
+            !comes && !leaves && (person.invited || action == Action::Invite && !person.on_stage);
+        let is_on = person.on_stage;
+        match action {
+            Action::Ask if !is_on && !asks => self.model.asking.push(target),
+            Action::Ask | Action::Remove => {}
+            Action::Approve | Action::Deny | Action::Invite | Action::Leave => {
+                self.model.asking.retain(|asking| *asking != target);
+            }
+        }
+        self.model.tidy();
+        self.done()
+    }
+
+    fn admit(&mut self, by: ParticipantId, whom: Whom, admit: bool) -> Checked<bool> {
+        let may = self.model.may(by, |standing| standing.may().accept_waiting_requests);
+        let who: Option<Vec<ParticipantId>> = match whom {
+            Name::Empty => Some(self.model.waiting.iter().copied().collect()),
+            Name::One(id) => self.model.waiting.contains(&id).then(|| vec![id]),
+            Name::Malformed => None,
+        };
+        let request = pb::AdmitParticipant { participant_id: whom.text(), admit };
+        let result = self.meeting.admit(by, &request);
+        if self.agreed(may && who.is_some(), result)?.is_none() {
+            return Ok(false);
+        }
+        self.drain(None)?;
+        for id in who.unwrap_or_default() {
+            ensure!(!self.model.waiting.contains(&id), "{id} still waits");
+            ensure!(self.let_in.contains(&id) == admit, "{id} was let in, or was not, against the decision");
+        }
+        Ok(true)
+    }
+
+    fn spotlight(&mut self, by: ParticipantId, whom: Whom, on: bool) -> Checked<bool> {
+        let may = self.model.may(by, |standing| standing.may().can_spotlight);
+        let target = if may { self.model.named(by, whom) } else { None };
+        let target = target.filter(|target| self.model.may(*target, Standing::is_seen));
+        let request = pb::SpotlightParticipant { participant_id: whom.text(), on };
+        let result = self.meeting.spotlight(by, &request);
+        if self.agreed(target.is_some(), result)?.is_none() {
+            return Ok(false);
+        }
+        let shown = &mut self.model.spotlight;
+        match target {
+            Some(target) if on && !shown.contains(&target) => shown.push(target),
+            Some(target) if !on => shown.retain(|shown| *shown != target),
+            _ => {}
+        }
+        self.done()
+    }
+
+    fn lower_hands(&mut self, by: ParticipantId, whom: Whom) -> Checked<bool> {
+        let named = match whom {
+            Name::Empty => Some(self.model.here.keys().copied().collect()),
+            Name::One(_) | Name::Malformed => self.model.reach(by, whom).map(|id| vec![id]),
+        };
+        let targets: Option<Vec<ParticipantId>> = named.filter(|_| self.model.is_host(by));
+        let result = self.meeting.lower_hands(by, &pb::LowerHands { participant_id: whom.text() });
+        if self.agreed(targets.is_some(), result)?.is_none() {
+            return Ok(false);
+        }
+        for target in targets.unwrap_or_default() {
+            if let Some(person) = self.model.here.get_mut(&target) {
+                person.state.hand_raised = false;
+            }
+        }
+        self.done()
+    }
+
+    fn write(&mut self, by: ParticipantId, to: Whom, is_blank: bool) -> Checked<bool> {
+        let may = match to {
+            Name::Empty => self.model.may(by, Standing::may_write_to_everybody),
+            Name::One(id) => {
+                self.model.sees(by, id)
+                    && by != id
+                    && self.model.may(id, |standing| standing.may().chat.private.can_receive)
+                    && self.model.may(by, Standing::may_write_to_one)
+            }
+            Name::Malformed => false,
+        };
+        let may = may && self.model.may(by, Standing::is_seen);
+        let text = if is_blank { " \u{7}\n" } else { "hello" };
+        let request = pb::SendChatMessage { text: text.to_owned(), to_participant_id: to.text() };
+        let result = self.meeting.send_chat(by, &request, self.now_us());
+        let Some(id) = self.agreed(may && !is_blank, result)? else { return Ok(false) };
+        let expected = self.model.lines.len() as u64 + 1;
+        ensure!(id == expected, "message {id} comes after {}", expected - 1);
+        let to = match to {
+            Name::One(to) => Some(to),
+            Name::Empty | Name::Malformed => None,
+        };
+        self.model.lines.push(Line { id, from: by, to, is_deleted: false, is_pinned: false });
+        self.line_told(id)
+    }
+
+    fn edit(&mut self, by: ParticipantId, line: u64) -> Checked<bool> {
+        let found = self.line(by, line).filter(|line| line.from == by && !line.is_deleted);
+        let writes = |standing: Standing| standing.may_write_to_everybody() || standing.may_write_to_one();
+        let expected = found.is_some() && self.model.may(by, writes);
+        let request = pb::EditChatMessage { message_id: line, text: "hello again".to_owned() };
+        let result = self.meeting.edit_chat(by, &request, self.now_us());
+        match self.agreed(expected, result)? {
+            Some(()) => self.line_told(line),
+            None => Ok(false),
+        }
+    }
+
+    fn delete(&mut self, by: ParticipantId, line: u64) -> Checked<bool> {
+        let is_host = self.model.is_host(by);
+        let found = self.line(by, line);
+        let expected = found.is_some_and(|line| line.from == by || is_host && line.to.is_none());
+        let request = pb::DeleteChatMessage { message_id: line };
+        let result = self.meeting.delete_chat(by, &request, self.now_us());
+        if self.agreed(expected, result)?.is_none() {
+            return Ok(false);
+        }
+        if let Some(found) = self.model.lines.iter_mut().find(|found| found.id == line) {
+            found.is_deleted = true;
+            found.is_pinned = false;
+        }
+        self.line_told(line)
+    }
+
+    fn pin(&mut self, by: ParticipantId, line: u64, pinned: bool) -> Checked<bool> {
+        let found = self.line(by, line).filter(|line| line.to.is_none() && !(pinned && line.is_deleted));
+        let expected = found.is_some() && self.model.is_host(by);
+        let request = pb::PinChatMessage { message_id: line, pinned };
+        let result = self.meeting.pin_chat(by, &request, self.now_us());
+        if self.agreed(expected, result)?.is_none() {
+            return Ok(false);
+        }
+        if let Some(found) = self.model.lines.iter_mut().find(|found| found.id == line) {
+            found.is_pinned = pinned;
+        }
+        self.line_told(line)
+    }
+
+    /// The line as somebody who is here may know it.
+    fn line(&self, by: ParticipantId, id: u64) -> Option<&Line> {
+        let is_here = self.model.here.contains_key(&by);
+        self.model.lines.iter().find(|line| line.id == id && is_here && line.is_for(by))
+    }
+
+    /// Exactly those whom a line concerns are told of it.
+    fn line_told(&mut self, id: u64) -> Checked<bool> {
+        let heard = self.drain(None)?.chat;
+        let line = self.model.lines.iter().find(|line| line.id == id).ok_or("there is no such line")?;
+        let expected: Vec<ParticipantId> =
+            self.model.here.keys().copied().filter(|reader| line.is_for(*reader)).collect();
+        ensure!(heard == expected, "message {id} was told {heard:?} instead of {expected:?}");
+        Ok(true)
+    }
+
+    fn history(&mut self, by: ParticipantId, with: Whom, request: &pb::FetchChatHistory) -> Checked<bool> {
+        let expected = self.model.here.contains_key(&by) && with != Name::Malformed;
+        let result = self.meeting.chat_history(by, request, self.now_us());
+        let Some(history) = self.agreed(expected, result)? else { return Ok(false) };
+        self.nothing_follows()?;
+        let belongs = |line: &&Line| {
+            let concerns = match with {
+                Name::One(with) => line.to.is_some() && by != with && line.is_for(by) && line.is_for(with),
+                Name::Empty | Name::Malformed => line.to.is_none(),
+            };
+            let is_before = request.before_message_id == 0 || line.id < request.before_message_id;
+            concerns && is_before && (line.is_pinned || !request.pinned_only)
+        };
+        let mut matching: Vec<u64> = self.model.lines.iter().filter(belongs).map(|line| line.id).collect();
+        let limit = if request.limit == 0 { 50 } else { request.limit as usize };
+        let expected = matching.split_off(matching.len().saturating_sub(limit));
+        let ids: Vec<u64> = history.messages.iter().map(|message| message.message_id).collect();
+        ensure!(ids == expected, "{by} reads {ids:?} instead of {expected:?}");
+        ensure!(history.has_more != matching.is_empty(), "earlier messages are {matching:?}");
+        Ok(true)
+    }
+
+    fn broadcast(&mut self, by: ParticipantId, to: &[Whom], is_reaction: bool) -> Checked<bool> {
+        let is_seen = |whom: &Whom| self.model.named(by, *whom).is_some();
+        let may = is_reaction && self.model.here.contains_key(&by)
+            || self.model.may(by, |standing| standing.is_host || standing.may_write_to_everybody());
+        let expected = may && self.model.may(by, Standing::is_seen) && to.iter().all(is_seen);
+        let message_type = if is_reaction { "reaction" } else { "poll.vote" };
+        let request = pb::BroadcastMessage {
+            r#type: message_type.to_owned(),
+            payload: vec![7_u8; 8].into(),
+            to_participant_ids: to.iter().map(Name::text).collect(),
+        };
+        let result = self.meeting.broadcast(by, &request, self.now_us());
+        if self.agreed(expected, result)?.is_none() {
+            return Ok(false);
+        }
+        let heard: BTreeSet<ParticipantId> = self.drain(None)?.broadcast.into_iter().collect();
+        let named = to.iter().filter_map(|whom| match whom {
+            Name::One(id) => Some(*id),
+            Name::Empty | Name::Malformed => None,
+        });
+        let others = self.model.here.keys().copied().filter(|id| *id != by);
+        let expected: BTreeSet<_> = if to.is_empty() { others.collect() } else { named.collect() };
+        ensure!(heard == expected, "a broadcast message went to {heard:?} instead of {expected:?}");
+        Ok(true)
+    }
+
+    fn clear(&mut self) -> Checked<bool> {
+        let here: Vec<ParticipantId> = self.model.here.keys().copied().collect();
+        self.meeting.clear();
+        here.into_iter().for_each(|who| self.forget(who));
+        self.done()
+    }
+
+    fn forget(&mut self, who: ParticipantId) {
+        let epoch = self.model.here.get(&who).map(|person| person.epoch);
+        self.old_epochs.extend(epoch.map(|epoch| (who, epoch)));
+        self.model.leave(who);
+    }
+
+    fn is_current(&self, who: ParticipantId, epoch: Epoch) -> bool {
+        self.model.here.get(&who).is_some_and(|person| person.epoch == epoch)
+    }
+
+    fn standing(&self, who: ParticipantId) -> (Standing, u32) {
+        self.standings[usize::from(who.as_bytes()[0] - 1) % SLOTS]
+    }
+
+    fn identity(&self, who: ParticipantId) -> Identity {
+        let Standing { preset, is_host } = self.standing(who).0;
+        Identity {
+            participant_id: who,
+            name: format!("P{}", who.as_bytes()[0]),
+            role: if is_host { pb::Role::Host } else { pb::Role::Participant },
+            rights: Rights::new(preset, is_host),
+            is_guest: false,
+            user_id: String::new(),
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.start + self.elapsed
+    }
+
+    fn now_us(&self) -> u64 {
+        1_700_000_000_000_000 + self.elapsed.as_micros() as u64
+    }
+
+    /// A request was answered as expected; what it gave, if it was accepted. One that is refused changes
+    /// nothing, and nobody hears of it. How many messages may be sent is not the reference's business.
+    fn agreed<T>(&mut self, expected: bool, result: Result<T, Refusal>) -> Checked<Option<T>> {
+        match result {
+            Ok(value) => {
+                ensure!(expected, "it was accepted and must not be");
+                Ok(Some(value))
+            }
+            Err(refusal) => {
+                let is_limited = refusal.code == ErrorCode::RateLimited;
+                ensure!(is_limited || !expected, "it was refused and must not be: {refusal}");
+                self.nothing_follows()?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn nothing_follows(&mut self) -> Checked {
+        match self.meeting.poll_output() {
+            Some(output) => Err(format!("nothing was done, and this follows: {output:?}")),
+            None => Ok(()),
+        }
+    }
+
+    fn done(&mut self) -> Checked<bool> {
+        self.drain(None)?;
+        Ok(true)
+    }
+
+    /// Everybody follows what came of a call.
+    fn drain(&mut self, mut newcomer: Option<(ParticipantId, Client)>) -> Checked<Heard> {
+        let mut heard = Heard::default();
+        while let Some(output) = self.meeting.poll_output() {
+            match output {
+                Output::Event { to, sequence, event } => {
+                    let client = self.clients.get_mut(&to).filter(|_| self.media.knows(to));
+                    let client = client.ok_or_else(|| format!("{to} is not here and gets {event:?}"))?;
+                    if !client.take(sequence, &event)? {
+                        self.tally.fault("an event is lost");
+                    }
+                    match *event {
+                        Message::ChatMessageSent(_) | Message::ChatMessageUpdated(_) => heard.chat.push(to),
+                        Message::MessageBroadcast(_) => heard.broadcast.push(to),
+                        _ => {}
+                    }
+                }
+                Output::Media(command) => {
+                    match &command {
+                        MediaCommand::Register { participant, .. } if !self.media.knows(*participant) => {
+                            let (who, client) = newcomer.take().ok_or("nobody came, and is registered")?;
+                            ensure!(who == *participant, "{who} came, and {participant} is registered");
+                            self.clients.insert(who, client);
+                        }
+                        MediaCommand::Unregister { participant } => {
+                            self.clients.remove(participant);
+                        }
+                        MediaCommand::Register { .. } | MediaCommand::Route { .. } => {}
+                    }
+                    self.media.carry_out(&command)?;
+                }
+                Output::LetIn { participant } => {
+                    ensure!(self.model.waiting.remove(&participant), "{participant} did not wait");
+                    self.model.admitted.insert(participant);
+                    self.let_in.insert(participant);
+                }
+                Output::TurnedAway { participant } => {
+                    ensure!(self.model.waiting.remove(&participant), "{participant} did not wait");
+                }
+            }
+        }
+        heard.chat.sort_unstable();
+        ensure!(newcomer.is_none(), "somebody came, and is not registered");
+        Ok(heard)
+    }
+}
