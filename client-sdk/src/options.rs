@@ -87,7 +87,8 @@ impl JoinOptions {
         self
     }
 
-    /// The name that others see. Default: the one the grant was asked for with.
+    /// The name that others see. Default: the one the grant was asked for with, which stays unless the preset allows to
+    /// change names, as that of hosts does.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());

@@ -190,7 +190,7 @@ async fn who_is_there_comes_back_although_the_caps_were_lowered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn guests_keep_the_names_of_their_tokens() {
+async fn the_names_of_tokens_stay_unless_the_preset_allows_another() {
     let server = TestServer::start().await;
     let meeting = server.rest().meeting(json!({"display_name": "Open", "access_policy": "open"})).await;
     let guest = server.api.guest_grant(meeting, "Ada").await.expect("a guest's token");
@@ -199,7 +199,8 @@ async fn guests_keep_the_names_of_their_tokens() {
         let options = JoinOptions::default().name("Administrator");
         soon("join", Meeting::join(grant, options)).await.expect("joined")
     };
-    let (_guest, _member) = (join(&guest).await, join(&member).await);
+    let host = server.api.host_grant(meeting, "Zoe").await.expect("a host's token");
+    let (_guest, _member, _host) = (join(&guest).await, join(&member).await, join(&host).await);
     let names = async || {
         let roster = server.rest().get(&format!("/meetings/{meeting}/participants")).await;
         let participants = roster["participants"].as_array().expect("a list");
@@ -210,7 +211,7 @@ async fn guests_keep_the_names_of_their_tokens() {
         names.sort();
         names
     };
-    assert_eq!(names().await, ["Ada", "Administrator"]);
+    assert_eq!(names().await, ["Ada", "Administrator", "Bob"]);
     // Nor can they change them later.
     let session =
         RawSignaling::join_with_token(&server, meeting, guest.join_token.clone(), TransportKind::Native)
@@ -220,7 +221,7 @@ async fn guests_keep_the_names_of_their_tokens() {
     let renamed = soon("answer", session.client.command(Message::UpdateParticipant(update))).await;
     let Err(Error::Refused { code, .. }) = renamed else { panic!("a guest has another name") };
     assert_eq!(code, ErrorCode::Forbidden);
-    assert_eq!(names().await, ["Ada", "Administrator"]);
+    assert_eq!(names().await, ["Ada", "Administrator", "Bob"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
