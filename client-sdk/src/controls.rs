@@ -1,7 +1,7 @@
 //! What participants say of themselves, what hosts do to others, and the stage.
 
 use darktower_protocol::signaling::pb;
-use darktower_protocol::{Code, ParticipantId};
+use darktower_protocol::{Code, ParticipantId, StreamId};
 use pb::envelope::Message;
 use pb::stage_request::Action;
 
@@ -72,6 +72,21 @@ impl Meeting {
     /// As [`set_state`](Self::set_state).
     pub async fn raise_hand(&self, raised: bool) -> Result<(), Error> {
         self.set_state(pb::ParticipantState { hand_raised: raised, ..self.state() }).await
+    }
+
+    /// Tells how loud this participant's audio streams are, in decibels below the loudest that can be encoded: 0 to 127,
+    /// which is silence (RFC 6464). To be called about five times per second while there is sound. Of those who tell, the
+    /// server forwards the loudest few; [`Event::ActiveSpeaker`](crate::Event::ActiveSpeaker) says who speaks.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if one is not an audio stream of this participant, else what ended the session.
+    pub async fn tell_audio_levels(&self, levels: &[(StreamId, u8)]) -> Result<(), Error> {
+        let level = |(stream_id, level): &(StreamId, u8)| pb::AudioLevel {
+            stream_id: stream_id.to_string(),
+            level: (*level).into(),
+        };
+        let levels = levels.iter().map(level).collect();
+        self.control(Message::AudioLevels(pb::AudioLevels { levels })).await
     }
 
     /// A request that is carried out or refused.

@@ -156,6 +156,9 @@ pub struct Limits {
     /// Seconds for which somebody whose connection is lost keeps its place in the meeting, 0 to 300. Default 15. Others see
     /// it as reconnecting for so long.
     pub reconnect_grace_seconds: u32,
+    /// Participants of a meeting whose audio is forwarded at one time, the loudest and those in the spotlight, of those whose
+    /// clients tell how loud they are. Default 4; 0 forwards all. More costs every listener's path and the server.
+    pub heard_participants: u32,
 }
 
 impl Default for Limits {
@@ -169,6 +172,7 @@ impl Default for Limits {
             messages_per_minute: 1000,
             slow_subscriber_seconds: 30,
             reconnect_grace_seconds: 15,
+            heard_participants: 4,
         }
     }
 }
@@ -561,6 +565,7 @@ impl Config {
         range("limits.video_payload_bytes", limits.video_payload_bytes.into(), 1, 64 * 1024 * 1024)?;
         range("limits.messages_per_minute", limits.messages_per_minute.into(), 1, 1_000_000)?;
         range("limits.slow_subscriber_seconds", limits.slow_subscriber_seconds.into(), 1, 3600)?;
+        range("limits.heard_participants", limits.heard_participants.into(), 0, 1000)?;
         range("limits.reconnect_grace_seconds", limits.reconnect_grace_seconds.into(), 0, 300)?;
         range("accounts.access_token_minutes", accounts.access_token_minutes.into(), 1, 24 * 60)?;
         range("accounts.refresh_token_days", accounts.refresh_token_days.into(), 1, 365)?;

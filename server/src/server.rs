@@ -131,6 +131,7 @@ impl Server {
             MeetingSettings {
                 limits: MeetingLimits {
                     max_participants: limits.max_participants as usize,
+                    heard_participants: limits.heard_participants as usize,
                     reconnect_grace: Duration::from_secs(limits.reconnect_grace_seconds.into()),
                     ..MeetingLimits::default()
                 },

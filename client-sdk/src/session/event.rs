@@ -43,6 +43,8 @@ pub enum Event {
     SelfUpdated(Participant),
     /// What this session may do has changed; see [`Meeting::rights`](crate::Meeting::rights).
     RightsChanged(pb::Rights),
+    /// Somebody else speaks. It stays the active speaker while nobody does.
+    ActiveSpeaker(ParticipantId),
     /// Somebody wrote to everybody, or to this participant alone.
     ChatMessage(pb::ChatMessage),
     /// A message of the chat was edited, pinned, unpinned or deleted.

@@ -135,6 +135,10 @@ impl Roster {
                 self.standing.rights = rights.clone();
                 Event::RightsChanged(rights).into()
             }
+            Message::ActiveSpeakerChanged(changed) => match changed.participant_id.parse() {
+                Ok(participant_id) => Event::ActiveSpeaker(participant_id).into(),
+                Err(_) => Change::default(),
+            },
             Message::MeetingUpdated(updated) => {
                 let spotlight = participant_ids(&updated.spotlight_participant_ids);
                 self.standing.locked = updated.locked;

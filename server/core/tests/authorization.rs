@@ -38,7 +38,7 @@ macro_rules! messages {
 messages! {
     meeting:
         PublishStream UnpublishStream SubscribeStream UnsubscribeStream UpdateParticipant
-        SendChatMessage EditChatMessage DeleteChatMessage PinChatMessage FetchChatHistory BroadcastMessage
+        SendChatMessage EditChatMessage DeleteChatMessage PinChatMessage FetchChatHistory BroadcastMessage AudioLevels
         KickParticipant MuteParticipant LockMeeting EndMeeting AdmitParticipant SetPreset StageRequest
         SpotlightParticipant LowerHands;
     elsewhere:
@@ -47,11 +47,11 @@ messages! {
         Ack Error JoinResponse ConnectionTokenRefreshed ChatHistory ResumeResponse JoinWaiting
         ParticipantJoined ParticipantLeft StreamPublished StreamUnpublished ParticipantUpdated GoAway
         WaitingRoomChanged StageChanged MeetingUpdated MeetingEnded ChatMessageSent ChatMessageUpdated
-        MessageBroadcast RightsChanged;
+        MessageBroadcast RightsChanged ActiveSpeakerChanged;
 }
 
 /// Rows for one preset and one target.
-const ROWS: usize = 50;
+const ROWS: usize = 51;
 const NOW_US: u64 = 1_700_000_000_000_000;
 
 /// Whom a message names.
@@ -303,6 +303,8 @@ impl Actor {
             (Message::PinChatMessage(pb::PinChatMessage { message_id, pinned: true }), of_host),
             (Message::FetchChatHistory(pb::FetchChatHistory::default()), ALLOWED),
             (Message::FetchChatHistory(history), ALLOWED),
+            // Streams of its own are what decides it.
+            (Message::AudioLevels(pb::AudioLevels::default()), ALLOWED),
             (broadcast("poll.vote", &[]), anything),
             (broadcast("poll.vote", &[&to_participant_id]), if_seen(anything)),
             (broadcast("reaction", &[]), reaction),
@@ -439,6 +441,7 @@ fn decide(meeting: &mut Meeting, by: ParticipantId, message: &Message) -> Option
         Message::PinChatMessage(request) => meeting.pin_chat(by, request, NOW_US),
         Message::FetchChatHistory(request) => meeting.chat_history(by, request, NOW_US).map(drop),
         Message::BroadcastMessage(request) => meeting.broadcast(by, request, NOW_US),
+        Message::AudioLevels(request) => meeting.tell_levels(by, request, NOW_US),
         Message::KickParticipant(request) => meeting.check_kick(by, request).map(drop),
         Message::MuteParticipant(request) => meeting.mute(by, request),
         Message::LockMeeting(request) => meeting.lock(by, request),

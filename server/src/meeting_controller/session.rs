@@ -348,6 +348,9 @@ impl MeetingController {
             Some(Message::BroadcastMessage(request)) => {
                 seat.acked(|meeting| meeting.broadcast(participant, &request, unix_micros()))
             }
+            Some(Message::AudioLevels(request)) => {
+                seat.acked(|meeting| meeting.tell_levels(participant, &request, unix_micros()))
+            }
             Some(Message::MuteParticipant(request)) => {
                 seat.acked(|meeting| meeting.mute(participant, &request))
             }

@@ -591,3 +591,63 @@ async fn muting_everybody_disconnects_nobody() {
     }
     assert!(watched.iter().all(|client| client.close_reason().is_none()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_those_who_tell_how_loud_they_are_the_loudest_is_heard() {
+    let server = TestServer::start_with(|config| config.limits.heard_participants = 1).await;
+    let meeting = server.meeting().await;
+    let features = Features::GROUPS | Features::AUDIO_DATAGRAMS;
+    let mut carol = join(&server, meeting, "Carol", "video_participant").await;
+    let to_carol = RawMedia::open(&server, &carol.media, NATIVE, features).await;
+    let mut speakers = Vec::new();
+    for name in ["Alice", "Bob"] {
+        let speaker = join(&server, meeting, name, "video_participant").await;
+        let media = RawMedia::open(&server, &speaker.media, NATIVE, features).await;
+        let stream = StreamId::generate();
+        speaker.publish(stream, audio_metadata()).await.expect("published");
+        carol.subscribe(stream).await.expect("subscribed");
+        let sending = media.connection.clone();
+        tokio::spawn(async move {
+            for sequence in 0.. {
+                if sending.send_datagram(unit(stream, FrameType::Audio, sequence, 100)).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        speakers.push((speaker, media, stream));
+    }
+    for loud in [0, 1, 0] {
+        // Both tell all the time.
+        let telling = async {
+            loop {
+                for (number, (speaker, _, stream)) in speakers.iter().enumerate() {
+                    let level = if number == loud { 10 } else { 127 };
+                    let levels = vec![pb::AudioLevel { stream_id: stream.to_string(), level }];
+                    speaker.done(Message::AudioLevels(pb::AudioLevels { levels })).await;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let only_the_loud = async {
+            let expected = speakers[loud].2;
+            let mut in_a_row = 0;
+            while in_a_row < 100 {
+                let datagram = to_carol.connection.read_datagram().await.expect("audio");
+                in_a_row = if datagram[2..18] == *expected.as_bytes() { in_a_row + 1 } else { 0 };
+            }
+        };
+        let speaks = speakers[loud].0.id();
+        let told = carol.event("who speaks", |message| match message {
+            Message::ActiveSpeakerChanged(changed) => {
+                Some(changed.participant_id.clone()).filter(|id| *id == speaks)
+            }
+            _ => None,
+        });
+        let both = async { tokio::join!(soon("only the loud one", only_the_loud), told) };
+        tokio::select! {
+            () = telling => {}
+            _ = both => {}
+        }
+    }
+}

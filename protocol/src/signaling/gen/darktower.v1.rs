@@ -209,7 +209,7 @@ pub struct Envelope {
     pub event_sequence: u64,
     #[prost(
         oneof = "envelope::Message",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 30, 31, 32, 33, 34, 35, 36, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 60, 70, 71, 72, 73, 74, 75, 76, 77, 78"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 30, 31, 32, 33, 34, 35, 36, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 60, 70, 71, 72, 73, 74, 75, 76, 77, 78"
     )]
     pub message: ::core::option::Option<envelope::Message>,
 }
@@ -250,6 +250,8 @@ pub mod envelope {
         FetchChatHistory(super::FetchChatHistory),
         #[prost(message, tag = "25")]
         BroadcastMessage(super::BroadcastMessage),
+        #[prost(message, tag = "26")]
+        AudioLevels(super::AudioLevels),
         /// Answers of the server.
         #[prost(message, tag = "30")]
         Ack(super::Ack),
@@ -295,6 +297,8 @@ pub mod envelope {
         MessageBroadcast(super::MessageBroadcast),
         #[prost(message, tag = "53")]
         RightsChanged(super::RightsChanged),
+        #[prost(message, tag = "54")]
+        ActiveSpeakerChanged(super::ActiveSpeakerChanged),
         /// Both ways.
         #[prost(message, tag = "60")]
         StreamQualityUpdate(super::StreamQualityUpdate),
@@ -917,6 +921,28 @@ pub struct MessageBroadcast {
 pub struct MeetingEnded {
     #[prost(string, tag = "1")]
     pub reason: ::prost::alloc::string::String,
+}
+/// How loud one's own audio streams are, as the client measures it: this works with end-to-end
+/// encryption. To be sent five times per second while there is sound. Of those who send it, only the
+/// loudest few are forwarded; the audio of others always is.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AudioLevels {
+    #[prost(message, repeated, tag = "1")]
+    pub levels: ::prost::alloc::vec::Vec<AudioLevel>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AudioLevel {
+    #[prost(string, tag = "1")]
+    pub stream_id: ::prost::alloc::string::String,
+    /// Decibels below the loudest that can be encoded, 0 to 127 = silence (RFC 6464).
+    #[prost(uint32, tag = "2")]
+    pub level: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ActiveSpeakerChanged {
+    /// Who speaks; remains when it falls silent, until somebody else does.
+    #[prost(string, tag = "1")]
+    pub participant_id: ::prost::alloc::string::String,
 }
 /// Whether a kind of media may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -72,6 +72,7 @@ impl Meeting {
             let message = format!("{MAX_SPOTLIGHT} participants are shown large already");
             return Err(Refusal::new(ErrorCode::CapacityExceeded, message));
         }
+        self.pin_voice(target, request.on);
         self.tell_meeting();
         Ok(())
     }

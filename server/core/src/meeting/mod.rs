@@ -19,6 +19,7 @@ pub mod speakers;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod voices;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -37,6 +38,7 @@ use participant::{Participant, Subscription};
 pub use reconnect::Resumed;
 use rights::Control;
 pub use rights::Rights;
+use voices::Voices;
 pub use waiting::{Entry, WaitingRoom};
 
 /// Bounds of one meeting.
@@ -52,6 +54,8 @@ pub struct MeetingLimits {
     pub max_roster_bytes_per_participant: usize,
     /// Video subscriptions of one participant.
     pub max_video_subscriptions: usize,
+    /// Participants whose audio is forwarded at one time, of those who tell how loud they are; 0 is all of them.
+    pub heard_participants: usize,
     /// How long somebody whose connection is lost keeps its place; zero for not at all.
     pub reconnect_grace: Duration,
 }
@@ -63,6 +67,7 @@ impl Default for MeetingLimits {
             max_layers_per_participant: 16,
             max_roster_bytes_per_participant: 16 * 1024,
             max_video_subscriptions: 64,
+            heard_participants: 4,
             reconnect_grace: Duration::from_secs(15),
         }
     }
@@ -185,6 +190,7 @@ pub struct Meeting {
     /// What hosts have made of participants' rights: it stays when they come again.
     given: BTreeMap<ParticipantId, Rights>,
     chat: Chat,
+    voices: Voices,
 }
 
 impl Meeting {
@@ -206,6 +212,7 @@ impl Meeting {
             admitted: BTreeSet::new(),
             given: BTreeMap::new(),
             chat: Chat::default(),
+            voices: Voices::new(limits.heard_participants),
         }
     }
 
@@ -331,6 +338,7 @@ impl Meeting {
         self.wire_streams.clear();
         self.asking.clear();
         self.spotlight.clear();
+        self.voices = Voices::new(self.limits.heard_participants);
         let waiting = std::mem::take(&mut self.waiting).into_keys();
         self.outputs.extend(waiting.map(|participant| Output::TurnedAway { participant }));
         let gone = std::mem::take(&mut self.participants).into_keys();
@@ -545,6 +553,7 @@ impl Meeting {
         let left = pb::ParticipantLeft { participant_id: id.to_string(), reason: reason.into() };
         self.tell_others(id, Message::ParticipantLeft(left));
         let was_on_stage = self.participants.remove(&id).is_some_and(|gone| gone.on_stage);
+        self.forget_voice(id);
         self.stage_is_over_for(id, was_on_stage, false);
         if self.spotlight.contains(&id) {
             self.spotlight.retain(|shown| *shown != id);
@@ -594,9 +603,13 @@ impl Meeting {
         if cfg!(feature = "planted-bug") {
             return true;
         }
-        let owner = self.stream_owners.get(&stream_id).and_then(|owner| self.participants.get(owner));
+        let Some(id) = self.stream_owners.get(&stream_id) else { return false };
+        let owner = self.participants.get(id);
         let stream = owner.and_then(|owner| Some((owner, owner.streams.get(&stream_id)?)));
-        stream.is_some_and(|(owner, stream)| owner.is_forwarded(stream.stream_type))
+        stream.is_some_and(|(owner, stream)| {
+            let is_loud_enough = stream.stream_type != StreamType::Audio || self.voices.is_heard(*id);
+            is_loud_enough && owner.is_forwarded(stream.stream_type)
+        })
     }
 
     fn route(&mut self, wire_stream_id: StreamId) {

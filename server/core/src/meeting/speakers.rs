@@ -142,6 +142,12 @@ impl Speakers {
         self.voices.iter().filter(|(_, voice)| voice.heard_since.is_some()).map(|(id, _)| *id).collect()
     }
 
+    /// Whether somebody's audio is forwarded.
+    #[must_use]
+    pub fn is_heard(&self, id: ParticipantId) -> bool {
+        self.voices.get(&id).is_some_and(|voice| voice.heard_since.is_some())
+    }
+
     /// Somebody tells how loud it is.
     pub fn tell(&mut self, id: ParticipantId, level: AudioLevel, now_us: u64) -> SpeakersChange {
         self.voices.entry(id).or_insert_with(|| Voice::new(now_us)).smooth(level, now_us);

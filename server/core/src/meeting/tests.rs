@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-fn participant(n: u8) -> ParticipantId {
+pub(super) fn participant(n: u8) -> ParticipantId {
     ParticipantId::from_bytes([n; 16])
 }
 
-fn stream(n: u8) -> StreamId {
+pub(super) fn stream(n: u8) -> StreamId {
     StreamId::from_bytes([0x80 | n; 16])
 }
 
@@ -30,7 +30,7 @@ fn rights(preset: &str) -> Rights {
     Rights::new(found, preset.ends_with("_host"))
 }
 
-fn publish_request(n: u8, stream_type: StreamType) -> pb::PublishStream {
+pub(super) fn publish_request(n: u8, stream_type: StreamType) -> pb::PublishStream {
     pb::PublishStream {
         stream_id: stream(n).to_string(),
         stream_type: stream_type.into(),
@@ -42,19 +42,19 @@ fn subscribe_request(n: u8) -> pb::SubscribeStream {
     pb::SubscribeStream { stream_id: stream(n).to_string(), options: None }
 }
 
-fn meeting(limits: MeetingLimits) -> Meeting {
+pub(super) fn meeting(limits: MeetingLimits) -> Meeting {
     Meeting::new(MeetingId::from_bytes([1; 16]), limits)
 }
 
-fn join(meeting: &mut Meeting, n: u8) -> Joined {
+pub(super) fn join(meeting: &mut Meeting, n: u8) -> Joined {
     meeting.join(identity(n), &pb::ParticipantCapabilities::default(), 1).expect("join")
 }
 
-fn outputs(meeting: &mut Meeting) -> Vec<Output> {
+pub(super) fn outputs(meeting: &mut Meeting) -> Vec<Output> {
     std::iter::from_fn(|| meeting.poll_output()).collect()
 }
 
-fn events_to(outputs: &[Output], n: u8) -> Vec<&Message> {
+pub(super) fn events_to(outputs: &[Output], n: u8) -> Vec<&Message> {
     let of = |output| match output {
         &Output::Event { to, ref event, .. } if to == participant(n) => Some(&**event),
         _ => None,

@@ -1,0 +1,210 @@
+//! Audio levels that participants tell: who is forwarded, and who is the active speaker.
+
+use std::collections::BTreeMap;
+
+use darktower_protocol::ParticipantId;
+use darktower_protocol::signaling::pb;
+use pb::envelope::Message;
+use pb::{ErrorCode, StreamType};
+
+use super::speakers::{AudioLevel, Speakers, SpeakersChange};
+use super::{Meeting, Refusal, parse_stream_id};
+
+/// Levels in one message.
+const MAX_LEVELS: usize = 16;
+
+/// Who has told nothing for so long is forwarded as those are who never tell: it may have stopped measuring.
+const TELLS_US: u64 = 5_000_000;
+
+/// The voices of a meeting.
+#[derive(Debug)]
+pub(super) struct Voices {
+    speakers: Speakers,
+    /// Who tells how loud it is, and when it last did.
+    tell: BTreeMap<ParticipantId, u64>,
+    /// Whether only some are forwarded.
+    is_limited: bool,
+    /// The latest time that was said.
+    now_us: u64,
+}
+
+impl Voices {
+    /// `heard` are forwarded at one time, of those who tell how loud they are; 0 is all of them.
+    pub(super) fn new(heard: usize) -> Self {
+        Self { speakers: Speakers::new(heard), tell: BTreeMap::new(), is_limited: heard > 0, now_us: 0 }
+    }
+
+    /// Whether the audio of a participant is forwarded, as far as its loudness decides it.
+    pub(super) fn is_heard(&self, id: ParticipantId) -> bool {
+        !self.is_limited || !self.tell.contains_key(&id) || self.speakers.is_heard(id)
+    }
+}
+
+impl Meeting {
+    /// A participant tells how loud its audio streams are.
+    ///
+    /// # Errors
+    /// If one of them is not an audio stream of its own.
+    pub fn tell_levels(
+        &mut self,
+        by: ParticipantId,
+        request: &pb::AudioLevels,
+        now_us: u64,
+    ) -> Result<(), Refusal> {
+        let publisher = self.participant(by)?;
+        if request.levels.len() > MAX_LEVELS {
+            let message = format!("a message tells at most {MAX_LEVELS} levels");
+            return Err(Refusal::field(ErrorCode::InvalidRequest, "levels", message));
+        }
+        let mut loudest = AudioLevel::SILENCE;
+        for told in &request.levels {
+            let stream_id = parse_stream_id(&told.stream_id)?;
+            let stream = publisher.streams.get(&stream_id);
+            if stream.is_none_or(|stream| stream.stream_type != StreamType::Audio) {
+                let message = format!("you publish no audio stream {stream_id}");
+                return Err(Refusal::field(ErrorCode::NotFound, "stream_id", message));
+            }
+            loudest = loudest.min(AudioLevel::new(told.level));
+        }
+        if publisher.state.audio_muted {
+            loudest = AudioLevel::SILENCE;
+        }
+        let voices = &mut self.voices;
+        voices.now_us = voices.now_us.max(now_us);
+        let now_us = voices.now_us;
+        let is_new = voices.tell.insert(by, now_us).is_none();
+        let change = voices.speakers.tell(by, loudest, now_us);
+        let fell_silent: Vec<ParticipantId> = voices
+            .tell
+            .iter()
+            .filter(|(_, told_at)| now_us - **told_at > TELLS_US)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in &fell_silent {
+            self.voices.tell.remove(id);
+        }
+        self.follow(change, fell_silent.into_iter().chain(is_new.then_some(by)));
+        Ok(())
+    }
+
+    /// Who is the active speaker, if anybody has spoken.
+    pub fn active_speaker(&self) -> Option<ParticipantId> {
+        self.voices.speakers.active()
+    }
+
+    /// Somebody is heard whatever its loudness, or no longer.
+    pub(super) fn pin_voice(&mut self, id: ParticipantId, is_pinned: bool) {
+        let now_us = self.voices.now_us;
+        let change = self.voices.speakers.pin(id, is_pinned, now_us);
+        self.follow(change, None);
+    }
+
+    /// Somebody is gone, with its streams.
+    pub(super) fn forget_voice(&mut self, id: ParticipantId) {
+        self.voices.tell.remove(&id);
+        let now_us = self.voices.now_us;
+        let change = self.voices.speakers.remove(id, now_us);
+        self.follow(change, None);
+    }
+
+    fn follow(&mut self, change: SpeakersChange, others: impl IntoIterator<Item = ParticipantId>) {
+        let SpeakersChange { active, heard, unheard } = change;
+        for id in unheard.into_iter().chain(heard).chain(others) {
+            self.route_all(id, StreamType::Audio);
+        }
+        if let Some(active) = active {
+            let changed = pb::ActiveSpeakerChanged { participant_id: active.to_string() };
+            self.tell_others(active, Message::ActiveSpeakerChanged(changed.clone()));
+            self.tell_each([active], Message::ActiveSpeakerChanged(changed));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use darktower_protocol::StreamId;
+
+    use super::super::tests::{events_to, join, meeting, outputs, participant, publish_request, stream};
+    use super::super::{MediaCommand, MeetingLimits, Output};
+    use super::*;
+
+    fn levels(n: u8, level: u32) -> pb::AudioLevels {
+        pb::AudioLevels { levels: vec![pb::AudioLevel { stream_id: stream(n).to_string(), level }] }
+    }
+
+    /// Whom each stream goes to after these outputs.
+    fn follow(routes: &mut BTreeMap<StreamId, usize>, outputs: &[Output]) {
+        for output in outputs {
+            if let Output::Media(MediaCommand::Route { wire_stream_id, destinations }) = output {
+                routes.insert(*wire_stream_id, destinations.len());
+            }
+        }
+    }
+
+    #[test]
+    fn the_loudest_are_forwarded_and_those_who_tell_nothing_always() {
+        let limits = MeetingLimits { heard_participants: 2, ..MeetingLimits::default() };
+        let mut meeting = meeting(limits);
+        let mut routes = BTreeMap::new();
+        // Five who tell, one who does not, one who listens.
+        for n in 1..=6 {
+            join(&mut meeting, n);
+            meeting.publish(participant(n), publish_request(n, StreamType::Audio)).expect("published");
+        }
+        join(&mut meeting, 7);
+        for n in 1..=6 {
+            let request = pb::SubscribeStream { stream_id: stream(n).to_string(), options: None };
+            meeting.subscribe(participant(7), &request).expect("subscribed");
+        }
+        let mut active = Vec::new();
+        for tick in 0..50_u64 {
+            for n in 1..=5 {
+                // Two speak.
+                let level = if n == 2 || n == 4 { 20 + u32::from(n) } else { 110 };
+                meeting.tell_levels(participant(n), &levels(n, level), tick * 100_000).expect("told");
+            }
+            let outputs = outputs(&mut meeting);
+            follow(&mut routes, &outputs);
+            active.extend(events_to(&outputs, 7).into_iter().filter_map(|event| match event {
+                Message::ActiveSpeakerChanged(changed) => Some(changed.participant_id.clone()),
+                _ => None,
+            }));
+        }
+        let heard: Vec<StreamId> =
+            routes.iter().filter(|(_, listeners)| **listeners == 1).map(|(id, _)| *id).collect();
+        assert_eq!(heard, [stream(2), stream(4), stream(6)]);
+        assert_eq!(active.last(), Some(&participant(2).to_string()), "{active:?}");
+
+        // Who begins to speak when somebody stops is heard at once.
+        for tick in 50..80_u64 {
+            for n in 1..=5 {
+                let level = if n == 2 || n == 5 { 20 } else { 127 };
+                meeting.tell_levels(participant(n), &levels(n, level), tick * 100_000).expect("told");
+            }
+            follow(&mut routes, &outputs(&mut meeting));
+        }
+        assert_eq!((routes[&stream(5)], routes[&stream(4)]), (1, 0));
+        // Who tells nothing any more is forwarded as those are who never told.
+        meeting.tell_levels(participant(2), &levels(2, 20), 20_000_000).expect("told");
+        follow(&mut routes, &outputs(&mut meeting));
+        assert_eq!((routes[&stream(1)], routes[&stream(4)]), (1, 1));
+    }
+
+    #[test]
+    fn levels_are_of_ones_own_audio() {
+        let mut meeting = meeting(MeetingLimits::default());
+        join(&mut meeting, 1);
+        join(&mut meeting, 2);
+        meeting.publish(participant(1), publish_request(1, StreamType::VideoCamera)).expect("published");
+        meeting.publish(participant(2), publish_request(2, StreamType::Audio)).expect("published");
+        outputs(&mut meeting);
+        for n in [1, 2, 3] {
+            let refused = meeting.tell_levels(participant(1), &levels(n, 10), 1).expect_err("not its audio");
+            assert_eq!(refused.code, ErrorCode::NotFound);
+        }
+        let many = pb::AudioLevels { levels: vec![pb::AudioLevel::default(); MAX_LEVELS + 1] };
+        assert!(meeting.tell_levels(participant(2), &many, 1).is_err());
+        assert!(meeting.tell_levels(participant(3), &levels(2, 10), 1).is_err(), "nobody");
+        assert_eq!(outputs(&mut meeting), []);
+    }
+}
