@@ -624,7 +624,7 @@ pub struct ResumeRequest {
 pub struct ResumeResponse {
     #[prost(message, optional, tag = "1")]
     pub media_server: ::core::option::Option<MediaServerInfo>,
-    /// Presented the next time; the earlier one is void.
+    /// Presented the next time; the earlier one is void once the client has sent something here.
     #[prost(bytes = "bytes", tag = "2")]
     pub resume_ticket: ::prost::bytes::Bytes,
     /// Everything as it is now, because what was missed is no longer there; absent otherwise. The
