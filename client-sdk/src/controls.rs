@@ -91,7 +91,7 @@ impl Meeting {
 
     /// A request that is carried out or refused.
     pub(crate) async fn control(&self, request: Message) -> Result<(), Error> {
-        self.session().signaling().command(request).await.map(drop)
+        self.session().reach().command(request).await.map(drop)
     }
 }
 

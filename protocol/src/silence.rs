@@ -73,8 +73,7 @@ impl Silence {
         }
         self.quiet_for += elapsed;
         self.questions += u32::from(traffic.sent != before.sent);
-        let falls_silent =
-            !self.is_silent && self.quiet_for >= SILENT_AFTER && self.questions >= QUESTIONS;
+        let falls_silent = !self.is_silent && self.quiet_for >= SILENT_AFTER && self.questions >= QUESTIONS;
         self.is_silent |= falls_silent;
         falls_silent.then_some(Change::Silent)
     }

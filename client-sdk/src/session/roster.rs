@@ -1,5 +1,6 @@
 //! Who is in the meeting and publishes what.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use darktower_protocol::signaling::{StreamDescription, pb};
@@ -92,6 +93,40 @@ impl Roster {
             roster.put(participant);
         }
         roster
+    }
+
+    /// Takes everything as the server says that it is now in place of what was known, and says what is different, as if
+    /// events had told of it. What this session has said of itself stays.
+    pub(crate) fn replace(&mut self, existing: Vec<pb::Participant>, standing: Standing) -> Vec<Change> {
+        let here: BTreeSet<ParticipantId> =
+            existing.iter().filter_map(|participant| participant.participant_id.parse().ok()).collect();
+        let known = self.participants.iter().map(|participant| participant.participant_id);
+        let gone: Vec<ParticipantId> = known.filter(|id| !here.contains(id)).collect();
+        // Why is not known.
+        let reason = pb::LeaveReason::Moved.into();
+        let left = |id: ParticipantId| pb::ParticipantLeft { participant_id: id.to_string(), reason };
+        let mut changes: Vec<Change> = gone.into_iter().map(|id| self.left(&left(id))).collect();
+        for message in existing {
+            let participant = Participant::from_message(message.clone());
+            if participant.is_some_and(|participant| !self.participants.contains(&participant)) {
+                changes.push(self.updated(message));
+            }
+        }
+        let Standing { rights, locked, spotlight, .. } = &standing;
+        if *rights != self.standing.rights {
+            changes.push(Event::RightsChanged(rights.clone()).into());
+        }
+        if (*locked, spotlight) != (self.standing.locked, &self.standing.spotlight) {
+            let (display_name, locked, spotlight) = (String::new(), *locked, spotlight.clone());
+            changes.push(Event::MeetingUpdated { display_name, locked, spotlight }.into());
+        }
+        self.standing = Standing { state: self.standing.state, ..standing };
+        changes
+    }
+
+    /// Who this session is.
+    pub(crate) fn own(&self) -> ParticipantId {
+        self.own
     }
 
     /// The others.
@@ -271,7 +306,7 @@ impl Roster {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     use proptest::prelude::*;
 

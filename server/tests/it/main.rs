@@ -6,6 +6,7 @@
 //! | `revocation.rs` | whoever is removed is out everywhere within a second, whoever asked for it |
 //! | `sessions.rs` | session records, keep-alive, caps at the door, what a stopping server leaves |
 //! | `hosts.rs` | host controls, waiting room, stage, presets, chat, and coming back after a lost connection |
+//! | `reconnect.rs` | paths that are cut: seen in time, and everything goes on; too long; a server that starts again |
 //! | `meeting.rs` | join, roster, publish, subscribe, leave, replacement, shutdown |
 //! | `admin.rs` | `darktower admin` on the data of a running server |
 //! | `bad_input/` | hostile and broken clients get the documented code, and nobody else notices |
@@ -31,6 +32,7 @@ mod media_delivery;
 mod meeting;
 mod metrics;
 mod rate_limits;
+mod reconnect;
 mod revocation;
 mod sessions;
 mod shards;

@@ -67,7 +67,11 @@ impl TestServer {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
-        let data = tempfile::tempdir().expect("temporary directory");
+        Self::start_in(tempfile::tempdir().expect("temporary directory"), change).await
+    }
+
+    /// With the data of a server that was there before.
+    pub(crate) async fn start_in(data: TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::for_tests(data.path());
         change(&mut config);
         let limits = config.limits;
