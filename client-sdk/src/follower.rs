@@ -182,7 +182,8 @@ impl Follower {
         plan: Plan,
         ticket: Bytes,
         events: SignalEvents,
-        (news, media_news): (mpsc::Sender<(u64, MediaNews)>, mpsc::Receiver<(u64, MediaNews)>),
+        news: mpsc::Sender<(u64, MediaNews)>,
+        media_news: mpsc::Receiver<(u64, MediaNews)>,
     ) -> Self {
         let (client, session) = (state.reach.signaling().session, state.reach.media().session);
         Self {
@@ -283,18 +284,21 @@ impl Follower {
         !self.plan.limit.is_zero() && !self.is_going_away
     }
 
+    /// Whether the server was asked to go on with signaling in a new connection.
+    fn has_asked(&self) -> bool {
+        self.recovery.as_ref().is_some_and(|recovery| recovery.has_asked)
+    }
+
     /// Looks at what was heard on the two connections.
     fn look(&mut self) {
         let is_silent = self.signaling.look(self.client.connection());
         match self.signaling.leg {
             Leg::Open if is_silent && self.goes_on() => self.lose_signaling(),
-            Leg::Dialing(_) if self.signaling.has_woken_up(self.client.connection()) => {
-                // Unless the server knows of another connection already, and has ended this one.
-                if !self.recovery.as_ref().is_some_and(|recovery| recovery.has_asked) {
-                    self.signaling.leg = Leg::Open;
-                    self.state.reach.signaling_opened(None);
-                    self.signaling_goes_on();
-                }
+            // Of no use if the server knows of another already, and has ended this one.
+            Leg::Dialing(_) if !self.has_asked() && self.signaling.has_woken_up(self.client.connection()) => {
+                self.signaling.leg = Leg::Open;
+                self.state.reach.signaling_opened(None);
+                self.signaling_goes_on();
             }
             _ => {}
         }
@@ -345,10 +349,9 @@ impl Follower {
     fn signaling_ended(&mut self) -> Result<(), Error> {
         self.signaling.has_ended = true;
         let error = self.client.ended();
-        let has_asked = self.recovery.as_ref().is_some_and(|recovery| recovery.has_asked);
         match self.signaling.leg {
             // The server has heard of a new connection, and its answer was lost.
-            Leg::Dialing(_) if has_asked => Ok(()),
+            Leg::Dialing(_) if self.has_asked() => Ok(()),
             Leg::Open | Leg::Dialing(_) if !self.may_come_back(&error) => Err(error),
             Leg::Open => {
                 self.lose_signaling();

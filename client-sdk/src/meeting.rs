@@ -142,8 +142,8 @@ impl Meeting {
             on_waiting: options.on_waiting,
             limit: options.reconnect_for,
         };
-        let (ticket, news) = (joined.resume_ticket, (news, media_news));
-        let follower = Follower::new(Arc::clone(&state), plan, ticket, signal_events, news);
+        let ticket = joined.resume_ticket;
+        let follower = Follower::new(Arc::clone(&state), plan, ticket, signal_events, news, media_news);
         tokio::spawn(follower.follow());
         let session = Session {
             meeting_id: grant.meeting_id,

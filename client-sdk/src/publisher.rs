@@ -262,8 +262,8 @@ impl Publisher {
     /// connection cannot take more, so that what is sent stays fresh: a caller that cannot wait
     /// drops frames itself, up to the next key frame.
     ///
-    /// While the connection to the server is lost, frames are left out: they become no units. So are those of a group that
-    /// was under way then; the first frame after [`Feedback::key_frame_requested`] that is a key frame is sent again.
+    /// While the connection to the server is lost, frames are left out: they become no units. So are, of video, those after
+    /// it up to the next key frame, which [`Feedback::key_frame_requested`] asks for.
     ///
     /// Not cancel-safe: dropped early, the group in progress is lost and the next frame must be a
     /// key frame; without the feature `groups` the publisher is lost.
@@ -453,7 +453,7 @@ impl Path {
                     if *streams {
                         let mut stream = OpenStream(Some(in_time(NO_STREAM, connection.open_uni()).await?));
                         stream.get()?.set_priority(AUDIO_PRIORITY);
-                        let preamble = preamble(GroupKind::Audio, unit);
+                        let preamble = preamble(GroupKind::Audio, unit, false);
                         stream.write(&mut [preamble, wire]).await?;
                         track(sent, stream.finish());
                     } else {
@@ -543,11 +543,13 @@ impl Groups {
             track(&mut self.sent, open.finish());
         }
         let Some(first) = units.first() else { return Ok(()) };
+        // What lies between is lost, if an earlier session had groups of this stream.
+        let discontinuity = self.opened == 0 && first.header().sequence() != 0;
         let mut stream = OpenStream(Some(in_time(NO_STREAM, connection.open_uni()).await?));
         // The newest group is sent first; all of them after audio.
         self.opened = self.opened.wrapping_add(1);
         stream.get()?.set_priority(i32::MIN.saturating_add(self.opened));
-        stream.write(&mut [preamble(GroupKind::Video, first)]).await?;
+        stream.write(&mut [preamble(GroupKind::Video, first, discontinuity)]).await?;
         self.open = Some(stream);
         Ok(())
     }
@@ -622,12 +624,12 @@ fn track(
     sent.spawn(delivered);
 }
 
-fn preamble(kind: GroupKind, first: &Unit) -> Bytes {
+fn preamble(kind: GroupKind, first: &Unit, discontinuity: bool) -> Bytes {
     let sequence = first.header().sequence();
     let preamble = GroupPreamble {
         kind,
         continuation: false,
-        discontinuity: false,
+        discontinuity,
         stream_id: first.header().stream_id(),
         group: sequence,
         first_sequence: sequence,

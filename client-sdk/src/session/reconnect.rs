@@ -93,17 +93,21 @@ impl Pace {
     pub(crate) fn begin(&mut self, now: Instant) -> Duration {
         let mut pause = self.interval;
         if now.saturating_duration_since(self.began) >= STEADY_FOR {
-            self.interval = self.interval.mul_f64(GROWTH).min(MAX_INTERVAL);
-            // Half to one and a half of it.
-            pause = self.interval.mul_f64(0.5 + self.fraction());
+            pause = self.longer_pause();
         }
         self.next = now + pause;
         self.interval * IN_FLIGHT
     }
 
-    /// A server has answered that it cannot help now: it is not asked again at once.
+    /// A server was reached, and cannot help now: it is asked less and less often.
     pub(crate) fn put_off(&mut self, now: Instant) {
-        self.next = self.next.max(now + self.interval);
+        self.next = now + self.longer_pause();
+    }
+
+    /// Half to one and a half of an interval that is longer than the one before.
+    fn longer_pause(&mut self) -> Duration {
+        self.interval = self.interval.mul_f64(GROWTH).min(MAX_INTERVAL);
+        self.interval.mul_f64(0.5 + self.fraction())
     }
 
     /// From 0 to 1.
@@ -207,12 +211,20 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_cannot_help_is_not_asked_at_once() {
-        let start = Instant::now();
-        let mut pace = Pace::new(start, Duration::ZERO, 1);
-        pace.begin(start);
-        let later = start + Duration::from_secs(2);
-        pace.put_off(later);
-        assert_eq!(pace.next(), later + STEADY_INTERVAL);
+    fn a_server_that_cannot_help_is_asked_less_and_less_often() {
+        let mut now = Instant::now();
+        let mut pace = Pace::new(now, Duration::ZERO, 1);
+        let pauses: Vec<Duration> = (0..20)
+            .map(|_| {
+                pace.begin(now);
+                pace.put_off(now);
+                let pause = pace.next() - now;
+                now = pace.next();
+                pause
+            })
+            .collect();
+        assert!(pauses[0] < STEADY_INTERVAL.mul_f64(GROWTH * 1.5), "{pauses:?}");
+        let late = pauses[10..].iter().sum::<Duration>();
+        assert!(late > 10 * MAX_INTERVAL / 2 && late < 10 * MAX_INTERVAL * 3 / 2, "{pauses:?}");
     }
 }

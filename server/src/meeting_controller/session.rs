@@ -260,8 +260,8 @@ impl MeetingController {
                 biased;
                 Some(code) = seat.close.recv() => Err(ended_by(code)),
                 _ended = session.closed() => Err(End::lost()),
-                now = looks.tick() => {
-                    if let Some(change) = silence.look(now.max(Instant::now()).into(), session.traffic()) {
+                _ = looks.tick() => {
+                    if let Some(change) = silence.look(Instant::now().into(), session.traffic()) {
                         seat.tell_silence(change == Change::Silent);
                     }
                     Ok(())

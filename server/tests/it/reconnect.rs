@@ -7,13 +7,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use darktower_client::{
     Code, Event, Events, JoinOptions, Meeting, OutgoingFrame, ParticipantId, PublishOptions, Publisher,
-    StreamId, SubscribeOptions,
+    StreamId, SubscribeOptions, TransportKind,
 };
+use darktower_protocol::signaling::pb::envelope::Message;
 use darktower_protocol::{FrameType, MeetingId};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::support::{Mode, Path, TestServer, soon};
+use crate::support::{Mode, Path, RawSignaling, TestServer, soon};
 
 /// How late others may see that somebody is lost: three seconds, and what a busy machine takes.
 const SEEN_WITHIN: Duration = Duration::from_millis(3_500);
@@ -268,6 +269,67 @@ async fn a_cut_of_five_seconds_costs_five_seconds_webtransport() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_of_five_seconds_costs_five_seconds_baseline() {
     a_cut_of_five_seconds(Mode::native().baseline()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_connection_is_made_anew_by_itself() {
+    let mut path = Path::open().await;
+    let server = server_behind(&mut path, 15).await;
+    let id = server.meeting().await;
+    let mut alice = Peer::join(&server, id, "Alice", Mode::native()).await;
+    let mut bob = Peer::join(&server, id, "Bob", Mode::native()).await;
+    let to_bob = bob.watch(&alice).await;
+    let to_alice = alice.watch(&bob).await;
+    // Media was opened after signaling. Nobody else notices the loss of it.
+    path.cut_one(0);
+    let cut = Instant::now();
+    assert!(!bob.event("media again", found).await);
+    println!("media was made anew {} ms after the cut", cut.elapsed().as_millis());
+    let again_us = now_us();
+    for latest in to_bob.iter().chain(&to_alice) {
+        soon("media", latest.after(again_us)).await;
+    }
+    assert!(bob.meeting.send_chat("still here").await.is_ok());
+    let mut told = Vec::new();
+    loop {
+        match soon("the chat", alice.events.next()).await.expect("open") {
+            Event::ChatMessage(_) => break,
+            event => told.push(event),
+        }
+    }
+    let is_loss = |event: &&Event| matches!(event, Event::ParticipantUpdated(bob) if bob.reconnecting);
+    assert_eq!(told.iter().find(is_loss), None);
+    // Its new media connection is the last, before it the old one and signaling.
+    path.cut_one(2);
+    let cut = Instant::now();
+    assert!(!bob.event("signaling again", found).await);
+    println!("signaling was made anew {} ms after the cut", cut.elapsed().as_millis());
+    bob.meeting.send_chat("here again").await.expect("written");
+    let again_us = now_us();
+    for latest in to_bob.iter().chain(&to_alice) {
+        soon("media", latest.after(again_us)).await;
+    }
+    bob.leave().await;
+    alice.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_connection_that_lives_ends_when_its_participant_resumes() {
+    let server = TestServer::start().await;
+    let id = server.meeting().await;
+    let mut alice = RawSignaling::join(&server, id, "Alice", TransportKind::Native).await;
+    let mut old = RawSignaling::join(&server, id, "Bob", TransportKind::Native).await;
+    let resumed = RawSignaling::resume(&server, &old.resume_ticket, 0, TransportKind::WebTransport).await;
+    let (back, _) = resumed.expect("back");
+    while soon("the end", old.events.next()).await.is_some() {}
+    assert_eq!(old.client.ended().code(), Some(Code::DUPLICATE));
+    back.client.leave().await.expect("left");
+    // Alice has heard of its coming and of its going, and of nothing in between.
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        told.push(soon("what Alice sees", alice.events.next()).await.expect("open").message);
+    }
+    assert!(matches!(told[..], [Message::ParticipantJoined(_), Message::ParticipantLeft(_)]), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -158,7 +158,8 @@ impl Delivery {
             live_from: end,
             catching_up_since: None,
             discarding_frame: false,
-            discontinuity: false,
+            // It may have had earlier groups in another session, and has not had those between.
+            discontinuity: true,
             trouble: None,
             counters: DeliveryCounters::default(),
         }
@@ -270,7 +271,7 @@ impl Delivery {
         if let Some((start, first)) = first_live
             && now.saturating_duration_since(first.received_at) <= self.policy.drop_group_after
         {
-            return self.start_group(start, first);
+            return self.start_group(ring, start, first);
         }
         let group = ring.group_start().and_then(|start| Some((start, ring.get(start)?)));
         let catch_up_at = since + self.policy.wait_for_key_frame;
@@ -278,7 +279,7 @@ impl Delivery {
             let young = now.saturating_duration_since(first.received_at) < self.policy.young_group;
             if young || start >= self.live_from || now >= catch_up_at || ring.is_ended() {
                 self.catching_up_since = (start < self.live_from).then_some(now);
-                return self.start_group(start, first);
+                return self.start_group(ring, start, first);
             }
         }
         if let Some(step) = self.request_key_frame(requested_at, now) {
@@ -300,7 +301,7 @@ impl Delivery {
             && let Some(first) = ring.get(start)
         {
             self.counters.dropped_group += start.saturating_sub(self.cursor);
-            return self.start_group(start, first);
+            return self.start_group(ring, start, first);
         }
         let ask_at = self.trouble.map_or(now, |trouble| trouble.last + trouble.patience);
         if requested_at.is_none() && now < ask_at {
@@ -333,7 +334,7 @@ impl Delivery {
                 return Step::DropGroup;
             }
             if unit.starts_group() && unit.group != group {
-                return self.start_group(self.cursor, unit);
+                return self.start_group(ring, self.cursor, unit);
             }
             if unit.starts_frame {
                 let late = age > self.policy.drop_discardable_after;
@@ -349,8 +350,13 @@ impl Delivery {
         }
     }
 
-    fn start_group(&mut self, start: u64, first: &RingUnit) -> Step {
-        let discontinuity = std::mem::take(&mut self.discontinuity);
+    fn start_group(&mut self, ring: &StreamRing, start: u64, first: &RingUnit) -> Step {
+        // What its publisher has left out, or could not send, does not come either.
+        let before = start.checked_sub(1).and_then(|before| ring.get(before));
+        let sequence = first.header.sequence();
+        let lacks = before.is_some_and(|before| before.header.sequence().checked_add(1) != Some(sequence));
+        // Nothing lies before the first unit of all.
+        let discontinuity = (std::mem::take(&mut self.discontinuity) || lacks) && sequence != 0;
         self.state = State::Streaming { group: first.group };
         self.cursor = start;
         self.discarding_frame = false;
@@ -463,6 +469,22 @@ mod tests {
     }
 
     #[test]
+    fn nobody_waits_for_what_the_publisher_lost_or_an_earlier_session_had() {
+        let mut bench = Bench::new();
+        bench.push(KEY, END);
+        let mut delivery = bench.subscribe(MediaKind::Video);
+        assert_eq!(bench.drain(&mut delivery), ["group 0", "0"]);
+        // The connection of the publisher was lost meanwhile.
+        bench.sequence += 5;
+        bench.push(KEY, END);
+        assert_eq!(bench.drain(&mut delivery), ["group 6 after gap", "6"]);
+        bench.push(KEY, END);
+        assert_eq!(bench.drain(&mut delivery), ["group 7", "7"]);
+        let mut again = bench.subscribe(MediaKind::Video);
+        assert_eq!(bench.drain(&mut again), ["group 7 after gap", "7"]);
+    }
+
+    #[test]
     fn late_joiner_gets_a_young_group_at_once() {
         let mut bench = Bench::new();
         bench.push(KEY, END);
@@ -490,7 +512,7 @@ mod tests {
         assert_eq!(bench.drain(&mut delivery), ["request"]);
         bench.ms += 50;
         bench.push(KEY, END);
-        assert_eq!(bench.drain(&mut delivery), ["group 2", "2"]);
+        assert_eq!(bench.drain(&mut delivery), ["group 2 after gap", "2"]);
     }
 
     #[test]

@@ -35,8 +35,10 @@ struct Road {
 #[derive(Default)]
 struct Cut {
     is_cut: bool,
-    /// Everybody who has come this way.
-    known: HashSet<SocketAddr>,
+    /// Everybody who has come this way, in that order.
+    known: Vec<SocketAddr>,
+    /// Who is cut off in any case.
+    blocked: HashSet<SocketAddr>,
     /// Who is never cut off.
     spared: HashSet<SocketAddr>,
 }
@@ -49,8 +51,10 @@ impl Road {
     /// Whether a packet from or to this client passes.
     fn passes(&self, client: SocketAddr) -> bool {
         let mut cut = self.cut();
-        cut.known.insert(client);
-        !cut.is_cut || cut.spared.contains(&client)
+        if !cut.known.contains(&client) {
+            cut.known.push(client);
+        }
+        !cut.blocked.contains(&client) && (!cut.is_cut || cut.spared.contains(&client))
     }
 }
 
@@ -74,12 +78,19 @@ impl Path {
     /// Whoever has come this way before is not cut off.
     pub(crate) fn spare_those_who_are_here(&self) {
         let mut cut = self.road.cut();
-        cut.spared = cut.known.clone();
+        cut.spared = cut.known.iter().copied().collect();
     }
 
     /// From now on nothing arrives, whichever way, also of who comes anew.
     pub(crate) fn cut(&self) {
         self.road.cut().is_cut = true;
+    }
+
+    /// Cuts one connection off for good: the `n`th of those that are there, from the last, which is 0.
+    pub(crate) fn cut_one(&self, n: usize) {
+        let mut cut = self.road.cut();
+        let client = *cut.known.iter().rev().nth(n).expect("there are as many");
+        cut.blocked.insert(client);
     }
 
     /// Everything arrives again.
