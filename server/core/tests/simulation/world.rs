@@ -239,6 +239,7 @@ impl World {
                 Ok(client.is_some_and(|client| std::mem::take(&mut client.connected)))
             }
             &Op::Disconnect { who, epoch } => self.disconnect(who, epoch),
+            &Op::Silence { who, epoch, is_silent } => self.fall_silent(who, epoch, is_silent),
             &Op::Time { ms } => self.pass(Duration::from_millis(ms)),
             &Op::Resume { who, epoch, seen } => self.resume(who, epoch, seen),
             &Op::Publish { by, stream, kind, shape } => self.publish(by, stream, kind, shape),
@@ -374,8 +375,23 @@ impl World {
             self.forget(who);
         } else if let Some(person) = self.model.here.get_mut(&who) {
             person.lost_at.get_or_insert(now);
+            person.is_silent = false;
             if let Some(client) = self.clients.get_mut(&who) {
                 client.connected = false;
+            }
+        }
+        self.done()
+    }
+
+    fn fall_silent(&mut self, who: ParticipantId, epoch: Epoch, is_silent: bool) -> Checked<bool> {
+        let is_current = self.is_current(who, epoch);
+        self.meeting.set_silent(who, epoch, is_silent);
+        let person = self.model.here.get_mut(&who).filter(|_| is_current);
+        match person.filter(|person| person.lost_at.is_none() && person.is_silent != is_silent) {
+            Some(person) => person.is_silent = is_silent,
+            None => {
+                self.nothing_follows()?;
+                return Ok(false);
             }
         }
         self.done()
@@ -421,6 +437,7 @@ impl World {
         if let Some(person) = self.model.here.get_mut(&who) {
             person.epoch = new_epoch;
             person.lost_at = None;
+            person.is_silent = false;
         }
         self.done()
     }
