@@ -189,7 +189,7 @@ impl World {
     fn choose_update(&mut self) -> Op {
         if self.random.percent(25) {
             let (by, whom) = (self.controller(), self.whom());
-            return Op::Update { by, whom, name: self.random.below(NAMES.len()), state: None };
+            return Op::Update { by, whom, name: self.random.below(NAMES.len()), state: None, change: None };
         }
         let by = self.somebody();
         let whom = if self.random.percent(70) { Name::Empty } else { Name::One(by) };
@@ -199,9 +199,18 @@ impl World {
             screen_sharing: self.random.coin(),
             hand_raised: self.random.coin(),
         });
+        let random = &mut self.random;
+        let mut some = || random.percent(40).then(|| random.coin());
+        let change = pb::StateChange {
+            audio_muted: some(),
+            video_on: some(),
+            screen_sharing: some(),
+            hand_raised: some(),
+        };
+        let change = self.random.coin().then_some(change);
         // A name that is not changed, more often than not: most may not.
         let name = if self.random.percent(70) { 0 } else { self.random.below(NAMES.len()) };
-        Op::Update { by, whom, name, state }
+        Op::Update { by, whom, name, state, change }
     }
 
     fn choose_control(&mut self) -> Op {

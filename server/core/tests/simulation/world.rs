@@ -248,7 +248,7 @@ impl World {
                 self.subscribe(by, stream, preferred, max_bitrate)
             }
             &Op::Unsubscribe { by, stream } => self.unsubscribe(by, stream),
-            &Op::Update { by, whom, name, state } => self.update(by, whom, name, state),
+            &Op::Update { by, whom, name, state, change } => self.update(by, whom, name, state, change),
             &Op::Flood { by } => self.flood(by),
             &Op::Mute { by, whom, kind } => self.mute(by, whom, kind),
             &Op::Lock { by, locked } => {
@@ -546,6 +546,7 @@ impl World {
         whom: Whom,
         name: usize,
         state: Option<pb::ParticipantState>,
+        change: Option<pb::StateChange>,
     ) -> Checked<bool> {
         let (sent, shown) = NAMES[name];
         let target = match whom {
@@ -559,9 +560,10 @@ impl World {
             let may_rename =
                 is_host || is_own && self.model.may(by, |standing| standing.may().can_edit_display_name);
             let name_is_fine = sent.is_empty() || shown.is_some() && (may_rename || shown == own_name);
-            (is_own || is_host && state.is_none()) && name_is_fine
+            (is_own || is_host && state.is_none() && change.is_none()) && name_is_fine
         });
-        let request = pb::UpdateParticipant { name: sent.to_owned(), state, participant_id: whom.text() };
+        let request =
+            pb::UpdateParticipant { name: sent.to_owned(), state, participant_id: whom.text(), change };
         let result = self.meeting.update(by, &request);
         if self.agreed(expected, result)?.is_none() {
             return Ok(false);
@@ -570,7 +572,15 @@ impl World {
             if let Some(shown) = shown {
                 person.name = shown.to_owned();
             }
-            if let Some(state) = state {
+            let before = person.state;
+            let or = |change: Option<bool>, before| change.unwrap_or(before);
+            let changed = change.map(|change| pb::ParticipantState {
+                audio_muted: or(change.audio_muted, before.audio_muted),
+                video_on: or(change.video_on, before.video_on),
+                screen_sharing: or(change.screen_sharing, before.screen_sharing),
+                hand_raised: or(change.hand_raised, before.hand_raised),
+            });
+            if let Some(state) = changed.or(state) {
                 person.state = state;
                 person.camera_off &= !state.video_on;
             }
@@ -583,7 +593,7 @@ impl World {
         let mut state = person.state;
         for _ in 0..FLOOD {
             state.hand_raised = !state.hand_raised;
-            self.update(by, Name::Empty, 0, Some(state))?;
+            self.update(by, Name::Empty, 0, Some(state), None)?;
         }
         Ok(true)
     }
