@@ -442,7 +442,7 @@ impl Session {
     }
 
     /// Sends a request that may be carried out twice.
-    async fn ask(&self, request: impl Fn() -> Message) -> Result<pb::Ack, Error> {
+    pub(crate) async fn ask(&self, request: impl Fn() -> Message) -> Result<pb::Ack, Error> {
         loop {
             match self.reach().command(request()).await {
                 Err(Error::Interrupted) => {}
