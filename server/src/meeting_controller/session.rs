@@ -12,6 +12,7 @@ use darktower_protocol::signaling::pb;
 use darktower_protocol::silence::{Change, LOOK_INTERVAL, Silence};
 use darktower_protocol::version::PROTOCOL_VERSION;
 use darktower_protocol::{Code, ParticipantId};
+use futures_util::FutureExt as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use pb::ErrorCode;
 use pb::envelope::Message;
@@ -259,7 +260,7 @@ impl MeetingController {
                 // Events first: an answer must not overtake what happened before it.
                 biased;
                 Some(code) = seat.close.recv() => Err(ended_by(code)),
-                _ended = session.closed() => Err(End::lost()),
+                _ended = session.closed() => Err(channel.last_words()),
                 now = looks.tick() => {
                     if let Some(change) = silence.look(now.max(Instant::now()).into(), session.traffic()) {
                         seat.tell_silence(change == Change::Silent);
@@ -533,6 +534,16 @@ impl Channel {
 
     fn has_room(&self) -> bool {
         self.outgoing.capacity() > 0
+    }
+
+    /// How a session ended whose connection is closed: a client that leaves may close it at once.
+    fn last_words(&mut self) -> End {
+        while let Some(Ok(Some(envelope))) = self.requests.next::<pb::Envelope>().now_or_never() {
+            if matches!(envelope.message, Some(Message::LeaveRequest(_))) {
+                return End::left();
+            }
+        }
+        End::lost()
     }
 
     pub(super) async fn answer(&mut self, message: Message) -> Result<(), End> {

@@ -768,8 +768,13 @@ impl World {
 
     fn edit(&mut self, by: ParticipantId, line: u64) -> Checked<bool> {
         let found = self.line(by, line).filter(|line| line.from == by && !line.is_deleted);
-        let writes = |standing: Standing| standing.may_write_to_everybody() || standing.may_write_to_one();
-        let expected = found.is_some() && self.model.may(by, writes);
+        let expected = found.is_some_and(|line| {
+            let writes = match line.to {
+                None => Standing::may_write_to_everybody,
+                Some(_) => Standing::may_write_to_one,
+            };
+            self.model.may(by, writes) && self.model.may(by, Standing::is_seen)
+        });
         let request = pb::EditChatMessage { message_id: line, text: "hello again".to_owned() };
         let result = self.meeting.edit_chat(by, &request, self.now_us());
         match self.agreed(expected, result)? {
@@ -969,7 +974,9 @@ impl World {
                         MediaCommand::Unregister { participant } => {
                             self.clients.remove(participant);
                         }
-                        MediaCommand::Register { .. } | MediaCommand::Route { .. } => {}
+                        MediaCommand::Register { .. }
+                        | MediaCommand::Route { .. }
+                        | MediaCommand::Forward { .. } => {}
                     }
                     self.media.carry_out(&command)?;
                 }
