@@ -204,6 +204,7 @@ impl MeetingController {
         let mut live = lock(meeting);
         let client = live.clients.get(&participant).filter(|client| client.knows(presented));
         let epoch = client.ok_or_else(gone)?.epoch;
+        live.core.count_entry(participant, unix_micros()).map_err(refused)?;
         let resumed = live.core.resume(participant, epoch, request.last_event_sequence);
         let resumed = resumed.map_err(|refusal| End::refused(Code::UNAUTHORIZED, refusal))?;
         let ticket = Ticket::new(presented.meeting, participant);
@@ -464,6 +465,7 @@ async fn tell_rest(channel: &mut Channel, seat: &mut Seat, rest: Vec<pb::Partici
 pub(super) fn refused(refusal: Refusal) -> End {
     match refusal.code {
         ErrorCode::CapacityExceeded => End::refused(Code::CAPACITY_EXCEEDED, refusal),
+        ErrorCode::RateLimited => End::refused(Code::RATE_LIMITED, refusal),
         _ => End::refused(Code::UNAUTHORIZED, refusal),
     }
 }
