@@ -17,6 +17,7 @@
 //! | `rate_limits.rs` | limits as clients see them |
 //! | `crash.rs` | what a store acknowledged is there after kill -9, of the server and of PostgreSQL |
 //! | `metrics.rs` | what `/metrics` says after media has flowed, and that docs/metrics.md has all of it |
+//! | `versions.rs` | clients of other versions of the protocol |
 //! | `webtransport.rs` | WebTransport by hand: split headers, stalled streams, refusals |
 //! | `shards.rs` | several shards behind one port: steering, address changes, streams across shards |
 //! | `support/` | a server on free ports, raw clients, a broadcast that is accounted for |
@@ -38,4 +39,5 @@ mod sessions;
 mod shards;
 mod support;
 mod under_load;
+mod versions;
 mod webtransport;

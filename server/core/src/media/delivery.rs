@@ -271,7 +271,7 @@ impl Delivery {
         if let Some((start, first)) = first_live
             && now.saturating_duration_since(first.received_at) <= self.policy.drop_group_after
         {
-            return self.start_group(ring, start, first);
+            return self.start_group(start, first);
         }
         let group = ring.group_start().and_then(|start| Some((start, ring.get(start)?)));
         let catch_up_at = since + self.policy.wait_for_key_frame;
@@ -279,7 +279,7 @@ impl Delivery {
             let young = now.saturating_duration_since(first.received_at) < self.policy.young_group;
             if young || start >= self.live_from || now >= catch_up_at || ring.is_ended() {
                 self.catching_up_since = (start < self.live_from).then_some(now);
-                return self.start_group(ring, start, first);
+                return self.start_group(start, first);
             }
         }
         if let Some(step) = self.request_key_frame(requested_at, now) {
@@ -301,7 +301,7 @@ impl Delivery {
             && let Some(first) = ring.get(start)
         {
             self.counters.dropped_group += start.saturating_sub(self.cursor);
-            return self.start_group(ring, start, first);
+            return self.start_group(start, first);
         }
         let ask_at = self.trouble.map_or(now, |trouble| trouble.last + trouble.patience);
         if requested_at.is_none() && now < ask_at {
@@ -334,7 +334,7 @@ impl Delivery {
                 return Step::DropGroup;
             }
             if unit.starts_group() && unit.group != group {
-                return self.start_group(ring, self.cursor, unit);
+                return self.start_group(self.cursor, unit);
             }
             if unit.starts_frame {
                 let late = age > self.policy.drop_discardable_after;
@@ -350,13 +350,10 @@ impl Delivery {
         }
     }
 
-    fn start_group(&mut self, ring: &StreamRing, start: u64, first: &RingUnit) -> Step {
-        // What its publisher has left out, or could not send, does not come either.
-        let before = start.checked_sub(1).and_then(|before| ring.get(before));
-        let sequence = first.header.sequence();
-        let lacks = before.is_some_and(|before| before.header.sequence().checked_add(1) != Some(sequence));
-        // Nothing lies before the first unit of all.
-        let discontinuity = (std::mem::take(&mut self.discontinuity) || lacks) && sequence != 0;
+    fn start_group(&mut self, start: u64, first: &RingUnit) -> Step {
+        // A receiver need not wait for what nobody gets, either. Nothing lies before the first unit of all.
+        let lacks_some = std::mem::take(&mut self.discontinuity) || first.follows_gap;
+        let discontinuity = lacks_some && first.header.sequence() != 0;
         self.state = State::Streaming { group: first.group };
         self.cursor = start;
         self.discarding_frame = false;
@@ -482,6 +479,29 @@ mod tests {
         assert_eq!(bench.drain(&mut delivery), ["group 7", "7"]);
         let mut again = bench.subscribe(MediaKind::Video);
         assert_eq!(bench.drain(&mut again), ["group 7 after gap", "7"]);
+    }
+
+    #[test]
+    fn who_has_all_goes_on_at_the_next_key_frame_of_a_stream_that_was_shut() {
+        let mut bench = Bench::new();
+        let mut delivery = bench.subscribe(MediaKind::Video);
+        let mut slow = bench.subscribe(MediaKind::Video);
+        bench.push(KEY, END);
+        assert_eq!(bench.drain(&mut delivery), ["group 0", "0"]);
+        assert!(matches!(slow.step(&bench.ring, bench.now()), Step::StartGroup(_)));
+        bench.ring.shut();
+        bench.push(KEY, END);
+        assert!(bench.drain(&mut delivery).is_empty());
+        assert_eq!(bench.drain(&mut slow), ["drop", "request"]);
+        let mut late = bench.subscribe(MediaKind::Video);
+        bench.ms += 400;
+        assert_eq!(bench.drain(&mut late), ["request"], "no picture of before");
+        bench.ring.open();
+        bench.push(DELTA, END);
+        bench.push(KEY, END);
+        for delivery in [&mut delivery, &mut slow, &mut late] {
+            assert_eq!(bench.drain(delivery), ["group 3 after gap", "3"]);
+        }
     }
 
     #[test]

@@ -62,6 +62,9 @@ impl Standing {
 
     fn produce(self, kind: StreamType) -> Produce {
         let media = self.may().media;
+        if !self.is_seen() {
+            return Produce::NotAllowed;
+        }
         match kind {
             StreamType::Audio => media.audio.can_produce,
             StreamType::VideoCamera => media.video.can_produce,
@@ -83,7 +86,7 @@ impl Standing {
     }
 
     pub(crate) fn may_ask_for_stage(self) -> bool {
-        self.is_seen() && self.has(Produce::CanRequest)
+        self.has(Produce::CanRequest)
     }
 
     /// Whoever is hidden must not show itself.
@@ -203,8 +206,9 @@ impl Model {
             WaitingRoom::Admission => !self.admitted.contains(&who),
         };
         let may = standing.may();
-        let must_wait =
-            may.waiting_room_type == WaitingRoomType::OnPrivilegedUserEntry && !may.accept_waiting_requests;
+        let must_wait = may.waiting_room_type == WaitingRoomType::OnPrivilegedUserEntry
+            && !may.accept_waiting_requests
+            && standing.is_seen();
         Some(if room_is_shut && must_wait { Entry::Waits } else { Entry::Open })
     }
 

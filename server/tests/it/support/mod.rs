@@ -32,7 +32,9 @@ pub(crate) use listener::{Balance, Listener, every_mode};
 pub(crate) use memory::PeakMemory;
 pub(crate) use path::Path;
 pub(crate) use quic::quic;
-pub(crate) use raw::{RawMedia, RawSignaling, audio_metadata, unit, video_metadata};
+pub(crate) use raw::{
+    RawMedia, RawSignaling, WireSignaling, audio_metadata, envelope, join, token, unit, video_metadata,
+};
 pub(crate) use rest::Rest;
 pub(crate) use witness::Witness;
 
