@@ -161,6 +161,9 @@ impl Meeting {
             self.spotlight.retain(|shown| *shown != id);
             self.tell_meeting();
         }
+        if is_hidden {
+            self.forget_voice(id);
+        }
         self.tell_updated(id, true);
         self.admitter_came(id);
         self.tell_stage_to(id);
@@ -271,7 +274,7 @@ impl Meeting {
                 self.register(id);
             }
         } else {
-            self.route_all(id, stream_type);
+            self.forward_all(id, stream_type);
         }
         if changed {
             self.tell_updated(id, true);

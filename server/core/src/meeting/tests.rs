@@ -343,9 +343,8 @@ fn a_hand_raised_at_the_moment_of_a_mute_does_not_undo_it() {
     let unmute = pb::StateChange { audio_muted: Some(false), ..Default::default() };
     let unmute = pb::UpdateParticipant { change: Some(unmute), ..Default::default() };
     meeting.update(participant(2), &unmute).expect("its own microphone");
-    let destinations = vec![participant(1)];
-    let route = MediaCommand::Route { wire_stream_id: stream(2), destinations };
-    assert!(outputs(&mut meeting).contains(&Output::Media(route)));
+    let forward = MediaCommand::Forward { wire_stream_id: stream(2), is_forwarded: true };
+    assert!(outputs(&mut meeting).contains(&Output::Media(forward)));
     meeting.update(participant(2), &unmute).expect("said twice");
     assert_eq!(outputs(&mut meeting), [], "nobody is told what is known");
     let others = pb::UpdateParticipant { participant_id: participant(2).to_string(), ..unmute };
@@ -438,6 +437,7 @@ mod properties {
                             prop_assert!(registered.values().any(|s| s.contains(&wire_stream_id)), "route of an unregistered stream");
                             routes.insert(wire_stream_id, destinations.into_iter().collect());
                         }
+                        Output::Media(MediaCommand::Forward { .. }) => prop_assert!(false, "nobody is muted"),
                         Output::Event { to, event, .. } => {
                             let Some(view) = views.get_mut(&to) else {
                                 prop_assert!(newcomer.is_none_or(|(who, _)| who != to), "a newcomer is told of its own join");

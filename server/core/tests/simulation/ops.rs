@@ -115,6 +115,11 @@ pub(crate) enum Op {
         who: ParticipantId,
         epoch: Epoch,
     },
+    Silence {
+        who: ParticipantId,
+        epoch: Epoch,
+        is_silent: bool,
+    },
     Time {
         ms: u64,
     },
@@ -250,6 +255,8 @@ pub(crate) const KINDS: &[&str] = &[
     "leave",
     "deafen",
     "disconnect",
+    "fall silent",
+    "be heard again",
     "time",
     "resume",
     "publish audio",
@@ -337,6 +344,7 @@ impl Op {
             Self::Leave { .. } => "leave",
             Self::Deafen { .. } => "deafen",
             Self::Disconnect { .. } => "disconnect",
+            Self::Silence { is_silent, .. } => either(*is_silent, "fall silent", "be heard again"),
             Self::Time { .. } => "time",
             Self::Resume { .. } => "resume",
             Self::Publish { shape: Shape::Simulcast, .. } => "publish simulcast",

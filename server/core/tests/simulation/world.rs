@@ -244,6 +244,7 @@ impl World {
                 Ok(client.is_some_and(|client| std::mem::take(&mut client.connected)))
             }
             &Op::Disconnect { who, epoch } => self.disconnect(who, epoch),
+            &Op::Silence { who, epoch, is_silent } => self.fall_silent(who, epoch, is_silent),
             &Op::Time { ms } => self.pass(Duration::from_millis(ms)),
             &Op::Resume { who, epoch, seen } => self.resume(who, epoch, seen),
             &Op::Publish { by, stream, kind, shape } => self.publish(by, stream, kind, shape),
@@ -379,8 +380,23 @@ impl World {
             self.forget(who);
         } else if let Some(person) = self.model.here.get_mut(&who) {
             person.lost_at.get_or_insert(now);
+            person.is_silent = false;
             if let Some(client) = self.clients.get_mut(&who) {
                 client.connected = false;
+            }
+        }
+        self.done()
+    }
+
+    fn fall_silent(&mut self, who: ParticipantId, epoch: Epoch, is_silent: bool) -> Checked<bool> {
+        let is_current = self.is_current(who, epoch);
+        self.meeting.set_silent(who, epoch, is_silent);
+        let person = self.model.here.get_mut(&who).filter(|_| is_current);
+        match person.filter(|person| person.lost_at.is_none() && person.is_silent != is_silent) {
+            Some(person) => person.is_silent = is_silent,
+            None => {
+                self.nothing_follows()?;
+                return Ok(false);
             }
         }
         self.done()
@@ -426,6 +442,7 @@ impl World {
         if let Some(person) = self.model.here.get_mut(&who) {
             person.epoch = new_epoch;
             person.lost_at = None;
+            person.is_silent = false;
         }
         self.done()
     }
@@ -777,8 +794,13 @@ impl World {
 
     fn edit(&mut self, by: ParticipantId, line: u64) -> Checked<bool> {
         let found = self.line(by, line).filter(|line| line.from == by && !line.is_deleted);
-        let writes = |standing: Standing| standing.may_write_to_everybody() || standing.may_write_to_one();
-        let expected = found.is_some() && self.model.may(by, writes);
+        let expected = found.is_some_and(|line| {
+            let writes = match line.to {
+                None => Standing::may_write_to_everybody,
+                Some(_) => Standing::may_write_to_one,
+            };
+            self.model.may(by, writes) && self.model.may(by, Standing::is_seen)
+        });
         let request = pb::EditChatMessage { message_id: line, text: "hello again".to_owned() };
         let result = self.meeting.edit_chat(by, &request, self.now_us());
         match self.agreed(expected, result)? {
@@ -978,7 +1000,9 @@ impl World {
                         MediaCommand::Unregister { participant } => {
                             self.clients.remove(participant);
                         }
-                        MediaCommand::Register { .. } | MediaCommand::Route { .. } => {}
+                        MediaCommand::Register { .. }
+                        | MediaCommand::Route { .. }
+                        | MediaCommand::Forward { .. } => {}
                     }
                     self.media.carry_out(&command)?;
                 }
