@@ -7,6 +7,7 @@
 //! Invariants: a wire stream id belongs to one stream; a stream belongs to one participant that
 //! is here; a subscription is of a stream that is here and not the subscriber's own.
 
+mod auto;
 mod chat;
 mod controls;
 mod journal;
@@ -17,6 +18,7 @@ mod reconnect;
 mod rights;
 pub mod speakers;
 mod stage;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod voices;
@@ -32,12 +34,14 @@ use pb::envelope::Message;
 use pb::{ErrorCode, StreamType};
 use prost::Message as _;
 
+use auto::AutoState;
 use chat::Chat;
+use participant::Participant;
 pub use participant::{Identity, MAX_NAME_CHARS, display_name};
-use participant::{Participant, Subscription};
 pub use reconnect::Resumed;
 use rights::Control;
 pub use rights::Rights;
+use subscriptions::Receivers;
 use voices::Voices;
 pub use waiting::{Entry, WaitingRoom};
 
@@ -52,7 +56,7 @@ pub struct MeetingLimits {
     /// Bytes that a participant and its streams take in a roster message. Everybody is told, and a
     /// message over the protocol's bound would end everybody's session.
     pub max_roster_bytes_per_participant: usize,
-    /// Video subscriptions of one participant.
+    /// Video subscriptions of one participant, whatever its preset allows.
     pub max_video_subscriptions: usize,
     /// Participants whose audio is forwarded at one time, of those who tell how loud they are; 0 is all of them.
     pub heard_participants: usize,
@@ -138,6 +142,13 @@ pub enum MediaCommand {
         /// Everybody who gets it, in order of their ids.
         destinations: Vec<ParticipantId>,
     },
+    /// Whether all video of a participant is sent before other video where a path does not carry both.
+    Prominent {
+        /// The publisher.
+        participant: ParticipantId,
+        /// Whether it is from now on; at first nobody's is.
+        is_prominent: bool,
+    },
 }
 
 /// What is to be done because of a call.
@@ -191,6 +202,8 @@ pub struct Meeting {
     given: BTreeMap<ParticipantId, Rights>,
     chat: Chat,
     voices: Voices,
+    receivers: Receivers,
+    auto: AutoState,
 }
 
 impl Meeting {
@@ -213,6 +226,8 @@ impl Meeting {
             given: BTreeMap::new(),
             chat: Chat::default(),
             voices: Voices::new(limits.heard_participants),
+            receivers: Receivers::default(),
+            auto: AutoState::default(),
         }
     }
 
@@ -248,6 +263,7 @@ impl Meeting {
 
     /// The next thing to do because of earlier calls.
     pub fn poll_output(&mut self) -> Option<Output> {
+        self.settle();
         self.outputs.pop_front()
     }
 
@@ -312,7 +328,7 @@ impl Meeting {
             epoch,
             existing: self.visible_to(id).filter_map(|other| self.message_of(other)).collect(),
             role: participant.identity.role,
-            rights: participant.rights().to_message(),
+            rights: participant.rights_message(self.limits.max_video_subscriptions),
             locked: self.locked,
             spotlight: self.spotlight.clone(),
         })
@@ -322,6 +338,7 @@ impl Meeting {
     fn tell_beside_roster(&mut self, id: ParticipantId) {
         self.admitter_came(id);
         self.tell_stage_to(id);
+        self.tell_auto_to(id);
     }
 
     /// The session `epoch` of a participant has ended. Does nothing if a newer one has taken its
@@ -339,6 +356,8 @@ impl Meeting {
         self.asking.clear();
         self.spotlight.clear();
         self.voices = Voices::new(self.limits.heard_participants);
+        self.receivers = Receivers::default();
+        self.auto = AutoState::default();
         let waiting = std::mem::take(&mut self.waiting).into_keys();
         self.outputs.extend(waiting.map(|participant| Output::TurnedAway { participant }));
         let gone = std::mem::take(&mut self.participants).into_keys();
@@ -392,6 +411,7 @@ impl Meeting {
             self.route_all(id, StreamType::VideoCamera);
         }
         self.tell_others(id, Message::StreamPublished(published));
+        self.streams_came(id);
         Ok(())
     }
 
@@ -407,68 +427,6 @@ impl Meeting {
         }
         self.remove_stream(id, stream_id, false);
         self.register(id);
-        Ok(())
-    }
-
-    /// A participant wants a stream, or other options for it; answers with the wire stream id
-    /// that it will get.
-    ///
-    /// # Errors
-    /// If there is no such stream, it is its own, or it has too many already.
-    pub fn subscribe(
-        &mut self,
-        id: ParticipantId,
-        request: &pb::SubscribeStream,
-    ) -> Result<StreamId, Refusal> {
-        let stream_id = parse_stream_id(&request.stream_id)?;
-        let not_found = || {
-            let message = format!("stream {stream_id} is not published in this meeting");
-            Refusal::field(ErrorCode::NotFound, "stream_id", message)
-        };
-        let owner = *self.stream_owners.get(&stream_id).ok_or_else(not_found)?;
-        if owner == id {
-            let message = "a participant cannot subscribe to its own stream";
-            return Err(Refusal::field(ErrorCode::InvalidRequest, "stream_id", message));
-        }
-        let publisher = self.participants.get(&owner).ok_or_else(not_found)?;
-        if !self.participants.get(&id).is_some_and(|subscriber| subscriber.sees(publisher)) {
-            return Err(not_found());
-        }
-        let stream = publisher.streams.get(&stream_id).ok_or_else(not_found)?;
-        let options = request.options.clone().unwrap_or_default();
-        let wire_id = stream.select_layer(&options.preferred_layer, options.max_bitrate).wire_stream_id;
-        let is_video = !stream.is_audio();
-
-        let limits = self.limits;
-        let subscriber = self.participant(id)?;
-        let video = subscriber.subscriptions.values().filter(|subscription| subscription.is_video).count();
-        let max_video = subscriber.max_video_streams(limits.max_video_subscriptions);
-        let is_new = !subscriber.subscriptions.contains_key(&stream_id);
-        if is_video && is_new && video >= max_video {
-            let message =
-                format!("at most {max_video} video streams at one time; unsubscribe from one first");
-            return Err(Refusal::new(ErrorCode::CapacityExceeded, message));
-        }
-        let subscription = Subscription { wire_stream_id: wire_id, is_video };
-        let before = subscriber.subscriptions.insert(stream_id, subscription);
-        if let Some(before) = before.filter(|before| before.wire_stream_id != wire_id) {
-            self.route(before.wire_stream_id);
-        }
-        self.route(wire_id);
-        Ok(wire_id)
-    }
-
-    /// A participant no longer wants a stream.
-    ///
-    /// # Errors
-    /// If it had not subscribed to it.
-    pub fn unsubscribe(&mut self, id: ParticipantId, request: &pb::UnsubscribeStream) -> Result<(), Refusal> {
-        let stream_id = parse_stream_id(&request.stream_id)?;
-        let Some(subscription) = self.participant(id)?.subscriptions.remove(&stream_id) else {
-            let message = format!("you are not subscribed to stream {stream_id}");
-            return Err(Refusal::field(ErrorCode::NotFound, "stream_id", message));
-        };
-        self.route(subscription.wire_stream_id);
         Ok(())
     }
 
@@ -527,25 +485,15 @@ impl Meeting {
         self.participants.get(&id).is_some_and(|participant| participant.epoch == epoch)
     }
 
-    /// The wire stream that a participant is subscribed to under a stream id, if any; for
-    /// key-frame requests.
-    pub fn subscribed_wire_stream(&self, id: ParticipantId, stream_id: StreamId) -> Option<StreamId> {
-        let subscription = self.participants.get(&id)?.subscriptions.get(&stream_id)?;
-        Some(subscription.wire_stream_id)
-    }
-
     fn participant(&mut self, id: ParticipantId) -> Result<&mut Participant, Refusal> {
         let gone = || Refusal::new(ErrorCode::NotFound, "you are no longer in this meeting");
         self.participants.get_mut(&id).ok_or_else(gone)
     }
 
     fn remove(&mut self, id: ParticipantId, reason: pb::LeaveReason) {
-        let Some(participant) = self.participants.get_mut(&id) else { return };
-        let subscriptions = std::mem::take(&mut participant.subscriptions);
+        let Some(participant) = self.participants.get(&id) else { return };
         let streams: Vec<StreamId> = participant.streams.keys().copied().collect();
-        for subscription in subscriptions.into_values() {
-            self.route(subscription.wire_stream_id);
-        }
+        self.end_all_subscriptions(id);
         for stream_id in streams {
             self.forget_stream(id, stream_id);
         }
@@ -554,11 +502,9 @@ impl Meeting {
         self.tell_others(id, Message::ParticipantLeft(left));
         let was_on_stage = self.participants.remove(&id).is_some_and(|gone| gone.on_stage);
         self.forget_voice(id);
+        self.auto.forget(id);
         self.stage_is_over_for(id, was_on_stage, false);
-        if self.spotlight.contains(&id) {
-            self.spotlight.retain(|shown| *shown != id);
-            self.tell_meeting();
-        }
+        self.leave_spotlight(id);
     }
 
     /// `tell_owner` of what it has not asked for.
@@ -575,59 +521,23 @@ impl Meeting {
     /// handler ends a stream when it is no longer registered.
     fn forget_stream(&mut self, owner: ParticipantId, stream_id: StreamId) {
         self.stream_owners.remove(&stream_id);
-        self.wire_streams.retain(|_, stream| *stream != stream_id);
-        for (id, participant) in &mut self.participants {
-            participant.subscriptions.remove(&stream_id);
-            if *id == owner {
-                participant.streams.remove(&stream_id);
+        let publisher = self.participants.get_mut(&owner);
+        let Some(stream) = publisher.and_then(|publisher| publisher.streams.remove(&stream_id)) else {
+            return;
+        };
+        for layer in &stream.layers {
+            self.wire_streams.remove(&layer.wire_stream_id);
+            for id in self.receivers.forget(layer.wire_stream_id) {
+                self.end_subscription(id, stream_id);
             }
         }
+        self.stream_went(&stream);
     }
 
     fn register(&mut self, id: ParticipantId) {
         let Some(participant) = self.participants.get(&id) else { return };
         let streams = participant.streams.values().cloned().collect();
         self.outputs.push_back(Output::Media(MediaCommand::Register { participant: id, streams }));
-    }
-
-    /// Routes all streams of a type again: whether they are forwarded has changed.
-    fn route_all(&mut self, owner: ParticipantId, stream_type: StreamType) {
-        let Some(publisher) = self.participants.get(&owner) else { return };
-        let streams = publisher.streams.values().filter(|stream| stream.stream_type == stream_type);
-        let layers = streams.flat_map(|stream| stream.layers.iter().map(|layer| layer.wire_stream_id));
-        let layers: Vec<StreamId> = layers.collect();
-        layers.into_iter().for_each(|wire_stream_id| self.route(wire_stream_id));
-    }
-
-    fn is_forwarded(&self, stream_id: StreamId) -> bool {
-        if cfg!(feature = "planted-bug") {
-            return true;
-        }
-        let Some(id) = self.stream_owners.get(&stream_id) else { return false };
-        let owner = self.participants.get(id);
-        let stream = owner.and_then(|owner| Some((owner, owner.streams.get(&stream_id)?)));
-        stream.is_some_and(|(owner, stream)| {
-            let is_loud_enough = stream.stream_type != StreamType::Audio || self.voices.is_heard(*id);
-            is_loud_enough && owner.is_forwarded(stream.stream_type)
-        })
-    }
-
-    fn route(&mut self, wire_stream_id: StreamId) {
-        let Some(stream_id) = self.wire_streams.get(&wire_stream_id) else { return };
-        if !self.is_forwarded(*stream_id) {
-            let destinations = Vec::new();
-            self.outputs.push_back(Output::Media(MediaCommand::Route { wire_stream_id, destinations }));
-            return;
-        }
-        let wants = |participant: &Participant| {
-            participant
-                .subscriptions
-                .values()
-                .any(|subscription| subscription.wire_stream_id == wire_stream_id)
-        };
-        let destinations = self.participants.iter().filter(|(_, participant)| wants(participant));
-        let destinations = destinations.map(|(id, _)| *id).collect();
-        self.outputs.push_back(Output::Media(MediaCommand::Route { wire_stream_id, destinations }));
     }
 
     /// Whom a participant sees.
@@ -676,18 +586,6 @@ impl Meeting {
                 let reason = pb::LeaveReason::Moved.into();
                 let event = pb::ParticipantLeft { participant_id: seen.to_string(), reason };
                 self.tell_each([viewer], Message::ParticipantLeft(event));
-            }
-        }
-    }
-
-    /// Nobody gets streams of somebody whom it does not see.
-    fn end_subscriptions(&mut self, subscriber: ParticipantId, publisher: ParticipantId) {
-        let Some(owner) = self.participants.get(&publisher) else { return };
-        let streams: Vec<StreamId> = owner.streams.keys().copied().collect();
-        for stream_id in streams {
-            let subscriptions = self.participants.get_mut(&subscriber).map(|found| &mut found.subscriptions);
-            if let Some(ended) = subscriptions.and_then(|subscriptions| subscriptions.remove(&stream_id)) {
-                self.route(ended.wire_stream_id);
             }
         }
     }

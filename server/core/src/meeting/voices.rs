@@ -22,6 +22,8 @@ pub(super) struct Voices {
     speakers: Speakers,
     /// Who tells how loud it is, and when it last did.
     tell: BTreeMap<ParticipantId, u64>,
+    /// Who is the active speaker and who was it before, the latest first.
+    recent: Vec<ParticipantId>,
     /// Whether only some are forwarded.
     is_limited: bool,
     /// The latest time that was said.
@@ -31,7 +33,18 @@ pub(super) struct Voices {
 impl Voices {
     /// `heard` are forwarded at one time, of those who tell how loud they are; 0 is all of them.
     pub(super) fn new(heard: usize) -> Self {
-        Self { speakers: Speakers::new(heard), tell: BTreeMap::new(), is_limited: heard > 0, now_us: 0 }
+        Self {
+            speakers: Speakers::new(heard),
+            tell: BTreeMap::new(),
+            recent: Vec::new(),
+            is_limited: heard > 0,
+            now_us: 0,
+        }
+    }
+
+    /// Who is the active speaker and who was it before, the latest first.
+    pub(super) fn recent(&self) -> &[ParticipantId] {
+        &self.recent
     }
 
     /// Whether the audio of a participant is forwarded, as far as its loudness decides it.
@@ -102,6 +115,7 @@ impl Meeting {
     /// Somebody is gone, with its streams.
     pub(super) fn forget_voice(&mut self, id: ParticipantId) {
         self.voices.tell.remove(&id);
+        self.voices.recent.retain(|spoke| *spoke != id);
         let now_us = self.voices.now_us;
         let change = self.voices.speakers.remove(id, now_us);
         self.follow(change, None);
@@ -113,6 +127,9 @@ impl Meeting {
             self.route_all(id, StreamType::Audio);
         }
         if let Some(active) = active {
+            self.voices.recent.retain(|spoke| *spoke != active);
+            self.voices.recent.insert(0, active);
+            self.prominence_changed();
             let changed = pb::ActiveSpeakerChanged { participant_id: active.to_string() };
             self.tell_others(active, Message::ActiveSpeakerChanged(changed.clone()));
             self.tell_each([active], Message::ActiveSpeakerChanged(changed));
