@@ -243,6 +243,11 @@ impl MediaControl for Arc<MediaHandler> {
             MediaCommand::Prominent { participant, is_prominent } => {
                 self.set_prominent(participant, is_prominent);
             }
+            MediaCommand::Forward { wire_stream_id, is_forwarded } => {
+                if let Some(stream) = self.streams.get(&(meeting, wire_stream_id)) {
+                    stream.set_forwarded(is_forwarded);
+                }
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 //! participants that come back to their place after their connection was lost.
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::session::{Channel, End, end_of_right, ended_by, fitting, refusal};
-use super::{Client, Link, LiveMeeting, MeetingController, Newcomer, Seat, Welcome, lock};
+use super::{Client, Former, Link, LiveMeeting, MeetingController, Newcomer, Seat, Welcome, lock};
 use crate::auth::JoinClaims;
 use crate::clock::unix_micros;
 use crate::storage::model::{IssuedParticipant, Meeting as StoredMeeting};
@@ -82,7 +83,7 @@ impl Ticket {
 impl Client {
     /// Whether this ticket is a participant's way back.
     fn knows(&self, presented: &Ticket) -> bool {
-        self.ticket.is(presented) || self.former.as_ref().is_some_and(|former| former.is(presented))
+        self.ticket.is(presented) || self.former.as_ref().is_some_and(|former| former.ticket.is(presented))
     }
 }
 
@@ -159,7 +160,7 @@ impl MeetingController {
             .ok_or_else(|| unauthorized("this is no resume ticket".to_owned()))?;
         let participant = presented.participant;
         if let Some(meeting) = self.live(presented.meeting) {
-            // Before the database is asked: who guesses learns nothing.
+            // Before the database is asked: who guesses the ticket of somebody who is here learns nothing.
             let live = lock(&meeting);
             if live.clients.get(&participant).is_some_and(|client| !client.knows(&presented)) {
                 return Err(gone());
@@ -203,8 +204,13 @@ impl MeetingController {
         let participant = presented.participant;
         let mut live = lock(meeting);
         let client = live.clients.get(&participant).filter(|client| client.knows(presented));
-        let epoch = client.ok_or_else(gone)?.epoch;
-        let resumed = live.core.resume(participant, epoch, request.last_event_sequence);
+        let client = client.ok_or_else(gone)?;
+        let epoch = client.epoch;
+        let again =
+            client.former.as_ref().is_some_and(|former| former.began_anew && former.ticket.is(presented));
+        // What it has seen was numbered before: a number that never was makes it a snapshot again.
+        let seen = if again { u64::MAX } else { request.last_event_sequence };
+        let resumed = live.core.resume(participant, epoch, seen);
         let resumed = resumed.map_err(|refusal| End::refused(Code::UNAUTHORIZED, refusal))?;
         let ticket = Ticket::new(presented.meeting, participant);
         let (epoch, missed, snapshot) = match resumed {
@@ -215,7 +221,7 @@ impl MeetingController {
         let client = live.clients.get_mut(&participant).ok_or_else(gone)?;
         client.epoch = epoch;
         client.ticket = ticket.clone();
-        client.former = Some(presented.clone());
+        client.former = Some(Former { ticket: presented.clone(), began_anew: snapshot.is_some() });
         if let Some(older) = client.link.replace(link) {
             let _closing_already = older.close.try_send(Code::DUPLICATE);
         }
@@ -238,6 +244,7 @@ impl MeetingController {
             epoch,
             events,
             close,
+            is_heard: AtomicBool::new(false),
             reason: None,
         };
         Ok((seat, response, missed, rest.unwrap_or_default()))
@@ -383,7 +390,8 @@ struct Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.receiver.close();
-        let mut live = lock(&self.meeting);
+        // As for those who are in.
+        let Ok(mut live) = self.meeting.lock() else { return };
         // Unless it was decided about, or waits with a newer connection.
         if live.waiting.get(&self.participant).is_some_and(oneshot::Sender::is_closed) {
             live.waiting.remove(&self.participant);

@@ -18,6 +18,7 @@ mod removals;
 mod session;
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,7 @@ use dashmap::DashMap;
 use pb::envelope::Message;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -51,6 +53,9 @@ const EVENT_QUEUE: usize = 512;
 /// How often it is noted that sessions run here. A session nobody notes for longer than the job's `stale_after_seconds`
 /// is taken for that of a dead server.
 const TOUCH: Duration = Duration::from_secs(30);
+
+/// How often a meeting looks at what only time changes.
+const TICK: Duration = Duration::from_secs(1);
 
 /// What of the meeting controller is configurable.
 #[derive(Debug, Clone, Copy)]
@@ -105,10 +110,17 @@ struct Client {
     /// What it must present to come back.
     ticket: Ticket,
     /// What it came back with: it counts until the client is known to have the new one.
-    former: Option<Ticket>,
+    former: Option<Former>,
     /// The way to its signaling session; `None` while that is lost.
     link: Option<Link>,
     departure: Departure,
+}
+
+/// A ticket that was used, and whose answer may have been lost.
+struct Former {
+    ticket: Ticket,
+    /// The answer was a snapshot: events count from 1 again, and the numbers that the client has seen mean nothing.
+    began_anew: bool,
 }
 
 /// The way to a participant's signaling session.
@@ -137,6 +149,8 @@ struct Seat {
     epoch: Epoch,
     events: mpsc::Receiver<NumberedEvent>,
     close: mpsc::Receiver<Code>,
+    /// The client has sent something in this session.
+    is_heard: AtomicBool,
     /// What others are told when it is given up; `None` if the participant may come back.
     reason: Option<pb::LeaveReason>,
 }
@@ -175,12 +189,27 @@ impl MeetingController {
         })
     }
 
-    /// Carries out removals that others write to the store, and notes there which sessions run here. Runs until it is
-    /// dropped.
+    /// Carries out removals that others write to the store, notes there which sessions run here, and lets time pass in
+    /// meetings. Runs until it is dropped.
     pub async fn attend(self: Arc<Self>) {
         let running = || self.running_sessions();
         let touch = attendance::keep_alive(Arc::clone(&self.store), running, TOUCH);
-        tokio::join!(removals::watch(Arc::clone(&self)), touch);
+        tokio::join!(removals::watch(Arc::clone(&self)), touch, self.pass_time());
+    }
+
+    async fn pass_time(&self) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let meetings: Vec<_> = self.meetings.iter().map(|meeting| Arc::clone(meeting.value())).collect();
+            for meeting in meetings {
+                // One that is defect must not keep time from the others.
+                let Ok(mut live) = meeting.lock() else { continue };
+                live.core.pass_voices(unix_micros());
+                self.carry_out(&mut live);
+            }
+        }
     }
 
     /// Tells every client that the server goes away; they leave by themselves or are cut off
@@ -315,6 +344,7 @@ impl MeetingController {
                 epoch: joined.epoch,
                 events,
                 close,
+                is_heard: AtomicBool::new(false),
                 reason: None,
             };
             Ok((seat, Welcome { joined, media_server: self.media.admit(participant), ticket }))
@@ -505,12 +535,23 @@ impl Client {
 impl Seat {
     /// The client has sent something in this session: it has its resume ticket, and the one before is void.
     fn has_ticket(&self) {
+        if self.is_heard.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let mut live = lock(&self.meeting);
         if let Some(client) = live.clients.get_mut(&self.participant)
             && client.epoch == self.epoch
         {
             client.former = None;
         }
+    }
+
+    /// Nothing is heard of the client any more, or something is again.
+    fn tell_silence(&self, is_silent: bool) {
+        tracing::info!(participant = %self.participant, is_silent, "silence");
+        let mut live = lock(&self.meeting);
+        live.core.set_silent(self.participant, self.epoch, is_silent);
+        self.controller.carry_out(&mut live);
     }
 
     /// A fresh way to the media handler, unless another session has taken the seat.
@@ -540,7 +581,8 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         metrics::gauge!("meeting_participants").decrement(1.0);
-        let mut live = lock(&self.meeting);
+        // A defect in this meeting may be what unwinds: it must not end the process with all others.
+        let Ok(mut live) = self.meeting.lock() else { return };
         // Unless a newer session has taken its place, or it was thrown out.
         if live.clients.get(&self.participant).is_some_and(|client| client.epoch == self.epoch) {
             self.controller.give_up(&self.meeting, &mut live, self.participant, self.reason);

@@ -350,7 +350,8 @@ impl Delivery {
     }
 
     fn start_group(&mut self, start: u64, first: &RingUnit) -> Step {
-        let discontinuity = std::mem::take(&mut self.discontinuity);
+        // A receiver need not wait for what nobody gets, either.
+        let discontinuity = std::mem::take(&mut self.discontinuity) || first.follows_gap;
         self.state = State::Streaming { group: first.group };
         self.cursor = start;
         self.discarding_frame = false;
@@ -460,6 +461,29 @@ mod tests {
         bench.ring.end();
         assert_eq!(bench.drain(&mut delivery), ["end"]);
         assert!(bench.drain(&mut delivery).is_empty());
+    }
+
+    #[test]
+    fn who_has_all_goes_on_at_the_next_key_frame_of_a_stream_that_was_shut() {
+        let mut bench = Bench::new();
+        let mut delivery = bench.subscribe(MediaKind::Video);
+        let mut slow = bench.subscribe(MediaKind::Video);
+        bench.push(KEY, END);
+        assert_eq!(bench.drain(&mut delivery), ["group 0", "0"]);
+        assert!(matches!(slow.step(&bench.ring, bench.now()), Step::StartGroup(_)));
+        bench.ring.shut();
+        bench.push(KEY, END);
+        assert!(bench.drain(&mut delivery).is_empty());
+        assert_eq!(bench.drain(&mut slow), ["drop", "request"]);
+        let mut late = bench.subscribe(MediaKind::Video);
+        bench.ms += 400;
+        assert_eq!(bench.drain(&mut late), ["request"], "no picture of before");
+        bench.ring.open();
+        bench.push(DELTA, END);
+        bench.push(KEY, END);
+        for delivery in [&mut delivery, &mut slow, &mut late] {
+            assert_eq!(bench.drain(delivery), ["group 3 after gap", "3"]);
+        }
     }
 
     #[test]

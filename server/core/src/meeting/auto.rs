@@ -95,7 +95,7 @@ pub(super) struct AutoState {
 struct Unsettled {
     /// Whose wishes or rights have changed, and what has left its list already.
     participants: BTreeMap<ParticipantId, Vec<StreamId>>,
-    /// Audio that has come into sight.
+    /// Audio that has been published.
     audio: BTreeSet<StreamId>,
     /// What there is of video, or its order, has changed.
     video: bool,
@@ -222,7 +222,7 @@ impl Meeting {
         self.auto.unsettled.prominence = true;
     }
 
-    /// Streams of somebody have come into sight of others.
+    /// Somebody has published something.
     pub(super) fn streams_came(&mut self, owner: ParticipantId) {
         let Some(publisher) = self.participants.get(&owner) else { return };
         let audio = publisher.streams.values().filter(|stream| stream.is_audio());
@@ -311,12 +311,7 @@ impl Meeting {
                 changes.push((id, change));
             }
         }
-        for wire_stream_id in routes {
-            // Others' routes are empty, and stay so.
-            if self.is_forwarded(wire_stream_id) {
-                self.route(wire_stream_id);
-            }
-        }
+        routes.into_iter().for_each(|wire_stream_id| self.route(wire_stream_id));
         // Most are told the same, in one message that they share.
         let mut told: BTreeMap<Change, Vec<ParticipantId>> = BTreeMap::new();
         for (id, change) in changes {
@@ -333,7 +328,7 @@ impl Meeting {
 
     /// Tells the media handler whose video goes before other video.
     fn settle_prominence(&mut self) {
-        let speaks = self.active_speaker();
+        let speaks = self.voices.active();
         let now: BTreeSet<ParticipantId> = self.spotlight.iter().copied().chain(speaks).collect();
         let before = std::mem::replace(&mut self.auto.prominent, now);
         for participant in before.symmetric_difference(&self.auto.prominent) {

@@ -157,6 +157,12 @@ impl Chat {
         Ok(message)
     }
 
+    /// Whether a message that the reader knows was sent to everybody.
+    pub(super) fn is_public(&self, reader: ParticipantId, id: u64) -> Option<bool> {
+        let entry = self.messages.get(&id).filter(|entry| entry.is_visible_to(reader))?;
+        Some(entry.to.is_none())
+    }
+
     /// Changes the text of one's own message. The same text again changes nothing.
     ///
     /// # Errors

@@ -176,7 +176,9 @@ impl Meeting {
         if is_hidden {
             self.leave_spotlight(id);
         }
-        self.streams_came(id);
+        if is_hidden {
+            self.forget_voice(id);
+        }
         self.wishes_changed(id);
         self.tell_updated(id, true);
         self.admitter_came(id);
@@ -256,7 +258,7 @@ impl Meeting {
                 self.register(id);
             }
         } else {
-            self.route_all(id, stream_type);
+            self.forward_all(id, stream_type);
         }
         if changed {
             self.tell_updated(id, true);

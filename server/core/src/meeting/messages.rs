@@ -60,10 +60,18 @@ impl Meeting {
         request: &pb::EditChatMessage,
         now_us: u64,
     ) -> Result<(), Refusal> {
+        let is_public = self.chat.is_public(by, request.message_id);
         let writer = self.participant(by)?;
+        refuse_hidden(writer)?;
         let rights = writer.rights();
-        if !rights.chat_public && !rights.chat_private {
-            let message = format!("your preset {} does not allow to write", rights.preset);
+        // Whoever may not write any more does not write through what it wrote before.
+        let may = match is_public {
+            Some(true) => rights.chat_public,
+            Some(false) => rights.chat_private,
+            None => rights.chat_public || rights.chat_private,
+        };
+        if !may {
+            let message = format!("your preset {} does not allow to write this", rights.preset);
             return Err(Refusal::new(ErrorCode::Forbidden, message));
         }
         writer.chat_allowance.take(now_us)?;

@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use darktower_protocol::signaling::{StreamDescription, pb};
+use darktower_protocol::signaling::{Layer, StreamDescription, pb};
 use darktower_protocol::{MeetingId, ParticipantId, StreamId};
 use pb::envelope::Message;
 use pb::{ErrorCode, StreamType};
@@ -148,6 +148,13 @@ pub enum MediaCommand {
         participant: ParticipantId,
         /// Whether it is from now on; at first nobody's is.
         is_prominent: bool,
+    },
+    /// Whether units of a wire stream go to those to whom it is routed. They do when it is registered.
+    Forward {
+        /// The stream or layer.
+        wire_stream_id: StreamId,
+        /// Whether they do from now on.
+        is_forwarded: bool,
     },
 }
 
@@ -339,6 +346,7 @@ impl Meeting {
         self.admitter_came(id);
         self.tell_stage_to(id);
         self.tell_auto_to(id);
+        self.tell_active_speaker_to(id);
     }
 
     /// The session `epoch` of a participant has ended. Does nothing if a newer one has taken its
@@ -377,9 +385,7 @@ impl Meeting {
             let message = format!("stream {stream_id} is already published; choose another id");
             return Err(Refusal::field(ErrorCode::Conflict, "stream_id", message));
         }
-        let taken = |layer: &&darktower_protocol::signaling::Layer| {
-            self.wire_streams.contains_key(&layer.wire_stream_id)
-        };
+        let taken = |layer: &&Layer| self.wire_streams.contains_key(&layer.wire_stream_id);
         if let Some(layer) = stream.layers.iter().find(taken) {
             let message = format!("stream id {} of a layer is already in use", layer.wire_stream_id);
             return Err(Refusal::field(ErrorCode::Conflict, "simulcast_layers", message));
@@ -400,15 +406,18 @@ impl Meeting {
         let published =
             pb::StreamPublished { participant_id: id.to_string(), stream: Some(stream.to_message()) };
         let wire_ids: Vec<StreamId> = stream.layers.iter().map(|layer| layer.wire_stream_id).collect();
+        let stream_type = stream.stream_type;
         let turns_camera_on =
-            stream.stream_type == StreamType::VideoCamera && std::mem::take(&mut publisher.camera_off);
+            stream_type == StreamType::VideoCamera && std::mem::take(&mut publisher.camera_off);
         publisher.streams.insert(stream_id, stream);
         self.stream_owners.insert(stream_id, id);
         self.wire_streams.extend(wire_ids.into_iter().map(|wire_id| (wire_id, stream_id)));
         self.register(id);
-        if turns_camera_on {
+        let is_forwarded =
+            self.participants.get(&id).is_some_and(|owner| self.is_forwarded(id, owner, stream_type));
+        if turns_camera_on || !is_forwarded {
             // An earlier camera, too.
-            self.route_all(id, StreamType::VideoCamera);
+            self.forward_all(id, stream_type);
         }
         self.tell_others(id, Message::StreamPublished(published));
         self.streams_came(id);
@@ -441,9 +450,10 @@ impl Meeting {
         };
         if target != id {
             self.participant(id)?.rights().require(Control::Rename)?;
-            if request.state.is_some() {
+            if request.state.is_some() || request.change.is_some() {
+                let field = if request.change.is_some() { "change" } else { "state" };
                 let message = "only a participant itself says this; hosts mute and lower hands";
-                return Err(Refusal::field(ErrorCode::InvalidRequest, "state", message));
+                return Err(Refusal::field(ErrorCode::InvalidRequest, field, message));
             }
         }
         let participant = self.participant(target)?;
@@ -463,19 +473,24 @@ impl Meeting {
             changed |= identity.name != name;
             identity.name = name;
         }
-        if let Some(state) = &request.state {
-            let before = std::mem::replace(&mut participant.state, *state);
+        let state = match &request.change {
+            Some(change) => Some(change.applied_to(&participant.state)),
+            None => request.state,
+        };
+        if let Some(state) = state {
+            let before = std::mem::replace(&mut participant.state, state);
             let camera_comes_on = state.video_on && std::mem::take(&mut participant.camera_off);
-            changed |= before != *state || camera_comes_on;
+            changed |= before != state || camera_comes_on;
             if before.audio_muted != state.audio_muted {
-                self.route_all(target, StreamType::Audio);
+                self.forward_all(target, StreamType::Audio);
             }
             if camera_comes_on {
-                self.route_all(target, StreamType::VideoCamera);
+                self.forward_all(target, StreamType::VideoCamera);
             }
         }
         if changed {
-            self.tell_updated(target, target != id);
+            // What has become of a change depends on what hosts did before it.
+            self.tell_updated(target, target != id || request.change.is_some());
         }
         Ok(())
     }

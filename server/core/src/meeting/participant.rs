@@ -84,6 +84,8 @@ pub(super) struct Participant {
     pub(super) journal: Journal,
     /// Since when its connection is lost.
     pub(super) lost_at: Option<Instant>,
+    /// It has a connection, of which nothing is heard.
+    pub(super) is_silent: bool,
     pub(super) streams: BTreeMap<StreamId, StreamDescription>,
     pub(super) subscriptions: Subscriptions,
     /// What the meeting is to subscribe to for it.
@@ -113,6 +115,7 @@ impl Participant {
             auto_allowance: Allowance::new(AUTO_PER_MINUTE),
             journal: Journal::default(),
             lost_at: None,
+            is_silent: false,
             streams: BTreeMap::new(),
             subscriptions: Subscriptions::default(),
             auto: None,
@@ -201,7 +204,7 @@ impl Participant {
             user_id: self.identity.user_id.clone(),
             state: Some(self.state),
             on_stage: self.on_stage,
-            reconnecting: self.lost_at.is_some(),
+            reconnecting: self.lost_at.is_some() || self.is_silent,
             ..pb::Participant::default()
         }
     }

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use darktower_protocol::signaling::pb;
+use darktower_protocol::signaling::{Layer, pb};
 use darktower_protocol::{ParticipantId, StreamId};
 use pb::{ErrorCode, StreamType};
 
+use super::participant::Participant;
 use super::{MediaCommand, Meeting, Output, Refusal, parse_stream_id};
 
 /// Somebody gets a stream.
@@ -221,38 +222,37 @@ impl Meeting {
         self.videos_changed();
     }
 
-    /// Routes all streams of a type again: whether they are forwarded has changed.
-    pub(super) fn route_all(&mut self, owner: ParticipantId, stream_type: StreamType) {
+    /// Says whether streams of a type are forwarded, after that has changed.
+    pub(super) fn forward_all(&mut self, owner: ParticipantId, stream_type: StreamType) {
         let Some(publisher) = self.participants.get(&owner) else { return };
+        let is_forwarded = self.is_forwarded(owner, publisher, stream_type);
         let streams = publisher.streams.values().filter(|stream| stream.stream_type == stream_type);
-        let layers = streams.flat_map(|stream| stream.layers.iter().map(|layer| layer.wire_stream_id));
-        let layers: Vec<StreamId> = layers.collect();
-        layers.into_iter().for_each(|wire_stream_id| self.route(wire_stream_id));
+        let layers = streams.flat_map(|stream| &stream.layers);
+        let forward = |layer: &Layer| {
+            let wire_stream_id = layer.wire_stream_id;
+            Output::Media(MediaCommand::Forward { wire_stream_id, is_forwarded })
+        };
+        self.outputs.extend(layers.map(forward));
         if stream_type == StreamType::VideoCamera {
             self.videos_changed();
         }
     }
 
-    /// Whether whoever is subscribed to a wire stream gets it.
-    pub(super) fn is_forwarded(&self, wire_stream_id: StreamId) -> bool {
-        let Some(stream_id) = self.wire_streams.get(&wire_stream_id) else { return false };
-        let Some(id) = self.stream_owners.get(stream_id) else { return false };
-        let owner = self.participants.get(id);
-        let stream = owner.and_then(|owner| Some((owner, owner.streams.get(stream_id)?)));
-        stream.is_some_and(|(owner, stream)| {
-            let is_loud_enough = stream.stream_type != StreamType::Audio || self.voices.is_heard(*id);
-            let is_on = cfg!(feature = "planted-bug") || owner.is_forwarded(stream.stream_type);
-            is_loud_enough && is_on
-        })
+    pub(super) fn is_forwarded(
+        &self,
+        id: ParticipantId,
+        owner: &Participant,
+        stream_type: StreamType,
+    ) -> bool {
+        let is_loud_enough = stream_type != StreamType::Audio || self.voices.is_heard(id);
+        is_loud_enough && (cfg!(feature = "planted-bug") || owner.is_forwarded(stream_type))
     }
 
     /// Tells the media handler who gets a wire stream.
     pub(super) fn route(&mut self, wire_stream_id: StreamId) {
-        if !self.wire_streams.contains_key(&wire_stream_id) {
-            return;
+        if self.wire_streams.contains_key(&wire_stream_id) {
+            let destinations = self.receivers.of(wire_stream_id);
+            self.outputs.push_back(Output::Media(MediaCommand::Route { wire_stream_id, destinations }));
         }
-        let is_forwarded = self.is_forwarded(wire_stream_id);
-        let destinations = if is_forwarded { self.receivers.of(wire_stream_id) } else { Vec::new() };
-        self.outputs.push_back(Output::Media(MediaCommand::Route { wire_stream_id, destinations }));
     }
 }

@@ -94,8 +94,24 @@ impl Model {
         let now_us = voices.now_us;
         voices.told_at.insert(who, now_us);
         let change = voices.speakers.tell(who, level, now_us);
+        self.follow(change);
+    }
+
+    pub(crate) fn pass_voices(&mut self, now_us: u64) {
+        let voices = &mut self.voices;
+        voices.now_us = voices.now_us.max(now_us);
+        let now_us = voices.now_us;
+        let change = voices.speakers.pass(now_us);
         voices.told_at.retain(|_, told_at| now_us - *told_at <= TELLS_US);
         self.follow(change);
+    }
+
+    /// Somebody is told who speaks, because it knows nothing yet.
+    pub(crate) fn tell_speaker_to(&mut self, who: ParticipantId) {
+        let speaker = self.voices.active().filter(|active| self.sees(who, *active) && who != *active);
+        if let Some(person) = self.here.get_mut(&who) {
+            person.knows_speaker = speaker;
+        }
     }
 
     /// Somebody is in the spotlight, and so is heard, or not any more.

@@ -63,6 +63,9 @@ impl Standing {
 
     fn produce(self, kind: StreamType) -> Produce {
         let media = self.may().media;
+        if !self.is_seen() {
+            return Produce::NotAllowed;
+        }
         match kind {
             StreamType::Audio => media.audio.can_produce,
             StreamType::VideoCamera => media.video.can_produce,
@@ -84,7 +87,7 @@ impl Standing {
     }
 
     pub(crate) fn may_ask_for_stage(self) -> bool {
-        self.is_seen() && self.has(Produce::CanRequest)
+        self.has(Produce::CanRequest)
     }
 
     /// Whoever is hidden must not show itself.
@@ -112,6 +115,7 @@ pub(crate) struct Person {
     pub(crate) on_stage: bool,
     pub(crate) invited: bool,
     pub(crate) lost_at: Option<Instant>,
+    pub(crate) is_silent: bool,
     pub(crate) streams: BTreeMap<StreamId, Stream>,
     /// By the stream that it is subscribed to.
     pub(crate) wants: BTreeMap<StreamId, Want>,
@@ -218,8 +222,9 @@ impl Model {
             WaitingRoom::Admission => !self.admitted.contains(&who),
         };
         let may = standing.may();
-        let must_wait =
-            may.waiting_room_type == WaitingRoomType::OnPrivilegedUserEntry && !may.accept_waiting_requests;
+        let must_wait = may.waiting_room_type == WaitingRoomType::OnPrivilegedUserEntry
+            && !may.accept_waiting_requests
+            && standing.is_seen();
         Some(if room_is_shut && must_wait { Entry::Waits } else { Entry::Open })
     }
 
@@ -245,6 +250,7 @@ impl Model {
             on_stage: false,
             invited: false,
             lost_at: None,
+            is_silent: false,
             streams: BTreeMap::new(),
             wants: BTreeMap::new(),
             asked: Vec::new(),
@@ -255,6 +261,7 @@ impl Model {
             knows_speaker: None,
         };
         self.here.insert(who, person);
+        self.tell_speaker_to(who);
     }
 
     /// Somebody is not here any more.
@@ -362,9 +369,9 @@ impl Model {
             person.invited &= standing.may_ask_for_stage();
         }
         self.tidy();
-        if standing.may().hidden_participant && self.spotlight.contains(&who) {
+        if standing.may().hidden_participant {
             self.spotlight.retain(|shown| *shown != who);
-            self.pin_voice(who, false);
+            self.forget_voice(who);
         }
     }
 
@@ -408,7 +415,7 @@ impl Model {
             state: person.state,
             streams: person.streams.keys().copied().collect(),
             on_stage: person.on_stage,
-            reconnecting: person.lost_at.is_some(),
+            reconnecting: person.lost_at.is_some() || person.is_silent,
         };
         self.here.iter().map(|(id, person)| (*id, seen(person))).collect()
     }
