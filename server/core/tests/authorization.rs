@@ -37,7 +37,7 @@ macro_rules! messages {
 
 messages! {
     meeting:
-        PublishStream UnpublishStream SubscribeStream UnsubscribeStream UpdateParticipant
+        PublishStream UnpublishStream SubscribeStream UnsubscribeStream SubscribeAuto UpdateParticipant
         SendChatMessage EditChatMessage DeleteChatMessage PinChatMessage FetchChatHistory BroadcastMessage AudioLevels
         KickParticipant MuteParticipant LockMeeting EndMeeting AdmitParticipant SetPreset StageRequest
         SpotlightParticipant LowerHands;
@@ -47,11 +47,11 @@ messages! {
         Ack Error JoinResponse ConnectionTokenRefreshed ChatHistory ResumeResponse JoinWaiting
         ParticipantJoined ParticipantLeft StreamPublished StreamUnpublished ParticipantUpdated GoAway
         WaitingRoomChanged StageChanged MeetingUpdated MeetingEnded ChatMessageSent ChatMessageUpdated
-        MessageBroadcast RightsChanged ActiveSpeakerChanged;
+        MessageBroadcast RightsChanged ActiveSpeakerChanged AutoSubscriptionsChanged;
 }
 
 /// Rows for one preset and one target.
-const ROWS: usize = 52;
+const ROWS: usize = 53;
 const NOW_US: u64 = 1_700_000_000_000_000;
 
 /// Whom a message names.
@@ -211,6 +211,15 @@ impl Actor {
                 subscribed,
             ),
             (Message::UnsubscribeStream(pb::UnsubscribeStream { stream_id }), unsubscribed),
+            // Who is not seen, or not there, counts when it is: nobody learns anything from an answer.
+            (
+                Message::SubscribeAuto(pb::SubscribeAuto {
+                    on: true,
+                    pinned_participant_ids: vec![target.id().to_string()],
+                    ..pb::SubscribeAuto::default()
+                }),
+                ALLOWED,
+            ),
         ]
     }
 
@@ -437,6 +446,7 @@ fn decide(meeting: &mut Meeting, by: ParticipantId, message: &Message) -> Option
         Message::UnpublishStream(request) => meeting.unpublish(by, request),
         Message::SubscribeStream(request) => meeting.subscribe(by, request).map(drop),
         Message::UnsubscribeStream(request) => meeting.unsubscribe(by, request),
+        Message::SubscribeAuto(request) => meeting.subscribe_auto(by, request, NOW_US),
         Message::UpdateParticipant(request) => meeting.update(by, request),
         Message::SendChatMessage(request) => meeting.send_chat(by, request, NOW_US).map(drop),
         Message::EditChatMessage(request) => meeting.edit_chat(by, request, NOW_US),

@@ -471,7 +471,8 @@ mod tests {
 
     #[test]
     fn recent_streams_are_the_latest_ones_and_do_not_keep_them() {
-        let stream = |n| MediaStream::new(StreamId::from_bytes([n; 16]), MediaKind::Audio, false, Vec::new());
+        let stream =
+            |n| MediaStream::new(StreamId::from_bytes([n; 16]), MediaKind::Audio, false, false, Vec::new());
         let mut streams: Vec<_> = (0..5).map(stream).collect();
         let mut recent = RecentStreams::default();
         streams.iter().for_each(|stream| recent.remember(stream));

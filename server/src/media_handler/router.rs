@@ -66,6 +66,8 @@ struct Routing {
     session: Option<Connected>,
     /// The connection token that waits to be used, and until when it may be.
     token: Option<(String, Instant)>,
+    /// Its video is sent before that of others.
+    is_prominent: bool,
     /// It has left; nothing may be started for it any more.
     gone: bool,
 }
@@ -123,7 +125,7 @@ impl MediaHandler {
                 stays
             });
             for stream in streams {
-                self.add_layers(meeting, stream, &mut routing.published);
+                self.add_layers(meeting, stream, &mut routing);
             }
         }
         participant.registered.notify_waiters();
@@ -134,20 +136,16 @@ impl MediaHandler {
     }
 
     /// What is new of a stream.
-    fn add_layers(
-        &self,
-        meeting: MeetingId,
-        stream: &StreamDescription,
-        published: &mut BTreeMap<StreamId, Arc<MediaStream>>,
-    ) {
+    fn add_layers(&self, meeting: MeetingId, stream: &StreamDescription, routing: &mut Routing) {
         let kind = if stream.is_audio() { MediaKind::Audio } else { MediaKind::Video };
-        let is_prominent = stream.stream_type == pb::StreamType::VideoScreen;
+        let is_screen = stream.stream_type == pb::StreamType::VideoScreen;
+        let is_prominent = routing.is_prominent;
         let mut lower = Vec::new();
         // From the lowest to the highest: each knows the ones below it.
         for layer in &stream.layers {
             let id = layer.wire_stream_id;
-            let added = published.entry(id).or_insert_with(|| {
-                let added = MediaStream::new(id, kind, is_prominent, lower.clone());
+            let added = routing.published.entry(id).or_insert_with(|| {
+                let added = MediaStream::new(id, kind, is_screen, is_prominent, lower.clone());
                 // The same id may still be draining from an earlier publication.
                 if let Some(older) = self.streams.insert((meeting, id), Arc::clone(&added)) {
                     older.end();
@@ -197,6 +195,13 @@ impl MediaHandler {
         }
     }
 
+    fn set_prominent(&self, id: ParticipantId, is_prominent: bool) {
+        let Some(participant) = self.participants.get(&id) else { return };
+        let mut routing = participant.lock();
+        routing.is_prominent = is_prominent;
+        routing.published.values().for_each(|stream| stream.set_prominent(is_prominent));
+    }
+
     fn route(&self, meeting: MeetingId, wire_stream_id: StreamId, destinations: BTreeSet<ParticipantId>) {
         let stream = self.streams.get(&(meeting, wire_stream_id)).map(|stream| Arc::clone(&stream));
         let Some(stream) = stream else { return };
@@ -234,6 +239,9 @@ impl MediaControl for Arc<MediaHandler> {
             MediaCommand::Unregister { participant } => self.unregister(participant),
             MediaCommand::Route { wire_stream_id, destinations } => {
                 self.route(meeting, wire_stream_id, destinations.into_iter().collect());
+            }
+            MediaCommand::Prominent { participant, is_prominent } => {
+                self.set_prominent(participant, is_prominent);
             }
             MediaCommand::Forward { wire_stream_id, is_forwarded } => {
                 if let Some(stream) = self.streams.get(&(meeting, wire_stream_id)) {

@@ -70,7 +70,9 @@ impl FreeList {
 
 #[derive(Debug)]
 enum Command {
-    AddStream(StreamSlot, Arc<MediaStream>, StreamRing),
+    /// With whether it is sent before other video.
+    AddStream(StreamSlot, Arc<MediaStream>, StreamRing, bool),
+    SetProminent(StreamSlot, bool),
     RemoveStream(StreamSlot),
     Unit(StreamSlot, RingUnit),
     ClearStream(StreamSlot),
@@ -167,10 +169,20 @@ impl Shard {
     }
 
     /// A stream gets its first subscriber here.
-    pub(super) fn add_stream(&self, stream: Arc<MediaStream>, ring: StreamRing) -> StreamSlot {
+    pub(super) fn add_stream(
+        &self,
+        stream: Arc<MediaStream>,
+        ring: StreamRing,
+        is_prominent: bool,
+    ) -> StreamSlot {
         let slot = StreamSlot(self.slots().streams.take());
-        self.send(Command::AddStream(slot, stream, ring));
+        self.send(Command::AddStream(slot, stream, ring, is_prominent));
         slot
+    }
+
+    /// Whether a stream is sent before other video has changed.
+    pub(super) fn set_prominent(&self, slot: StreamSlot, is_prominent: bool) {
+        self.send(Command::SetProminent(slot, is_prominent));
     }
 
     /// A stream has lost its last subscriber here.
@@ -336,11 +348,12 @@ impl Pump {
                 }
                 self.fanout.wake(slot);
             }
-            Command::AddStream(slot, stream, ring) => {
+            Command::AddStream(slot, stream, ring, is_prominent) => {
                 self.fanout.add_stream(slot, stream.id, stream.kind, ring);
-                self.fanout.set_prominent(slot, stream.is_prominent);
+                self.fanout.set_prominent(slot, is_prominent);
                 put(&mut self.streams, slot.0, stream);
             }
+            Command::SetProminent(slot, is_prominent) => self.fanout.set_prominent(slot, is_prominent),
             Command::RemoveStream(slot) => {
                 self.fanout.remove_stream(slot);
                 take(&mut self.streams, slot.0);

@@ -32,8 +32,8 @@ pub(super) type SourceKey = (u64, u64);
 pub(super) struct MediaStream {
     pub(super) id: StreamId,
     pub(super) kind: MediaKind,
-    /// Shown before other video where a path does not carry both: a screen that is shared.
-    pub(super) is_prominent: bool,
+    /// A screen that is shared: always sent before other video.
+    is_screen: bool,
     /// Lower layers of the same stream, from high to low.
     pub(super) lower: Vec<Arc<MediaStream>>,
     state: Mutex<State>,
@@ -68,6 +68,8 @@ struct State {
     destinations: BTreeSet<ParticipantId>,
     key_frames: KeyFrameLimiter,
     publisher: Option<FeedbackPath>,
+    /// Sent before other video where a path does not carry both.
+    is_prominent: bool,
 }
 
 #[derive(Debug)]
@@ -132,16 +134,18 @@ impl FeedbackPath {
 }
 
 impl MediaStream {
+    /// `is_prominent` at first, and always if it is a screen.
     pub(super) fn new(
         id: StreamId,
         kind: MediaKind,
+        is_screen: bool,
         is_prominent: bool,
         lower: Vec<Arc<MediaStream>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
             kind,
-            is_prominent,
+            is_screen,
             lower,
             state: Mutex::new(State {
                 ring: StreamRing::new(ring_limits(kind)),
@@ -155,6 +159,7 @@ impl MediaStream {
                 destinations: BTreeSet::new(),
                 key_frames: KeyFrameLimiter::default(),
                 publisher: None,
+                is_prominent: is_screen || is_prominent,
             }),
             hold_timer_runs: AtomicBool::new(false),
             key_frame_timer_runs: AtomicBool::new(false),
@@ -210,6 +215,19 @@ impl MediaStream {
         Ingested::Taken
     }
 
+    /// Whether the publisher's video is sent before that of others from now on.
+    pub(super) fn set_prominent(&self, is_prominent: bool) {
+        if self.kind != MediaKind::Video || self.is_screen {
+            return;
+        }
+        let mut state = self.lock();
+        if std::mem::replace(&mut state.is_prominent, is_prominent) != is_prominent {
+            for target in &state.targets {
+                target.shard.set_prominent(target.slot, is_prominent);
+            }
+        }
+    }
+
     /// Replaces who gets the stream, and returns who is new and who is gone.
     pub(super) fn set_destinations(
         &self,
@@ -242,7 +260,7 @@ impl MediaStream {
             return target.slot;
         }
         // Under the lock: what comes next goes to the shard after this.
-        let slot = shard.add_stream(Arc::clone(self), state.ring.clone());
+        let slot = shard.add_stream(Arc::clone(self), state.ring.clone(), state.is_prominent);
         state.targets.push(Target { shard: Arc::clone(shard), slot, subscriptions: 1 });
         slot
     }
@@ -434,7 +452,8 @@ mod tests {
     fn an_overrun_shard_gets_what_came_on_quic_streams_and_no_datagrams() {
         // Its pump does not run.
         let (shard, _pump) = Shard::new(0, FanoutSettings::default());
-        let stream = MediaStream::new(StreamId::from_bytes([9; 16]), MediaKind::Audio, false, Vec::new());
+        let stream =
+            MediaStream::new(StreamId::from_bytes([9; 16]), MediaKind::Audio, false, false, Vec::new());
         stream.lock().targets.push(Target { shard, slot: StreamSlot(0), subscriptions: 1 });
         let unit = |sequence| {
             let flags = Flags::END_OF_FRAME;

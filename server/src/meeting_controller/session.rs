@@ -344,6 +344,9 @@ impl MeetingController {
             Some(Message::UnsubscribeStream(request)) => {
                 seat.acked(|meeting| meeting.unsubscribe(participant, &request))
             }
+            Some(Message::SubscribeAuto(request)) => {
+                seat.acked(|meeting| meeting.subscribe_auto(participant, &request, unix_micros()))
+            }
             Some(Message::UpdateParticipant(request)) => {
                 seat.acked(|meeting| meeting.update(participant, &request))
             }

@@ -209,7 +209,7 @@ pub struct Envelope {
     pub event_sequence: u64,
     #[prost(
         oneof = "envelope::Message",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 30, 31, 32, 33, 34, 35, 36, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 60, 70, 71, 72, 73, 74, 75, 76, 77, 78"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 30, 31, 32, 33, 34, 35, 36, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 60, 70, 71, 72, 73, 74, 75, 76, 77, 78"
     )]
     pub message: ::core::option::Option<envelope::Message>,
 }
@@ -252,6 +252,8 @@ pub mod envelope {
         BroadcastMessage(super::BroadcastMessage),
         #[prost(message, tag = "26")]
         AudioLevels(super::AudioLevels),
+        #[prost(message, tag = "27")]
+        SubscribeAuto(super::SubscribeAuto),
         /// Answers of the server.
         #[prost(message, tag = "30")]
         Ack(super::Ack),
@@ -299,6 +301,8 @@ pub mod envelope {
         RightsChanged(super::RightsChanged),
         #[prost(message, tag = "54")]
         ActiveSpeakerChanged(super::ActiveSpeakerChanged),
+        #[prost(message, tag = "55")]
+        AutoSubscriptionsChanged(super::AutoSubscriptionsChanged),
         /// Both ways.
         #[prost(message, tag = "60")]
         StreamQualityUpdate(super::StreamQualityUpdate),
@@ -354,9 +358,12 @@ pub struct ParticipantCapabilities {
     pub audio_codecs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(bool, tag = "3")]
     pub supports_simulcast: bool,
-    /// Most video subscriptions at one time; 0 = the server's limit.
+    /// Most video subscriptions at one time; 0 = as many as the preset allows.
     #[prost(uint32, tag = "4")]
     pub max_video_streams: u32,
+    /// A phone or the like: presets have a limit of video subscriptions of their own for these.
+    #[prost(bool, tag = "5")]
+    pub mobile: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JoinResponse {
@@ -441,6 +448,10 @@ pub struct Rights {
     /// Lock, end and rename: hosts.
     #[prost(bool, tag = "17")]
     pub run_meeting: bool,
+    /// Most video subscriptions at one time: of the preset, within what the client declared and the
+    /// server's bound.
+    #[prost(uint32, tag = "18")]
+    pub max_video_streams: u32,
 }
 /// A participant's own rights have changed; streams that it may no longer send have ended.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -568,6 +579,53 @@ pub struct SubscriptionOptions {
 pub struct UnsubscribeStream {
     #[prost(string, tag = "1")]
     pub stream_id: ::prost::alloc::string::String,
+}
+/// The server subscribes for the participant: to all audio and all shared screens that it sees, and
+/// to the cameras that matter most. Sent again it replaces what was asked for before.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SubscribeAuto {
+    /// false = no more; what the server has subscribed to ends.
+    #[prost(bool, tag = "1")]
+    pub on: bool,
+    /// Empty = all.
+    #[prost(enumeration = "StreamType", repeated, tag = "2")]
+    pub stream_types: ::prost::alloc::vec::Vec<i32>,
+    /// Most video at one time, with what the client has subscribed to itself; 0 = as much as
+    /// Rights.max_video_streams, which is never exceeded.
+    #[prost(uint32, tag = "3")]
+    pub max_video_streams: u32,
+    /// Of cameras; screens come as good as they are.
+    #[prost(message, optional, tag = "4")]
+    pub camera_options: ::core::option::Option<SubscriptionOptions>,
+    /// Whose video comes first, in this order. Who is not here counts when it is. At most 64.
+    #[prost(string, repeated, tag = "5")]
+    pub pinned_participant_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// What the server has subscribed to for the participant has changed. A stream that is unpublished,
+/// or whose publisher leaves, is on the list no more without being named here.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AutoSubscriptionsChanged {
+    /// Now on the list, or a layer of another wire stream id is coming.
+    #[prost(message, repeated, tag = "1")]
+    pub subscribed: ::prost::alloc::vec::Vec<AutoSubscription>,
+    /// On the list no more: given up for others, or because of what the participant has asked for.
+    #[prost(string, repeated, tag = "2")]
+    pub unsubscribed_stream_ids: ::prost::alloc::vec::Vec<
+        ::prost::alloc::string::String,
+    >,
+    /// Subscriptions of the participant's own that have ended, because it may have less video now.
+    #[prost(string, repeated, tag = "3")]
+    pub ended_stream_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AutoSubscription {
+    #[prost(string, tag = "1")]
+    pub participant_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub stream_id: ::prost::alloc::string::String,
+    /// What will arrive (a layer's, for simulcast).
+    #[prost(string, tag = "3")]
+    pub wire_stream_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StreamQualityUpdate {

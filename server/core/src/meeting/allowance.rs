@@ -21,6 +21,9 @@ const BROADCASTS_PER_MINUTE: u32 = 120;
 /// clicks. A host that does something to many at once does it with one message.
 const CHANGES_PER_MINUTE: u32 = 300;
 
+/// How often one participant may change in a minute what it is subscribed to as a whole: everything is looked at.
+const AUTO_PER_MINUTE: u32 = 60;
+
 /// How often one participant may knock, come in, or come back.
 const ENTRIES_PER_MINUTE: u32 = 30;
 
@@ -83,6 +86,7 @@ impl Meeting {
 pub(super) struct Allowances {
     pub(super) chat: Allowance,
     pub(super) broadcasts: Allowance,
+    pub(super) auto: Allowance,
     changes: Allowance,
     entries: Allowance,
 }
@@ -95,6 +99,7 @@ impl Default for Allowances {
         Self {
             chat: Allowance::new(CHAT_PER_MINUTE),
             broadcasts: Allowance::new(BROADCASTS_PER_MINUTE),
+            auto: Allowance::new(AUTO_PER_MINUTE),
             changes: Allowance::new(CHANGES_PER_MINUTE),
             entries: Allowance::new(ENTRIES_PER_MINUTE),
         }
@@ -104,8 +109,8 @@ impl Default for Allowances {
 impl Allowances {
     /// Whether they are as those of somebody who was never heard of.
     fn are_full(&mut self, now_us: u64) -> bool {
-        let Self { chat, broadcasts, changes, entries } = self;
-        [chat, broadcasts, changes, entries].into_iter().all(|allowance| allowance.is_full(now_us))
+        let Self { chat, broadcasts, auto, changes, entries } = self;
+        [chat, broadcasts, auto, changes, entries].into_iter().all(|allowance| allowance.is_full(now_us))
     }
 }
 

@@ -72,9 +72,24 @@ impl Meeting {
             let message = format!("{MAX_SPOTLIGHT} participants are shown large already");
             return Err(Refusal::new(ErrorCode::CapacityExceeded, message));
         }
-        self.pin_voice(target, request.on);
-        self.tell_meeting();
+        self.spotlight_changed(target);
         Ok(())
+    }
+
+    /// Somebody is not shown large any more, if it was.
+    pub(super) fn leave_spotlight(&mut self, id: ParticipantId) {
+        if self.spotlight.contains(&id) {
+            self.spotlight.retain(|shown| *shown != id);
+            self.spotlight_changed(id);
+        }
+    }
+
+    fn spotlight_changed(&mut self, id: ParticipantId) {
+        if self.participants.contains_key(&id) {
+            self.pin_voice(id, self.spotlight.contains(&id));
+        }
+        self.prominence_changed();
+        self.tell_meeting();
     }
 
     /// Takes the raised hand of a participant down; with an empty id, everybody's.
@@ -144,9 +159,10 @@ impl Meeting {
         self.given.insert(id, rights.clone());
         let saw: BTreeSet<ParticipantId> = self.visible_to(id).collect();
         let seen_by: BTreeSet<ParticipantId> = self.who_sees(id).collect();
+        let max_video_subscriptions = self.limits.max_video_subscriptions;
         let Some(participant) = self.participants.get_mut(&id) else { return };
-        let message = rights.to_message();
         participant.set_rights(rights);
+        let message = participant.rights_message(max_video_subscriptions);
         let (mut was_on_stage, mut was_invited) = (false, false);
         if !participant.rights().may_ask_for_stage() {
             was_on_stage = std::mem::take(&mut participant.on_stage);
@@ -157,13 +173,13 @@ impl Meeting {
         self.end_forbidden_streams(id);
         self.change_sight(id, &saw, &seen_by);
         self.stage_is_over_for(id, was_on_stage, was_invited);
-        if is_hidden && self.spotlight.contains(&id) {
-            self.spotlight.retain(|shown| *shown != id);
-            self.tell_meeting();
+        if is_hidden {
+            self.leave_spotlight(id);
         }
         if is_hidden {
             self.forget_voice(id);
         }
+        self.wishes_changed(id);
         self.tell_updated(id, true);
         self.admitter_came(id);
         self.tell_stage_to(id);

@@ -8,6 +8,7 @@
 //! is here; a subscription is of a stream that is here and not the subscriber's own.
 
 mod allowance;
+mod auto;
 mod chat;
 mod controls;
 mod journal;
@@ -18,6 +19,7 @@ mod reconnect;
 mod rights;
 pub mod speakers;
 mod stage;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod voices;
@@ -35,12 +37,14 @@ use prost::Message as _;
 
 use allowance::AllAllowances;
 pub use allowance::is_change;
+use auto::AutoState;
 use chat::Chat;
+use participant::Participant;
 pub use participant::{Identity, MAX_NAME_CHARS, display_name};
-use participant::{Participant, Subscription};
 pub use reconnect::Resumed;
 use rights::Control;
 pub use rights::Rights;
+use subscriptions::Receivers;
 use voices::Voices;
 pub use waiting::{Entry, WaitingRoom};
 
@@ -55,7 +59,7 @@ pub struct MeetingLimits {
     /// Bytes that a participant and its streams take in a roster message. Everybody is told, and a
     /// message over the protocol's bound would end everybody's session.
     pub max_roster_bytes_per_participant: usize,
-    /// Video subscriptions of one participant.
+    /// Video subscriptions of one participant, whatever its preset allows.
     pub max_video_subscriptions: usize,
     /// Participants whose audio is forwarded at one time, of those who tell how loud they are; 0 is all of them.
     pub heard_participants: usize,
@@ -141,6 +145,13 @@ pub enum MediaCommand {
         /// Everybody who gets it, in order of their ids.
         destinations: Vec<ParticipantId>,
     },
+    /// Whether all video of a participant is sent before other video where a path does not carry both.
+    Prominent {
+        /// The publisher.
+        participant: ParticipantId,
+        /// Whether it is from now on; at first nobody's is.
+        is_prominent: bool,
+    },
     /// Whether units of a wire stream go to those to whom it is routed. They do when it is registered.
     Forward {
         /// The stream or layer.
@@ -207,6 +218,8 @@ pub struct Meeting {
     allowances: AllAllowances,
     chat: Chat,
     voices: Voices,
+    receivers: Receivers,
+    auto: AutoState,
 }
 
 impl Meeting {
@@ -232,6 +245,8 @@ impl Meeting {
             allowances: AllAllowances::new(),
             chat: Chat::default(),
             voices: Voices::new(limits.heard_participants),
+            receivers: Receivers::default(),
+            auto: AutoState::default(),
         }
     }
 
@@ -267,6 +282,7 @@ impl Meeting {
 
     /// The next thing to do because of earlier calls.
     pub fn poll_output(&mut self) -> Option<Output> {
+        self.settle();
         self.outputs.pop_front()
     }
 
@@ -332,7 +348,7 @@ impl Meeting {
             epoch,
             existing: self.visible_to(id).filter_map(|other| self.message_of(other)).collect(),
             role: participant.identity.role,
-            rights: participant.rights().to_message(),
+            rights: participant.rights_message(self.limits.max_video_subscriptions),
             locked: self.locked,
             spotlight: self.spotlight.clone(),
         })
@@ -342,6 +358,7 @@ impl Meeting {
     fn tell_beside_roster(&mut self, id: ParticipantId) {
         self.admitter_came(id);
         self.tell_stage_to(id);
+        self.tell_auto_to(id);
         self.tell_active_speaker_to(id);
     }
 
@@ -360,6 +377,8 @@ impl Meeting {
         self.asking.clear();
         self.spotlight.clear();
         self.voices = Voices::new(self.limits.heard_participants);
+        self.receivers = Receivers::default();
+        self.auto = AutoState::default();
         let waiting = std::mem::take(&mut self.waiting).into_keys();
         self.outputs.extend(waiting.map(|participant| Output::TurnedAway { participant }));
         let gone = std::mem::take(&mut self.participants).into_keys();
@@ -414,6 +433,7 @@ impl Meeting {
             self.forward_all(id, stream_type);
         }
         self.tell_others(id, Message::StreamPublished(published));
+        self.streams_came(id);
         Ok(())
     }
 
@@ -429,68 +449,6 @@ impl Meeting {
         }
         self.remove_stream(id, stream_id, false);
         self.register(id);
-        Ok(())
-    }
-
-    /// A participant wants a stream, or other options for it; answers with the wire stream id
-    /// that it will get.
-    ///
-    /// # Errors
-    /// If there is no such stream, it is its own, or it has too many already.
-    pub fn subscribe(
-        &mut self,
-        id: ParticipantId,
-        request: &pb::SubscribeStream,
-    ) -> Result<StreamId, Refusal> {
-        let stream_id = parse_stream_id(&request.stream_id)?;
-        let not_found = || {
-            let message = format!("stream {stream_id} is not published in this meeting");
-            Refusal::field(ErrorCode::NotFound, "stream_id", message)
-        };
-        let owner = *self.stream_owners.get(&stream_id).ok_or_else(not_found)?;
-        if owner == id {
-            let message = "a participant cannot subscribe to its own stream";
-            return Err(Refusal::field(ErrorCode::InvalidRequest, "stream_id", message));
-        }
-        let publisher = self.participants.get(&owner).ok_or_else(not_found)?;
-        if !self.participants.get(&id).is_some_and(|subscriber| subscriber.sees(publisher)) {
-            return Err(not_found());
-        }
-        let stream = publisher.streams.get(&stream_id).ok_or_else(not_found)?;
-        let options = request.options.clone().unwrap_or_default();
-        let wire_id = stream.select_layer(&options.preferred_layer, options.max_bitrate).wire_stream_id;
-        let is_video = !stream.is_audio();
-
-        let limits = self.limits;
-        let subscriber = self.participant(id)?;
-        let video = subscriber.subscriptions.values().filter(|subscription| subscription.is_video).count();
-        let max_video = subscriber.max_video_streams(limits.max_video_subscriptions);
-        let is_new = !subscriber.subscriptions.contains_key(&stream_id);
-        if is_video && is_new && video >= max_video {
-            let message =
-                format!("at most {max_video} video streams at one time; unsubscribe from one first");
-            return Err(Refusal::new(ErrorCode::CapacityExceeded, message));
-        }
-        let subscription = Subscription { wire_stream_id: wire_id, is_video };
-        let before = subscriber.subscriptions.insert(stream_id, subscription);
-        if let Some(before) = before.filter(|before| before.wire_stream_id != wire_id) {
-            self.route(before.wire_stream_id);
-        }
-        self.route(wire_id);
-        Ok(wire_id)
-    }
-
-    /// A participant no longer wants a stream.
-    ///
-    /// # Errors
-    /// If it had not subscribed to it.
-    pub fn unsubscribe(&mut self, id: ParticipantId, request: &pb::UnsubscribeStream) -> Result<(), Refusal> {
-        let stream_id = parse_stream_id(&request.stream_id)?;
-        let Some(subscription) = self.participant(id)?.subscriptions.remove(&stream_id) else {
-            let message = format!("you are not subscribed to stream {stream_id}");
-            return Err(Refusal::field(ErrorCode::NotFound, "stream_id", message));
-        };
-        self.route(subscription.wire_stream_id);
         Ok(())
     }
 
@@ -559,25 +517,15 @@ impl Meeting {
         self.participants.get(&id).is_some_and(|participant| participant.epoch == epoch)
     }
 
-    /// The wire stream that a participant is subscribed to under a stream id, if any; for
-    /// key-frame requests.
-    pub fn subscribed_wire_stream(&self, id: ParticipantId, stream_id: StreamId) -> Option<StreamId> {
-        let subscription = self.participants.get(&id)?.subscriptions.get(&stream_id)?;
-        Some(subscription.wire_stream_id)
-    }
-
     fn participant(&mut self, id: ParticipantId) -> Result<&mut Participant, Refusal> {
         let gone = || Refusal::new(ErrorCode::NotFound, "you are no longer in this meeting");
         self.participants.get_mut(&id).ok_or_else(gone)
     }
 
     fn remove(&mut self, id: ParticipantId, reason: pb::LeaveReason) {
-        let Some(participant) = self.participants.get_mut(&id) else { return };
-        let subscriptions = std::mem::take(&mut participant.subscriptions);
+        let Some(participant) = self.participants.get(&id) else { return };
         let streams: Vec<StreamId> = participant.streams.keys().copied().collect();
-        for subscription in subscriptions.into_values() {
-            self.route(subscription.wire_stream_id);
-        }
+        self.end_all_subscriptions(id);
         for stream_id in streams {
             self.forget_stream(id, stream_id);
         }
@@ -586,11 +534,9 @@ impl Meeting {
         self.tell_others(id, Message::ParticipantLeft(left));
         let was_on_stage = self.participants.remove(&id).is_some_and(|gone| gone.on_stage);
         self.forget_voice(id);
+        self.auto.forget(id);
         self.stage_is_over_for(id, was_on_stage, false);
-        if self.spotlight.contains(&id) {
-            self.spotlight.retain(|shown| *shown != id);
-            self.tell_meeting();
-        }
+        self.leave_spotlight(id);
     }
 
     /// `tell_owner` of what it has not asked for.
@@ -607,48 +553,23 @@ impl Meeting {
     /// handler ends a stream when it is no longer registered.
     fn forget_stream(&mut self, owner: ParticipantId, stream_id: StreamId) {
         self.stream_owners.remove(&stream_id);
-        self.wire_streams.retain(|_, stream| *stream != stream_id);
-        for (id, participant) in &mut self.participants {
-            participant.subscriptions.remove(&stream_id);
-            if *id == owner {
-                participant.streams.remove(&stream_id);
+        let publisher = self.participants.get_mut(&owner);
+        let Some(stream) = publisher.and_then(|publisher| publisher.streams.remove(&stream_id)) else {
+            return;
+        };
+        for layer in &stream.layers {
+            self.wire_streams.remove(&layer.wire_stream_id);
+            for id in self.receivers.forget(layer.wire_stream_id) {
+                self.end_subscription(id, stream_id);
             }
         }
+        self.stream_went(&stream);
     }
 
     fn register(&mut self, id: ParticipantId) {
         let Some(participant) = self.participants.get(&id) else { return };
         let streams = participant.streams.values().cloned().collect();
         self.outputs.push_back(Output::Media(MediaCommand::Register { participant: id, streams }));
-    }
-
-    /// Says whether streams of a type are forwarded, after that has changed.
-    fn forward_all(&mut self, owner: ParticipantId, stream_type: StreamType) {
-        let Some(publisher) = self.participants.get(&owner) else { return };
-        let is_forwarded = self.is_forwarded(owner, publisher, stream_type);
-        let streams = publisher.streams.values().filter(|stream| stream.stream_type == stream_type);
-        let layers = streams.flat_map(|stream| &stream.layers);
-        let forward = |layer: &Layer| {
-            let wire_stream_id = layer.wire_stream_id;
-            Output::Media(MediaCommand::Forward { wire_stream_id, is_forwarded })
-        };
-        self.outputs.extend(layers.map(forward));
-    }
-
-    fn is_forwarded(&self, id: ParticipantId, owner: &Participant, stream_type: StreamType) -> bool {
-        let is_loud_enough = stream_type != StreamType::Audio || self.voices.is_heard(id);
-        cfg!(feature = "planted-bug") || is_loud_enough && owner.is_forwarded(stream_type)
-    }
-
-    fn route(&mut self, wire_stream_id: StreamId) {
-        let Some(stream_id) = self.wire_streams.get(&wire_stream_id) else { return };
-        let wants = |participant: &Participant| {
-            let subscription = participant.subscriptions.get(stream_id);
-            subscription.is_some_and(|subscription| subscription.wire_stream_id == wire_stream_id)
-        };
-        let destinations = self.participants.iter().filter(|(_, participant)| wants(participant));
-        let destinations = destinations.map(|(id, _)| *id).collect();
-        self.outputs.push_back(Output::Media(MediaCommand::Route { wire_stream_id, destinations }));
     }
 
     /// Whom a participant sees.
@@ -697,18 +618,6 @@ impl Meeting {
                 let reason = pb::LeaveReason::Moved.into();
                 let event = pb::ParticipantLeft { participant_id: seen.to_string(), reason };
                 self.tell_each([viewer], Message::ParticipantLeft(event));
-            }
-        }
-    }
-
-    /// Nobody gets streams of somebody whom it does not see.
-    fn end_subscriptions(&mut self, subscriber: ParticipantId, publisher: ParticipantId) {
-        let Some(owner) = self.participants.get(&publisher) else { return };
-        let streams: Vec<StreamId> = owner.streams.keys().copied().collect();
-        for stream_id in streams {
-            let subscriptions = self.participants.get_mut(&subscriber).map(|found| &mut found.subscriptions);
-            if let Some(ended) = subscriptions.and_then(|subscriptions| subscriptions.remove(&stream_id)) {
-                self.route(ended.wire_stream_id);
             }
         }
     }

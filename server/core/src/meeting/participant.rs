@@ -8,8 +8,10 @@ use darktower_protocol::{ParticipantId, StreamId};
 use pb::StreamType;
 
 use super::Epoch;
+use super::auto::Auto;
 use super::journal::Journal;
 use super::rights::Rights;
+use super::subscriptions::Subscriptions;
 use crate::preset::Produce;
 
 /// Longest display name, in characters.
@@ -45,16 +47,21 @@ pub fn display_name(text: &str) -> Option<String> {
     (!name.is_empty() && name.chars().count() <= MAX_NAME_CHARS).then(|| name.to_owned())
 }
 
-#[derive(Debug)]
-pub(super) struct Subscription {
-    pub(super) wire_stream_id: StreamId,
-    pub(super) is_video: bool,
+/// Who knows of a participant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sight {
+    Nobody,
+    /// Those with the participant list.
+    List,
+    Everybody,
 }
 
 #[derive(Debug)]
 pub(super) struct Participant {
     pub(super) identity: Identity,
     pub(super) epoch: Epoch,
+    /// Its first session: whoever joined earlier has an earlier one.
+    pub(super) joined: Epoch,
     pub(super) state: pb::ParticipantState,
     /// A host has turned its camera off, and it has not turned it on again.
     pub(super) camera_off: bool,
@@ -67,10 +74,12 @@ pub(super) struct Participant {
     /// It has a connection, of which nothing is heard.
     pub(super) is_silent: bool,
     pub(super) streams: BTreeMap<StreamId, StreamDescription>,
-    /// By the stream id that applications use.
-    pub(super) subscriptions: BTreeMap<StreamId, Subscription>,
+    pub(super) subscriptions: Subscriptions,
+    /// What the meeting is to subscribe to for it.
+    pub(super) auto: Option<Auto>,
     joined_at_us: u64,
     declared_max_video: usize,
+    is_mobile: bool,
 }
 
 impl Participant {
@@ -83,6 +92,7 @@ impl Participant {
         Self {
             identity,
             epoch,
+            joined: epoch,
             state: pb::ParticipantState::default(),
             camera_off: false,
             on_stage: false,
@@ -91,9 +101,11 @@ impl Participant {
             lost_at: None,
             is_silent: false,
             streams: BTreeMap::new(),
-            subscriptions: BTreeMap::new(),
+            subscriptions: Subscriptions::default(),
+            auto: None,
             joined_at_us,
             declared_max_video: capabilities.max_video_streams as usize,
+            is_mobile: capabilities.mobile,
         }
     }
 
@@ -126,7 +138,25 @@ impl Participant {
 
     /// Whether it knows of another participant.
     pub(super) fn sees(&self, other: &Self) -> bool {
-        !other.rights().hidden && (self.rights().participant_list || other.rights().may_ever_send())
+        self.has_sight(other.sight())
+    }
+
+    /// Whether it is one of those who know.
+    pub(super) fn has_sight(&self, sight: Sight) -> bool {
+        match sight {
+            Sight::Nobody => false,
+            Sight::List => self.rights().participant_list,
+            Sight::Everybody => true,
+        }
+    }
+
+    /// Who knows of it.
+    pub(super) fn sight(&self) -> Sight {
+        match self.rights() {
+            rights if rights.hidden => Sight::Nobody,
+            rights if rights.may_ever_send() => Sight::Everybody,
+            _ => Sight::List,
+        }
     }
 
     /// Layers of all its streams.
@@ -134,9 +164,18 @@ impl Participant {
         self.streams.values().map(|stream| stream.layers.len()).sum()
     }
 
-    /// Video subscriptions at one time: what the client declared, within the meeting's limit.
-    pub(super) fn max_video_streams(&self, limit: usize) -> usize {
-        if self.declared_max_video == 0 { limit } else { self.declared_max_video.min(limit) }
+    /// Video subscriptions at one time: what its preset allows, within what the client declared and the `bound` of all.
+    pub(super) fn max_video_streams(&self, bound: usize) -> usize {
+        let preset = self.rights().max_video_streams;
+        let allowed = if self.is_mobile { preset.mobile } else { preset.desktop };
+        let declared = if self.declared_max_video == 0 { bound } else { self.declared_max_video };
+        (allowed as usize).min(declared).min(bound)
+    }
+
+    /// What it may do, as it is told; `max_video` is the bound of all.
+    pub(super) fn rights_message(&self, max_video: usize) -> pb::Rights {
+        let max_video_streams = self.max_video_streams(max_video).try_into().unwrap_or(u32::MAX);
+        pb::Rights { max_video_streams, ..self.rights().to_message() }
     }
 
     pub(super) fn to_message(&self, id: ParticipantId) -> pb::Participant {

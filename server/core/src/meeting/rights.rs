@@ -4,7 +4,7 @@ use darktower_protocol::signaling::pb;
 use pb::{ErrorCode, StreamType};
 
 use super::Refusal;
-use crate::preset::{Preset, Produce, WaitingRoomType};
+use crate::preset::{MaxVideoStreams, Preset, Produce, WaitingRoomType};
 
 /// What a participant may do: from its preset, and from its role as far as presets do not say it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Rights {
     pub screen: Produce,
     /// Screens in the meeting at one time, this one's included.
     pub max_screens: usize,
+    /// Video that it may be subscribed to at one time.
+    pub max_video_streams: MaxVideoStreams,
     /// Write to everybody.
     pub chat_public: bool,
     /// Write to one participant.
@@ -94,6 +96,7 @@ impl Rights {
             camera: unless_hidden(may.media.video.can_produce),
             screen: unless_hidden(may.media.screenshare.can_produce),
             max_screens: preset.config.max_screenshare_count as usize,
+            max_video_streams: preset.config.max_video_streams,
             chat_public: may.chat.public.can_send && may.chat.public.text,
             chat_private: may.chat.private.can_send && may.chat.private.text,
             receive_private_chat: may.chat.private.can_receive,
@@ -186,6 +189,7 @@ impl Rights {
         ))
     }
 
+    /// How much video it may be subscribed to depends on the client as well, and is left out.
     pub(super) fn to_message(&self) -> pb::Rights {
         let produce = |produce| {
             i32::from(match produce {
@@ -212,6 +216,7 @@ impl Rights {
             rename_self: self.rename_self,
             participant_list: self.participant_list,
             run_meeting: self.run_meeting,
+            max_video_streams: 0,
         }
     }
 }

@@ -451,6 +451,7 @@ mod properties {
                                 other => prop_assert!(false, "{other:?}"),
                             }
                         }
+                        Output::Media(MediaCommand::Prominent { .. }) => prop_assert!(false, "nobody speaks"),
                         Output::LetIn { .. } | Output::TurnedAway { .. } => prop_assert!(false, "nobody waits"),
                     }
                 }

@@ -22,6 +22,8 @@ pub(super) struct Voices {
     speakers: Speakers,
     /// Who tells how loud it is, and when it last did.
     tell: BTreeMap<ParticipantId, u64>,
+    /// Who is the active speaker and who was it before, the latest first.
+    recent: Vec<ParticipantId>,
     /// Whether only some are forwarded.
     is_limited: bool,
     /// The latest time that was said.
@@ -31,7 +33,23 @@ pub(super) struct Voices {
 impl Voices {
     /// `heard` are forwarded at one time, of those who tell how loud they are; 0 is all of them.
     pub(super) fn new(heard: usize) -> Self {
-        Self { speakers: Speakers::new(heard), tell: BTreeMap::new(), is_limited: heard > 0, now_us: 0 }
+        Self {
+            speakers: Speakers::new(heard),
+            tell: BTreeMap::new(),
+            recent: Vec::new(),
+            is_limited: heard > 0,
+            now_us: 0,
+        }
+    }
+
+    /// The active speaker.
+    pub(super) fn active(&self) -> Option<ParticipantId> {
+        self.speakers.active()
+    }
+
+    /// Who is the active speaker and who was it before, the latest first.
+    pub(super) fn recent(&self) -> &[ParticipantId] {
+        &self.recent
     }
 
     /// Whether the audio of a participant is forwarded, as far as its loudness decides it.
@@ -92,7 +110,7 @@ impl Meeting {
 
     /// Tells a participant who is the active speaker, if anybody is that it sees.
     pub(super) fn tell_active_speaker_to(&mut self, id: ParticipantId) {
-        let Some(active) = self.voices.speakers.active() else { return };
+        let Some(active) = self.voices.active() else { return };
         if self.visible_to(id).any(|seen| seen == active) {
             let changed = pb::ActiveSpeakerChanged { participant_id: active.to_string() };
             self.tell_each([id], Message::ActiveSpeakerChanged(changed));
@@ -109,6 +127,8 @@ impl Meeting {
     /// Somebody is gone, with its streams.
     pub(super) fn forget_voice(&mut self, id: ParticipantId) {
         self.voices.tell.remove(&id);
+        self.voices.recent.retain(|spoke| *spoke != id);
+        self.prominence_changed();
         let now_us = self.voices.now_us;
         let change = self.voices.speakers.remove(id, now_us);
         self.follow(change, None);
@@ -120,6 +140,9 @@ impl Meeting {
             self.forward_all(id, StreamType::Audio);
         }
         if let Some(active) = active {
+            self.voices.recent.retain(|spoke| *spoke != active);
+            self.voices.recent.insert(0, active);
+            self.prominence_changed();
             let changed = pb::ActiveSpeakerChanged { participant_id: active.to_string() };
             self.tell_others(active, Message::ActiveSpeakerChanged(changed.clone()));
             self.tell_each([active], Message::ActiveSpeakerChanged(changed));

@@ -6,7 +6,7 @@ use darktower_protocol::{ParticipantId, StreamId};
 use pb::StreamType;
 use pb::stage_request::Action;
 
-use crate::ops::{NAMES, Name, Op, Shape, Which, Whom};
+use crate::ops::{AutoOptions, NAMES, Name, Op, Shape, Which, Whom};
 use crate::world::{PRESETS, SLOTS, STREAMS, World, participant, stream};
 
 /// Never here.
@@ -146,7 +146,9 @@ impl World {
     }
 
     fn choose_media(&mut self) -> Op {
-        match self.random.below(28) {
+        match self.random.below(36) {
+            28..32 => self.choose_auto(),
+            32.. => self.choose_talk(),
             0..8 => {
                 let by = self.somebody();
                 let kind = self.random.one_of(&KINDS);
@@ -185,6 +187,52 @@ impl World {
                 Op::Unsubscribe { by, stream }
             }
         }
+    }
+
+    fn choose_auto(&mut self) -> Op {
+        let by = self.somebody();
+        if self.random.percent(15) {
+            return Op::SubscribeAuto { by, options: None };
+        }
+        let kinds = self.random.one_of(&[0, 0, 0, 1, 2]);
+        let kinds = (0..kinds).map(|_| Some(self.random.one_of(&KINDS)));
+        let mut kinds: Vec<Option<StreamType>> = kinds.collect();
+        if self.random.percent(3) {
+            self.tally.fault("an unknown type of stream");
+            kinds.push(None);
+        }
+        let pins = self.random.one_of(&[0, 0, 1, 2]);
+        let pinned = (0..pins).map(|_| self.whom()).collect();
+        let options = AutoOptions {
+            kinds,
+            max_video: self.random.one_of(&[0, 1, 1, 2, 3]),
+            preferred: self.random.one_of(&["", "", "low", "high"]),
+            max_bitrate: self.random.one_of(&[0, 0, 600_000]),
+            pinned,
+        };
+        Op::SubscribeAuto { by, options: Some(options) }
+    }
+
+    /// Some of those who publish audio say how loud they are, for a moment or for a second and a half; at times somebody who
+    /// publishes none.
+    fn choose_talk(&mut self) -> Op {
+        let audio = self.model.here.iter().flat_map(|(id, person)| {
+            let streams = person.streams.iter().filter(|(_, stream)| stream.kind == StreamType::Audio);
+            streams.map(|(stream, _)| (*id, *stream))
+        });
+        let audio: Vec<(ParticipantId, StreamId)> = audio.collect();
+        let count = 1 + self.random.below(3);
+        let mut voices = Vec::new();
+        for _ in 0..count {
+            let (by, stream) = if audio.is_empty() || self.random.percent(5) {
+                (self.somebody(), self.some_stream())
+            } else {
+                let (by, stream) = self.random.one_of(&audio);
+                (by, Name::One(stream))
+            };
+            voices.push((by, stream, self.random.one_of(&[15, 25, 40, 60, 127, 1_000])));
+        }
+        Op::Talk { voices, reports: self.random.one_of(&[1, 5, 15]) }
     }
 
     fn choose_update(&mut self) -> Op {

@@ -54,6 +54,9 @@ pub(crate) struct Client {
     pub(crate) stage: BTreeSet<ParticipantId>,
     pub(crate) asking: Vec<ParticipantId>,
     pub(crate) invited: bool,
+    /// What was chosen for it, with the wire stream ids.
+    pub(crate) auto: BTreeMap<StreamId, StreamId>,
+    pub(crate) speaker: Option<ParticipantId>,
 }
 
 impl Client {
@@ -74,6 +77,8 @@ impl Client {
             stage: BTreeSet::new(),
             asking: Vec::new(),
             invited: false,
+            auto: BTreeMap::new(),
+            speaker: None,
         })
     }
 
@@ -128,7 +133,9 @@ impl Client {
             }
             Message::ParticipantLeft(left) => {
                 let id = participant_id(&left.participant_id)?;
-                ensure!(self.roster.remove(&id).is_some(), "it did not know of this participant");
+                let gone = self.roster.remove(&id).ok_or("it did not know of this participant")?;
+                self.auto.retain(|stream, _| !gone.streams.contains(stream));
+                self.speaker = self.speaker.filter(|speaker| *speaker != id);
             }
             Message::ParticipantUpdated(pb::ParticipantUpdated { participant: Some(participant) }) => {
                 let (id, seen) = Seen::of(participant)?;
@@ -145,6 +152,7 @@ impl Client {
                 if participant_id(&gone.participant_id)? != self.own {
                     let was_known = self.of(&gone.participant_id)?.streams.remove(&stream);
                     ensure!(was_known, "it did not know of this stream");
+                    self.auto.remove(&stream);
                 }
             }
             Message::RightsChanged(pb::RightsChanged { rights: Some(rights) }) => {
@@ -176,6 +184,29 @@ impl Client {
                     seen.on_stage = self.stage.contains(id);
                 }
             }
+            Message::AutoSubscriptionsChanged(changed) => {
+                for text in &changed.unsubscribed_stream_ids {
+                    ensure!(self.auto.remove(&stream_id(text)?).is_some(), "{text} was not on its list");
+                }
+                for subscribed in &changed.subscribed {
+                    let stream = stream_id(&subscribed.stream_id)?;
+                    let is_known = self.of(&subscribed.participant_id)?.streams.contains(&stream);
+                    ensure!(is_known, "it did not know of stream {stream}");
+                    let wire_id = stream_id(&subscribed.wire_stream_id)?;
+                    let before = self.auto.insert(stream, wire_id);
+                    ensure!(before != Some(wire_id), "it knew already");
+                }
+                for text in &changed.ended_stream_ids {
+                    let is_listed = self.auto.contains_key(&stream_id(text)?);
+                    ensure!(!is_listed, "{text} was chosen for it, and not its own");
+                }
+            }
+            Message::ActiveSpeakerChanged(changed) => {
+                let speaker = participant_id(&changed.participant_id)?;
+                let is_known = speaker == self.own || self.roster.contains_key(&speaker);
+                ensure!(is_known, "it does not know who speaks");
+                ensure!(self.speaker.replace(speaker) != Some(speaker), "it knew already");
+            }
             Message::ChatMessageSent(_) | Message::ChatMessageUpdated(_) | Message::MessageBroadcast(_) => {}
             _ => return Err("this is no complete event".to_owned()),
         }
@@ -198,6 +229,8 @@ pub(crate) struct MediaHandler {
     routes: BTreeMap<StreamId, Vec<ParticipantId>>,
     /// Wire streams of which no units go to them.
     shut: BTreeSet<StreamId>,
+    /// Whose video goes before other video.
+    pub(crate) prominent: BTreeSet<ParticipantId>,
 }
 
 impl MediaHandler {
@@ -230,7 +263,16 @@ impl MediaHandler {
             MediaCommand::Unregister { participant } => {
                 ensure!(self.registered.remove(participant).is_some(), "{participant} was not registered");
                 self.owners.retain(|_, owner| *owner != *participant);
+                self.prominent.remove(participant);
                 self.end_unknown();
+            }
+            MediaCommand::Prominent { participant, is_prominent } => {
+                ensure!(self.registered.contains_key(participant), "{participant} is not registered");
+                let is_news = match is_prominent {
+                    true => self.prominent.insert(*participant),
+                    false => self.prominent.remove(participant),
+                };
+                ensure!(is_news, "{participant} was prominent before, or was not: {is_prominent}");
             }
             MediaCommand::Route { wire_stream_id, destinations } => {
                 ensure!(

@@ -57,12 +57,16 @@ impl World {
         })?;
         for (id, person) in &model.here {
             checks.hold(meeting.is_current(*id, person.epoch), || format!("{id} is not current"))?;
-            for (stream, wire_id) in &person.wants {
+            for stream in model.here.values().flat_map(|person| person.streams.keys()) {
                 let subscribed = meeting.subscribed_wire_stream(*id, *stream);
-                checks.hold(subscribed == Some(*wire_id), || {
-                    format!("{id} is subscribed to {subscribed:?} instead of {wire_id}")
+                let expected = person.wants.get(stream).map(|want| want.wire_id);
+                checks.hold(subscribed == expected, || {
+                    format!("{id} is subscribed to {subscribed:?} of {stream} instead of {expected:?}")
                 })?;
             }
+            let videos = person.wants.keys().filter(|stream| model.is_video(**stream)).count();
+            let max_video = model.max_video(person);
+            checks.hold(videos <= max_video, || format!("{id} gets {videos} videos of {max_video}"))?;
             for stream in person.streams.values() {
                 checks.hold(person.may_send(stream.kind), || format!("{id} may not send {stream:?}"))?;
             }
@@ -111,8 +115,18 @@ impl World {
             .flat_map(|(wire_id, destinations)| destinations.iter().map(move |id| (wire_id, *id)))
             .collect();
         let expected = model.routes();
-        checks
-            .hold(forwarded == expected, || format!("forwarded is {forwarded:#?}\ninstead of {expected:#?}"))
+        checks.hold(forwarded == expected, || {
+            format!("forwarded is {forwarded:#?}\ninstead of {expected:#?}")
+        })?;
+        let places = model.limits.heard_participants + model.spotlight.len();
+        let heard = model.voices.heard_by_loudness();
+        checks.hold(model.limits.heard_participants == 0 || heard <= places, || {
+            format!("{heard} are heard of those who tell how loud they are")
+        })?;
+        let prominent = model.prominent();
+        checks.hold(media.prominent == prominent, || {
+            format!("prominent are {:?} instead of {prominent:?}", media.prominent)
+        })
     }
 
     fn check_clients(&self, checks: &mut Checks, roster: &[(ParticipantId, Seen)]) -> Checked {
@@ -132,6 +146,20 @@ impl World {
             let knows_rights =
                 client.rights.preset == standing.preset.name && client.rights.run_meeting == standing.is_host;
             checks.hold(knows_rights, || format!("{id} knows its rights as {:?}", client.rights))?;
+            let max_video = model.max_video(person);
+            checks.hold(client.rights.max_video_streams as usize == max_video, || {
+                format!("{id} believes that it may have {:?}; it is {max_video}", client.rights)
+            })?;
+            let chosen = person.wants.iter().filter(|(_, want)| want.is_auto);
+            let chosen: BTreeMap<StreamId, StreamId> =
+                chosen.map(|(stream, want)| (*stream, want.wire_id)).collect();
+            checks.hold(client.auto == chosen, || {
+                format!("{id} believes that it gets {:#?}; it is {chosen:#?}", client.auto)
+            })?;
+            let speaker = person.knows_speaker;
+            checks.hold(client.speaker == speaker, || {
+                format!("{id} believes that {:?} speaks; it was told of {speaker:?}", client.speaker)
+            })?;
             let knows_meeting = client.locked == model.locked && client.spotlight == model.spotlight;
             checks.hold(knows_meeting, || {
                 format!("{id} does not know the lock or the spotlight: {client:?}")

@@ -7,7 +7,9 @@
 //! | [`ops`] | what may happen |
 //! | [`choose`] | what happens next, and what goes wrong: from a [`random`] seed |
 //! | [`world`] | one run: it happens, and everybody follows |
+//! | [`media`] | the part of it about streams, subscriptions and loudness |
 //! | [`model`] | the reference |
+//! | [`attention`] | the part of it about who is heard and shown |
 //! | [`followers`] | clients and the media handler |
 //! | [`invariants`] | what must be true after every step |
 //!
@@ -25,9 +27,11 @@ macro_rules! ensure {
     }};
 }
 
+mod attention;
 mod choose;
 mod followers;
 mod invariants;
+mod media;
 mod model;
 mod ops;
 mod random;

@@ -10,6 +10,7 @@ use darktower_protocol::signaling::pb;
 use darktower_protocol::{ParticipantId, StreamId};
 use pb::StreamType;
 
+use crate::attention::{Auto, Voices, Want};
 use crate::followers::Seen;
 use crate::ops::{Name, Whom};
 
@@ -116,8 +117,18 @@ pub(crate) struct Person {
     pub(crate) lost_at: Option<Instant>,
     pub(crate) is_silent: bool,
     pub(crate) streams: BTreeMap<StreamId, Stream>,
-    /// The wire stream id by the stream that it subscribed to.
-    pub(crate) wants: BTreeMap<StreamId, StreamId>,
+    /// By the stream that it is subscribed to.
+    pub(crate) wants: BTreeMap<StreamId, Want>,
+    /// What of it it has asked for itself, in the order of asking.
+    pub(crate) asked: Vec<StreamId>,
+    pub(crate) auto: Option<Auto>,
+    /// Counts those who joined.
+    pub(crate) joined: usize,
+    /// 0 if it did not say.
+    pub(crate) declared_max_video: u32,
+    pub(crate) is_mobile: bool,
+    /// The active speaker that it was told of, as long as it sees that one.
+    pub(crate) knows_speaker: Option<ParticipantId>,
 }
 
 impl Person {
@@ -174,6 +185,9 @@ pub(crate) struct Model {
     pub(crate) spotlight: Vec<ParticipantId>,
     pub(crate) asking: Vec<ParticipantId>,
     pub(crate) lines: Vec<Line>,
+    pub(crate) voices: Voices,
+    /// How many have joined.
+    joined: usize,
 }
 
 impl Model {
@@ -190,6 +204,8 @@ impl Model {
             spotlight: Vec::new(),
             asking: Vec::new(),
             lines: Vec::new(),
+            voices: Voices::new(limits.heard_participants),
+            joined: 0,
         }
     }
 
@@ -226,6 +242,7 @@ impl Model {
         let camera_off = older.is_some_and(|older| older.camera_off);
         self.leave(who);
         self.waiting.remove(&who);
+        self.joined += 1;
         let person = Person {
             standing: self.given.get(&who).copied().unwrap_or(standing),
             epoch,
@@ -238,13 +255,21 @@ impl Model {
             is_silent: false,
             streams: BTreeMap::new(),
             wants: BTreeMap::new(),
+            asked: Vec::new(),
+            auto: None,
+            joined: self.joined,
+            declared_max_video: 0,
+            is_mobile: false,
+            knows_speaker: None,
         };
         self.here.insert(who, person);
+        self.tell_speaker_to(who);
     }
 
     /// Somebody is not here any more.
     pub(crate) fn leave(&mut self, who: ParticipantId) {
         self.here.remove(&who);
+        self.forget_voice(who);
         self.asking.retain(|asking| *asking != who);
         self.spotlight.retain(|shown| *shown != who);
         self.tidy();
@@ -258,6 +283,8 @@ impl Model {
             person.streams.retain(|_, stream| may[stream.kind as usize]);
         }
         let mut over: Vec<(ParticipantId, StreamId)> = Vec::new();
+        let published: BTreeSet<StreamId> =
+            self.here.values().flat_map(|person| person.streams.keys().copied()).collect();
         for (id, person) in &self.here {
             for stream in person.wants.keys() {
                 let owner = self.owner_of(*stream).and_then(|owner| self.here.get(&owner));
@@ -269,6 +296,23 @@ impl Model {
         for (id, stream) in over {
             if let Some(person) = self.here.get_mut(&id) {
                 person.wants.remove(&stream);
+                person.asked.retain(|asked| *asked != stream);
+            }
+        }
+        let unseen: Vec<ParticipantId> = self
+            .here
+            .iter()
+            .filter(|(id, person)| {
+                person.knows_speaker.is_some_and(|speaker| speaker != **id && !self.sees(**id, speaker))
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for (id, person) in &mut self.here {
+            if unseen.contains(id) {
+                person.knows_speaker = None;
+            }
+            if let Some(auto) = &mut person.auto {
+                auto.unwanted.retain(|stream| published.contains(stream));
             }
         }
     }
@@ -326,10 +370,11 @@ impl Model {
             person.on_stage &= standing.may_ask_for_stage();
             person.invited &= standing.may_ask_for_stage();
         }
+        self.tidy();
         if standing.may().hidden_participant {
             self.spotlight.retain(|shown| *shown != who);
+            self.forget_voice(who);
         }
-        self.tidy();
     }
 
     pub(crate) fn silence(&mut self, who: ParticipantId, kind: StreamType) {
@@ -381,11 +426,15 @@ impl Model {
     pub(crate) fn routes(&self) -> Vec<(StreamId, ParticipantId)> {
         let mut routes = Vec::new();
         for (id, person) in &self.here {
-            for (stream_id, wire_id) in &person.wants {
-                let owner = self.owner_of(*stream_id).and_then(|owner| self.here.get(&owner));
+            for (stream_id, want) in &person.wants {
+                let Some(owner_id) = self.owner_of(*stream_id) else { continue };
+                let owner = self.here.get(&owner_id);
                 let stream = owner.and_then(|owner| Some((owner, owner.streams.get(stream_id)?)));
-                if stream.is_some_and(|(owner, stream)| !owner.is_silent(stream.kind)) {
-                    routes.push((*wire_id, *id));
+                if stream.is_some_and(|(owner, stream)| {
+                    let is_heard = stream.kind != StreamType::Audio || self.voices.is_heard(owner_id);
+                    is_heard && !owner.is_silent(stream.kind)
+                }) {
+                    routes.push((want.wire_id, *id));
                 }
             }
         }

@@ -148,6 +148,14 @@ pub(crate) enum Op {
         by: ParticipantId,
         stream: Which,
     },
+    SubscribeAuto {
+        by: ParticipantId,
+        options: Option<AutoOptions>,
+    },
+    Talk {
+        voices: Vec<(ParticipantId, Which, u32)>,
+        reports: u32,
+    },
     Update {
         by: ParticipantId,
         whom: Whom,
@@ -237,6 +245,32 @@ pub(crate) enum Op {
     Clear,
 }
 
+/// What is asked for with [`Op::SubscribeAuto`]; without it nothing is any more. A kind that is missing is a type of
+/// stream that there is not.
+#[derive(Debug, Clone)]
+pub(crate) struct AutoOptions {
+    pub(crate) kinds: Vec<Option<StreamType>>,
+    pub(crate) max_video: u32,
+    pub(crate) preferred: &'static str,
+    pub(crate) max_bitrate: u32,
+    pub(crate) pinned: Vec<Whom>,
+}
+
+impl AutoOptions {
+    pub(crate) fn request(&self) -> pb::SubscribeAuto {
+        pb::SubscribeAuto {
+            on: true,
+            stream_types: self.kinds.iter().map(|kind| kind.map_or(7, i32::from)).collect(),
+            max_video_streams: self.max_video,
+            camera_options: Some(pb::SubscriptionOptions {
+                preferred_layer: self.preferred.to_owned(),
+                max_bitrate: self.max_bitrate,
+            }),
+            pinned_participant_ids: self.pinned.iter().map(Name::text).collect(),
+        }
+    }
+}
+
 /// Names as they are sent and as they are shown, if they may be. The first leaves a name as it is.
 pub(crate) const NAMES: [(&str, Option<&str>); 6] = [
     ("", None),
@@ -266,6 +300,9 @@ pub(crate) const KINDS: &[&str] = &[
     "unpublish",
     "subscribe",
     "unsubscribe",
+    "auto on",
+    "auto off",
+    "talk",
     "update oneself",
     "change one's state",
     "rename another",
@@ -354,6 +391,8 @@ impl Op {
             Self::Unpublish { .. } => "unpublish",
             Self::Subscribe { .. } => "subscribe",
             Self::Unsubscribe { .. } => "unsubscribe",
+            Self::SubscribeAuto { options, .. } => either(options.is_some(), "auto on", "auto off"),
+            Self::Talk { .. } => "talk",
             Self::Update { by, whom, change: Some(_), .. } if all(whom) || *whom == Name::One(*by) => {
                 "change one's state"
             }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use darktower_core::meeting::{
     Entry, Epoch, Identity, MediaCommand, Meeting, MeetingLimits, Output, Refusal, Resumed, Rights,
 };
-use darktower_core::preset::{Preset, RecorderType, shipped};
+use darktower_core::preset::{MaxVideoStreams, Preset, Produce, RecorderType, shipped};
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{MeetingId, ParticipantId, StreamId};
 use pb::envelope::Message;
@@ -18,10 +18,11 @@ use pb::stage_request::Action;
 use pb::{ErrorCode, LeaveReason, StreamType};
 
 use crate::Checked;
+use crate::attention::Voices;
 use crate::choose::FAULTS;
 use crate::followers::{Client, MediaHandler};
-use crate::model::{Line, Model, Standing, Stream};
-use crate::ops::{KINDS, NAMES, Name, Op, Shape, Which, Whom};
+use crate::model::{Line, Model, Standing};
+use crate::ops::{KINDS, NAMES, Name, Op, Whom};
 use crate::random::Random;
 
 /// Participants that there may be.
@@ -41,8 +42,16 @@ pub(crate) static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| {
     recorder.permissions.hidden_participant = true;
     recorder.permissions.show_participant_list = true;
     recorder.permissions.is_recorder = true;
+    // A machine that says something now and then, so that there is media of somebody whom nobody sees.
+    recorder.permissions.media.audio.can_produce = Produce::Allowed;
+    recorder.permissions.media.video.can_produce = Produce::Allowed;
     recorder.permissions.recorder_type = RecorderType::Recorder;
     presets.push(recorder);
+    // They differ in how much video they allow, too.
+    let limits = [(25, 6), (3, 1), (25, 0), (2, 2), (1, 6)];
+    for (preset, (desktop, mobile)) in presets.iter_mut().zip(limits.into_iter().cycle()) {
+        preset.config.max_video_streams = MaxVideoStreams { desktop, mobile };
+    }
     presets
 });
 
@@ -153,10 +162,10 @@ pub(crate) struct World {
     pub(crate) meeting: Meeting,
     pub(crate) media: MediaHandler,
     epochs: BTreeSet<Epoch>,
-    /// By slot: what its token says, and how many videos it takes (0: any number).
-    standings: [(Standing, u32); SLOTS],
+    /// By slot: what its token says, how many videos it takes (0: any number), and whether it is a phone.
+    standings: [(Standing, u32, bool); SLOTS],
     start: Instant,
-    elapsed: Duration,
+    pub(crate) elapsed: Duration,
 }
 
 impl World {
@@ -166,6 +175,7 @@ impl World {
             max_participants: random.one_of(&[100, 100, 3, 5]),
             max_layers_per_participant: random.one_of(&[16, 16, 4]),
             max_video_subscriptions: random.one_of(&[64, 64, 2]),
+            heard_participants: random.one_of(&[4, 1, 1, 2, 0]),
             reconnect_grace: Duration::from_secs(random.one_of(&[15, 15, 2, 0])),
             ..MeetingLimits::default()
         };
@@ -178,7 +188,7 @@ impl World {
             // Hosts come first in every family.
             let preset = if slot == 0 { family[0] } else { random.one_of(&family) };
             let is_host = preset.name.ends_with("_host");
-            (Standing { preset, is_host }, random.one_of(&[0, 0, 1, 3]))
+            (Standing { preset, is_host }, random.one_of(&[0, 0, 1, 3]), random.percent(25))
         });
         Self {
             random,
@@ -253,6 +263,8 @@ impl World {
                 self.subscribe(by, stream, preferred, max_bitrate)
             }
             &Op::Unsubscribe { by, stream } => self.unsubscribe(by, stream),
+            Op::SubscribeAuto { by, options } => self.subscribe_auto(*by, options.as_ref()),
+            Op::Talk { voices, reports } => self.talk(voices, *reports),
             &Op::Update { by, whom, name, state, change } => self.update(by, whom, name, state, change),
             &Op::Flood { by } => self.flood(by),
             &Op::Mute { by, whom, kind } => self.mute(by, whom, kind),
@@ -326,11 +338,14 @@ impl World {
     }
 
     fn join(&mut self, who: ParticipantId) -> Checked<bool> {
-        let (standing, max_video_streams) = self.standing(who);
+        let (standing, max_video_streams, mobile) = self.standing(who);
         let identity = self.identity(who);
         let name = identity.name.clone();
-        let capabilities =
-            pb::ParticipantCapabilities { max_video_streams, ..pb::ParticipantCapabilities::default() };
+        let capabilities = pb::ParticipantCapabilities {
+            max_video_streams,
+            mobile,
+            ..pb::ParticipantCapabilities::default()
+        };
         let before = self.model.here.get(&who).map(|person| person.epoch);
         let expected = before.is_some() || self.model.here.len() < self.model.limits.max_participants;
         let result = self.meeting.join(identity, &capabilities, self.now_us());
@@ -341,6 +356,9 @@ impl World {
             self.tally.fault("a second session of somebody who is here");
         }
         self.model.enter(who, standing, name, joined.epoch);
+        if let Some(person) = self.model.here.get_mut(&who) {
+            (person.declared_max_video, person.is_mobile) = (max_video_streams, mobile);
+        }
         self.let_in.remove(&who);
         let client = Client::new(who, &joined)?;
         self.drain(Some((who, client)))?;
@@ -413,6 +431,8 @@ impl World {
         for who in gone {
             self.forget(who);
         }
+        self.meeting.pass_voices(self.now_us());
+        self.model.pass_voices(self.now_us());
         self.done()
     }
 
@@ -444,103 +464,8 @@ impl World {
             person.lost_at = None;
             person.is_silent = false;
         }
-        self.done()
-    }
-
-    fn publish(&mut self, by: ParticipantId, stream: Which, kind: StreamType, shape: Shape) -> Checked<bool> {
-        let layers = match stream {
-            Name::One(id) => shape.layers(id),
-            Name::Empty | Name::Malformed => Vec::new(),
-        };
-        let taken = self.model.wire_streams();
-        let screens = self.model.streams().filter(|stream| stream.kind == StreamType::VideoScreen).count();
-        let max_layers = self.model.limits.max_layers_per_participant;
-        let expected = self.model.here.get(&by).is_some_and(|person| {
-            let is_free = matches!(stream, Name::One(id) if self.model.owner_of(id).is_none())
-                && layers.iter().all(|layer| !taken.contains_key(&layer.wire_id));
-            let max_screens = person.standing.preset.config.max_screenshare_count as usize;
-            let is_one_too_many = kind == StreamType::VideoScreen && screens >= max_screens;
-            let published: usize = person.streams.values().map(|stream| stream.layers.len()).sum();
-            let fits = published + layers.len() <= max_layers;
-            shape != Shape::Malformed && is_free && person.may_send(kind) && !is_one_too_many && fits
-        });
-        let result = self.meeting.publish(by, shape.request(&stream, kind));
-        if self.agreed(expected, result)?.is_none() {
-            return Ok(false);
-        }
-        if let (Some(person), Name::One(id)) = (self.model.here.get_mut(&by), stream) {
-            person.camera_off &= kind != StreamType::VideoCamera;
-            person.streams.insert(id, Stream { kind, layers });
-        }
-        self.done()
-    }
-
-    fn unpublish(&mut self, by: ParticipantId, stream: Which) -> Checked<bool> {
-        let expected = matches!(stream, Name::One(id) if self.model.owner_of(id) == Some(by));
-        let result = self.meeting.unpublish(by, &pb::UnpublishStream { stream_id: stream.text() });
-        if self.agreed(expected, result)?.is_none() {
-            return Ok(false);
-        }
-        if let (Some(person), Name::One(id)) = (self.model.here.get_mut(&by), stream) {
-            person.streams.remove(&id);
-        }
-        self.model.tidy();
-        self.done()
-    }
-
-    fn subscribe(
-        &mut self,
-        by: ParticipantId,
-        stream: Which,
-        preferred: &str,
-        max_bitrate: u32,
-    ) -> Checked<bool> {
-        let expected = self.wire_stream_for(by, stream, preferred, max_bitrate);
-        let options = pb::SubscriptionOptions { preferred_layer: preferred.to_owned(), max_bitrate };
-        let request = pb::SubscribeStream { stream_id: stream.text(), options: Some(options) };
-        let result = self.meeting.subscribe(by, &request);
-        let Some(wire_id) = self.agreed(expected.is_some(), result)? else { return Ok(false) };
-        ensure!(Some(wire_id) == expected, "{by} is to get {wire_id} instead of {expected:?}");
-        if let (Some(person), Name::One(id)) = (self.model.here.get_mut(&by), stream) {
-            person.wants.insert(id, wire_id);
-        }
-        self.done()
-    }
-
-    fn wire_stream_for(
-        &self,
-        by: ParticipantId,
-        stream: Which,
-        preferred: &str,
-        max_bitrate: u32,
-    ) -> Option<StreamId> {
-        let Name::One(id) = stream else { return None };
-        let find = |id: StreamId| self.model.here.get(&self.model.owner_of(id)?)?.streams.get(&id);
-        let owner = self.model.owner_of(id)?;
-        let found = find(id)?;
-        if owner == by || !self.model.sees(by, owner) {
-            return None;
-        }
-        let wants = &self.model.here.get(&by)?.wants;
-        let is_video = |id: &&StreamId| find(**id).is_some_and(|stream| stream.kind != StreamType::Audio);
-        let videos = wants.keys().filter(is_video).count();
-        let max_videos = match self.standing(by).1 as usize {
-            0 => self.model.limits.max_video_subscriptions,
-            declared => declared.min(self.model.limits.max_video_subscriptions),
-        };
-        let is_one_more = found.kind != StreamType::Audio && !wants.contains_key(&id);
-        (!is_one_more || videos < max_videos).then(|| found.layer(preferred, max_bitrate))
-    }
-
-    fn unsubscribe(&mut self, by: ParticipantId, stream: Which) -> Checked<bool> {
-        let wants = self.model.here.get(&by).map(|person| &person.wants);
-        let expected = matches!(stream, Name::One(id) if wants.is_some_and(|wants| wants.contains_key(&id)));
-        let result = self.meeting.unsubscribe(by, &pb::UnsubscribeStream { stream_id: stream.text() });
-        if self.agreed(expected, result)?.is_none() {
-            return Ok(false);
-        }
-        if let (Some(person), Name::One(id)) = (self.model.here.get_mut(&by), stream) {
-            person.wants.remove(&id);
+        if !are_kept {
+            self.model.tell_speaker_to(who);
         }
         self.done()
     }
@@ -740,10 +665,15 @@ impl World {
             return Ok(false);
         }
         let shown = &mut self.model.spotlight;
-        match target {
-            Some(target) if on && !shown.contains(&target) => shown.push(target),
-            Some(target) if !on => shown.retain(|shown| *shown != target),
-            _ => {}
+        if let Some(target) = target
+            && shown.contains(&target) != on
+        {
+            if on {
+                shown.push(target);
+            } else {
+                shown.retain(|shown| *shown != target);
+            }
+            self.model.pin_voice(target, on);
         }
         self.done()
     }
@@ -907,6 +837,7 @@ impl World {
         let here: Vec<ParticipantId> = self.model.here.keys().copied().collect();
         self.meeting.clear();
         here.into_iter().for_each(|who| self.forget(who));
+        self.model.voices = Voices::new(self.model.limits.heard_participants);
         self.done()
     }
 
@@ -920,7 +851,7 @@ impl World {
         self.model.here.get(&who).is_some_and(|person| person.epoch == epoch)
     }
 
-    fn standing(&self, who: ParticipantId) -> (Standing, u32) {
+    fn standing(&self, who: ParticipantId) -> (Standing, u32, bool) {
         self.standings[usize::from(who.as_bytes()[0] - 1) % SLOTS]
     }
 
@@ -940,13 +871,13 @@ impl World {
         self.start + self.elapsed
     }
 
-    fn now_us(&self) -> u64 {
+    pub(crate) fn now_us(&self) -> u64 {
         1_700_000_000_000_000 + self.elapsed.as_micros() as u64
     }
 
     /// A request was answered as expected; what it gave, if it was accepted. One that is refused changes
     /// nothing, and nobody hears of it. How many messages may be sent is not the reference's business.
-    fn agreed<T>(&mut self, expected: bool, result: Result<T, Refusal>) -> Checked<Option<T>> {
+    pub(crate) fn agreed<T>(&mut self, expected: bool, result: Result<T, Refusal>) -> Checked<Option<T>> {
         match result {
             Ok(value) => {
                 ensure!(expected, "it was accepted and must not be");
@@ -968,13 +899,14 @@ impl World {
         }
     }
 
-    fn done(&mut self) -> Checked<bool> {
+    pub(crate) fn done(&mut self) -> Checked<bool> {
         self.drain(None)?;
         Ok(true)
     }
 
     /// Everybody follows what came of a call.
     fn drain(&mut self, mut newcomer: Option<(ParticipantId, Client)>) -> Checked<Heard> {
+        self.model.settle();
         let mut heard = Heard::default();
         while let Some(output) = self.meeting.poll_output() {
             match output {
@@ -1002,7 +934,8 @@ impl World {
                         }
                         MediaCommand::Register { .. }
                         | MediaCommand::Route { .. }
-                        | MediaCommand::Forward { .. } => {}
+                        | MediaCommand::Forward { .. }
+                        | MediaCommand::Prominent { .. } => {}
                     }
                     self.media.carry_out(&command)?;
                 }

@@ -288,9 +288,16 @@ impl<C: Connection> Fanout<C> {
 
     /// Whether the stream goes before other video where a path does not carry both.
     pub fn set_prominent(&mut self, slot: StreamSlot, is_prominent: bool) {
-        if let Some(stream) = stream_mut(&mut self.streams, slot) {
-            stream.is_prominent = is_prominent;
-            self.has_prominent |= is_prominent;
+        let Some(stream) = stream_mut(&mut self.streams, slot) else { return };
+        if std::mem::replace(&mut stream.is_prominent, is_prominent) == is_prominent {
+            return;
+        }
+        self.has_prominent |= is_prominent;
+        // What is on its way, too: its next group may be seconds away.
+        for (number, place) in &stream.subscribers {
+            if let Some(subscriber) = self.subscribers.get_mut(number.index()).and_then(Option::as_mut) {
+                subscriber.set_prominent(*place, slot, is_prominent);
+            }
         }
     }
 

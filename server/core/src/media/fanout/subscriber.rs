@@ -172,6 +172,11 @@ pub(super) struct Visit {
     pub(super) sweeps: usize,
 }
 
+/// Of the newest group.
+fn video_priority(is_prominent: bool) -> i32 {
+    if is_prominent { PRIORITY_PROMINENT } else { PRIORITY_NEWEST_GROUP }
+}
+
 /// What a visit changes in the lists of streams: whose subscriptions they are, by place.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Change {
@@ -376,7 +381,7 @@ impl<C: Connection> Subscriber<C> {
             if let Carrier::Attached(writer @ None) = &mut subscription.carrier {
                 let priority = match subscription.kind {
                     MediaKind::Audio => PRIORITY_AUDIO,
-                    MediaKind::Video => PRIORITY_NEWEST_GROUP,
+                    MediaKind::Video => video_priority(stream.is_prominent),
                 };
                 self.connection.set_priority(&mut attached.stream, priority);
                 *writer = Some(Writer::new(attached.stream, now));
@@ -387,6 +392,19 @@ impl<C: Connection> Subscriber<C> {
             } else {
                 self.connection.reset(attached.stream, Code::PROTOCOL_VIOLATION);
             }
+        }
+    }
+
+    /// Whether a stream goes before other video has changed.
+    pub(super) fn set_prominent(&mut self, place: u32, stream: StreamSlot, is_prominent: bool) {
+        let subscription = self.subscriptions.get_mut(place as usize).and_then(Option::as_mut);
+        let Some(subscription) = subscription.filter(|subscription| subscription.slot == stream) else {
+            return;
+        };
+        if let Carrier::Groups { current: Some(writer), .. } | Carrier::Attached(Some(writer)) =
+            &mut subscription.carrier
+        {
+            self.connection.set_priority(&mut writer.stream, video_priority(is_prominent));
         }
     }
 

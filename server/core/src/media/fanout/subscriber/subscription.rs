@@ -11,8 +11,8 @@ use super::super::super::ring::RingUnit;
 use super::super::connection::{Connection, Opened, Written, preamble};
 use super::super::{Class, Event, Stream};
 use super::{
-    Behind, Carrier, DATAGRAM_HEADROOM, DATAGRAM_OVERHEAD, MAX_STEPS, Output, PRIORITY_NEWEST_GROUP,
-    PRIORITY_OLDER_GROUP, PRIORITY_PROMINENT, Progress, RETRY, Subscription, Writer,
+    Behind, Carrier, DATAGRAM_HEADROOM, DATAGRAM_OVERHEAD, MAX_STEPS, Output, PRIORITY_OLDER_GROUP, Progress,
+    RETRY, Subscription, Writer, video_priority,
 };
 
 /// What a blocked stream takes later than this is owed to the path or to the client's reading, not to credit that came
@@ -127,8 +127,7 @@ impl<S> Subscription<S> {
                 Opened::NotNow => return Written::Blocked,
                 Opened::Gone => return Written::Gone,
             };
-            let priority = if source.is_prominent { PRIORITY_PROMINENT } else { PRIORITY_NEWEST_GROUP };
-            connection.set_priority(&mut stream, priority);
+            connection.set_priority(&mut stream, video_priority(source.is_prominent));
             let mut writer = Writer::new(stream, now);
             let preamble = preamble(GroupKind::Video, self.id, start.group, start.discontinuity);
             writer.pending = [prefix, preamble, Bytes::new()];
