@@ -7,11 +7,13 @@
 //! controls.rs    what hosts do that changes facts: removing people, ending the meeting, giving presets
 //! attendance.rs  who came and went, written to the session records in the background
 //! removals.rs    throwing people out, whoever asks for it
+//! changes.rs     facts that are newer than those somebody has read
 //! ```
 //! Every meeting is a [`darktower_core::meeting::Meeting`] behind a lock that is held for single
 //! calls only; its outputs are carried out in order while it is held.
 
 mod attendance;
+mod changes;
 mod controls;
 mod door;
 mod removals;
@@ -22,8 +24,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use darktower_core::access::ParticipantRole;
 use darktower_core::access::guests::guest_cap;
-use darktower_core::meeting::{Epoch, Identity, Joined, Meeting, MeetingLimits, Output, Refusal};
+use darktower_core::meeting::{Epoch, Identity, Joined, Meeting, MeetingLimits, Output, Refusal, Rights};
+use darktower_core::preset::Preset;
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{Code, MeetingId, MeetingSessionId, ParticipantId};
 use dashmap::DashMap;
@@ -35,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use attendance::{Attendance, Behind, Coming, Departure};
+use changes::Changes;
 use door::{Ticket, Verdict};
 use removals::{Barred, Removals};
 use session::End;
@@ -44,7 +49,7 @@ use crate::clock::unix_micros;
 use crate::global_controller::{LiveMeetings, LiveParticipant, LiveStream, LiveStreamType};
 use crate::media_handler::MediaControl;
 use crate::storage::Store;
-use crate::storage::model::{Meeting as StoredMeeting, Removal};
+use crate::storage::model::{IssuedParticipant, Meeting as StoredMeeting, Removal};
 
 /// Events waiting for one client. A client that is this far behind is disconnected: its roster
 /// could no longer be right.
@@ -86,6 +91,7 @@ pub struct MeetingController {
     /// Held by whoever begins a session while their number is limited, so that two do not take the last place.
     beginning: tokio::sync::Mutex<()>,
     removals: Removals,
+    changes: Changes,
     stopping: CancellationToken,
     /// Signaling sessions of participants.
     sessions: TaskTracker,
@@ -184,6 +190,7 @@ impl MeetingController {
             running: Mutex::default(),
             beginning: tokio::sync::Mutex::new(()),
             removals: Removals::default(),
+            changes: Changes::default(),
             stopping: CancellationToken::new(),
             sessions: TaskTracker::new(),
         })
@@ -373,6 +380,9 @@ impl MeetingController {
                 continue;
             }
             live.apply(stored, max_participants);
+            if let Some(newer) = self.changes.since(stored) {
+                live.apply(&newer, self.limits.max_participants.min(newer.max_participants as usize));
+            }
             let result = act(&meeting, &mut live);
             self.carry_out(&mut live);
             self.retire_if_empty(&mut live);
@@ -501,6 +511,7 @@ impl LiveMeeting {
         if stored.version >= self.version {
             self.version = stored.version;
             self.core.set_max_participants(max_participants);
+            self.core.set_display_name(&stored.display_name);
             self.core.set_waiting_room(stored.settings.waiting_room);
         }
     }
@@ -617,7 +628,22 @@ impl LiveMeetings for MeetingController {
         self.carry_out_removal(removal)
     }
 
+    fn participant_changed(
+        &self,
+        participant: &IssuedParticipant,
+        name: Option<&str>,
+        preset: Option<&Preset>,
+    ) {
+        let Some(meeting) = self.live(participant.meeting_id) else { return };
+        let runs_meeting = participant.role == ParticipantRole::Host;
+        let rights = preset.map(|preset| Rights::new(preset, runs_meeting));
+        let mut live = lock(&meeting);
+        live.core.change(participant.id, name.map(str::to_owned), rights);
+        self.carry_out(&mut live);
+    }
+
     fn changed(&self, stored: &StoredMeeting) {
+        self.changes.note(stored);
         let Some(meeting) = self.live(stored.id) else { return };
         let mut live = lock(&meeting);
         live.apply(stored, self.limits.max_participants.min(stored.max_participants as usize));

@@ -197,8 +197,12 @@ pub struct Meeting {
     waiting: BTreeMap<ParticipantId, pb::Participant>,
     /// Who was let in from the waiting room: it need not wait again.
     admitted: BTreeSet<ParticipantId>,
-    /// What hosts have made of participants' rights: it stays when they come again.
+    /// What hosts, or the application, have made of participants' rights: it stays when they come again.
     given: BTreeMap<ParticipantId, Rights>,
+    /// Names that they have given: so do these, until the participant gives itself another.
+    given_names: BTreeMap<ParticipantId, String>,
+    /// Of the meeting, for people; may be empty.
+    display_name: String,
     /// How often everybody may do what others are told of.
     allowances: AllAllowances,
     chat: Chat,
@@ -223,6 +227,8 @@ impl Meeting {
             waiting: BTreeMap::new(),
             admitted: BTreeSet::new(),
             given: BTreeMap::new(),
+            given_names: BTreeMap::new(),
+            display_name: String::new(),
             allowances: AllAllowances::new(),
             chat: Chat::default(),
             voices: Voices::new(limits.heard_participants),
@@ -294,7 +300,8 @@ impl Meeting {
         self.last_epoch += 1;
         let epoch = Epoch(self.last_epoch);
         let given = self.given.get(&id).cloned();
-        let mut participant = Participant::new(identity, capabilities, epoch, now_us);
+        let name = self.given_names.get(&id).cloned().unwrap_or(identity.name);
+        let mut participant = Participant::new(Identity { name, ..identity }, capabilities, epoch, now_us);
         if let Some(rights) = given {
             participant.set_rights(rights);
         }
@@ -519,8 +526,12 @@ impl Meeting {
                 return Err(Refusal::field(ErrorCode::Forbidden, "name", message));
             }
             changed |= identity.name != name;
-            identity.name = name;
+            if may {
+                identity.name.clone_from(&name);
+                self.remember_name(target, (target != id).then_some(name));
+            }
         }
+        let participant = self.participant(target)?;
         let state = match &request.change {
             Some(change) => Some(change.applied_to(&participant.state)),
             None => request.state,

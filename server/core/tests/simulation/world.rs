@@ -573,6 +573,14 @@ impl World {
         if self.agreed(expected, result)?.is_none() {
             return Ok(false);
         }
+        if let (Some(target), Some(shown)) = (target, shown) {
+            let may_itself = is_host || self.model.may(by, |standing| standing.may().can_edit_display_name);
+            if target != by {
+                self.model.given_names.insert(target, shown.to_owned());
+            } else if may_itself {
+                self.model.given_names.remove(&target);
+            }
+        }
         if let Some(person) = target.and_then(|target| self.model.here.get_mut(&target)) {
             if let Some(shown) = shown {
                 person.name = shown.to_owned();
