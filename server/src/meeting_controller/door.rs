@@ -210,6 +210,7 @@ impl MeetingController {
             client.former.as_ref().is_some_and(|former| former.began_anew && former.ticket.is(presented));
         // What it has seen was numbered before: a number that never was makes it a snapshot again.
         let seen = if again { u64::MAX } else { request.last_event_sequence };
+        live.core.count_entry(participant, unix_micros()).map_err(refused)?;
         let resumed = live.core.resume(participant, epoch, seen);
         let resumed = resumed.map_err(|refusal| End::refused(Code::UNAUTHORIZED, refusal))?;
         let ticket = Ticket::new(presented.meeting, participant);
@@ -472,6 +473,7 @@ async fn tell_rest(channel: &mut Channel, seat: &mut Seat, rest: Vec<pb::Partici
 pub(super) fn refused(refusal: Refusal) -> End {
     match refusal.code {
         ErrorCode::CapacityExceeded => End::refused(Code::CAPACITY_EXCEEDED, refusal),
+        ErrorCode::RateLimited => End::refused(Code::RATE_LIMITED, refusal),
         _ => End::refused(Code::UNAUTHORIZED, refusal),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use darktower_core::meeting::Refusal;
+use darktower_core::meeting::{Refusal, is_change};
 use darktower_protocol::limits::MAX_MESSAGE;
 use darktower_protocol::message::{self, MessageError};
 use darktower_protocol::signaling::pb;
@@ -261,8 +261,8 @@ impl MeetingController {
                 biased;
                 Some(code) = seat.close.recv() => Err(ended_by(code)),
                 _ended = session.closed() => Err(channel.last_words()),
-                now = looks.tick() => {
-                    if let Some(change) = silence.look(now.max(Instant::now()).into(), session.traffic()) {
+                _ = looks.tick() => {
+                    if let Some(change) = silence.look(Instant::now().into(), session.traffic()) {
                         seat.tell_silence(change == Change::Silent);
                     }
                     Ok(())
@@ -321,6 +321,12 @@ impl MeetingController {
             let message =
                 format!("envelope version {} is not supported; this session speaks 1", envelope.version);
             return Err(End::fault(Code::UNSUPPORTED_VERSION, ErrorCode::InvalidRequest, message));
+        }
+        if envelope.message.as_ref().is_some_and(is_change)
+            && let Err(refusal) =
+                seat.with_meeting(|meeting| meeting.count_change(participant, unix_micros()))
+        {
+            return channel.answer(Message::Error(refusal_message(refusal))).await;
         }
         let ack = || Message::Ack(pb::Ack::default());
         let result = match envelope.message {

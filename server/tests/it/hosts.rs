@@ -16,59 +16,13 @@ use futures_util::{StreamExt as _, stream};
 use pb::ErrorCode;
 use pb::envelope::Message;
 use pb::stage_request::Action;
-use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{RawMedia, RawSignaling, TestServer, audio_metadata, soon, unit, video_metadata};
+use crate::support::{
+    RawMedia, RawSignaling, TestServer, audio_metadata, join, soon, token, unit, video_metadata,
+};
 
 const NATIVE: TransportKind = TransportKind::Native;
-
-/// A join token for somebody with this preset.
-async fn token(server: &TestServer, meeting: MeetingId, name: &str, preset: &str) -> String {
-    let body = json!({"name": name, "preset": preset});
-    let path = format!("/meetings/{meeting}/participants");
-    let (status, body) = server.rest().call(Method::POST, &path, Some(body)).await;
-    assert!(status.is_success(), "{body}");
-    body["join_token"].as_str().expect("text").to_owned()
-}
-
-async fn join(server: &TestServer, meeting: MeetingId, name: &str, preset: &str) -> RawSignaling {
-    let token = token(server, meeting, name, preset).await;
-    RawSignaling::join_with_token(server, meeting, token, NATIVE).await.expect("joined")
-}
-
-impl RawSignaling {
-    async fn refused(&self, request: Message) -> ErrorCode {
-        match self.client.request(request).await {
-            Err(Error::Refused { code, .. }) => code,
-            other => panic!("not refused: {other:?}"),
-        }
-    }
-
-    async fn done(&self, request: Message) -> pb::Ack {
-        self.client.command(request).await.expect("acknowledged")
-    }
-
-    /// Waits for an event that `find` likes; others before it are passed over.
-    async fn event<T>(&mut self, what: &str, find: impl Fn(&Message) -> Option<T>) -> T {
-        loop {
-            let event = soon(what, self.events.next()).await.expect("the session is open");
-            if let Some(found) = find(&event.message) {
-                return found;
-            }
-        }
-    }
-
-    /// Waits for the end of the session.
-    async fn end(&mut self) -> Error {
-        while soon("the end", self.events.next()).await.is_some() {}
-        self.client.ended()
-    }
-
-    fn id(&self) -> String {
-        self.participant_id.to_string()
-    }
-}
 
 fn left(message: &Message) -> Option<(String, pb::LeaveReason)> {
     match message {
@@ -568,7 +522,7 @@ async fn who_missed_too_much_is_told_everything_anew_and_who_stays_away_has_left
     let bob = join(&server, meeting, "Bob", "video_participant").await;
     bob.client.close(Code::NO_ERROR, "the cable is out");
     assert!(alice.event("the loss", updated).await.reconnecting);
-    for n in 0..300 {
+    for n in 0..280 {
         let lock = pb::LockMeeting { locked: n % 2 == 0 };
         alice.done(Message::LockMeeting(lock)).await;
     }

@@ -158,7 +158,8 @@ impl Delivery {
             live_from: end,
             catching_up_since: None,
             discarding_frame: false,
-            discontinuity: false,
+            // It may have had earlier groups in another session, and has not had those between.
+            discontinuity: true,
             trouble: None,
             counters: DeliveryCounters::default(),
         }
@@ -350,8 +351,9 @@ impl Delivery {
     }
 
     fn start_group(&mut self, start: u64, first: &RingUnit) -> Step {
-        // A receiver need not wait for what nobody gets, either.
-        let discontinuity = std::mem::take(&mut self.discontinuity) || first.follows_gap;
+        // A receiver need not wait for what nobody gets, either. Nothing lies before the first unit of all.
+        let lacks_some = std::mem::take(&mut self.discontinuity) || first.follows_gap;
+        let discontinuity = lacks_some && first.header.sequence() != 0;
         self.state = State::Streaming { group: first.group };
         self.cursor = start;
         self.discarding_frame = false;
@@ -464,6 +466,22 @@ mod tests {
     }
 
     #[test]
+    fn nobody_waits_for_what_the_publisher_lost_or_an_earlier_session_had() {
+        let mut bench = Bench::new();
+        bench.push(KEY, END);
+        let mut delivery = bench.subscribe(MediaKind::Video);
+        assert_eq!(bench.drain(&mut delivery), ["group 0", "0"]);
+        // The connection of the publisher was lost meanwhile.
+        bench.sequence += 5;
+        bench.push(KEY, END);
+        assert_eq!(bench.drain(&mut delivery), ["group 6 after gap", "6"]);
+        bench.push(KEY, END);
+        assert_eq!(bench.drain(&mut delivery), ["group 7", "7"]);
+        let mut again = bench.subscribe(MediaKind::Video);
+        assert_eq!(bench.drain(&mut again), ["group 7 after gap", "7"]);
+    }
+
+    #[test]
     fn who_has_all_goes_on_at_the_next_key_frame_of_a_stream_that_was_shut() {
         let mut bench = Bench::new();
         let mut delivery = bench.subscribe(MediaKind::Video);
@@ -514,7 +532,7 @@ mod tests {
         assert_eq!(bench.drain(&mut delivery), ["request"]);
         bench.ms += 50;
         bench.push(KEY, END);
-        assert_eq!(bench.drain(&mut delivery), ["group 2", "2"]);
+        assert_eq!(bench.drain(&mut delivery), ["group 2 after gap", "2"]);
     }
 
     #[test]

@@ -39,7 +39,8 @@ impl Meeting {
             let message = format!("your preset {} does not allow to write to {whom}", rights.preset);
             return Err(Refusal::new(ErrorCode::Forbidden, message));
         }
-        writer.chat_allowance.take(now_us)?;
+        self.allowances(by, now_us).chat.take(now_us)?;
+        let writer = self.participant(by)?;
         let name = writer.identity.name.clone();
         let is_host = writer.rights().permits(Control::ModerateChat);
         let message = self.chat.send(Asker { id: by, name: &name, is_host }, to, &request.text, now_us)?;
@@ -74,7 +75,7 @@ impl Meeting {
             let message = format!("your preset {} does not allow to write this", rights.preset);
             return Err(Refusal::new(ErrorCode::Forbidden, message));
         }
-        writer.chat_allowance.take(now_us)?;
+        self.allowances(by, now_us).chat.take(now_us)?;
         self.change_chat(by, |chat, asker| chat.edit(asker, request, now_us))
     }
 
@@ -88,7 +89,8 @@ impl Meeting {
         request: &pb::DeleteChatMessage,
         now_us: u64,
     ) -> Result<(), Refusal> {
-        self.participant(by)?.chat_allowance.take(now_us)?;
+        self.participant(by)?;
+        self.allowances(by, now_us).chat.take(now_us)?;
         self.change_chat(by, |chat, asker| chat.delete(asker, request.message_id))
     }
 
@@ -102,9 +104,8 @@ impl Meeting {
         request: &pb::PinChatMessage,
         now_us: u64,
     ) -> Result<(), Refusal> {
-        let participant = self.participant(by)?;
-        participant.rights().require(Control::ModerateChat)?;
-        participant.chat_allowance.take(now_us)?;
+        self.participant(by)?.rights().require(Control::ModerateChat)?;
+        self.allowances(by, now_us).chat.take(now_us)?;
         self.change_chat(by, |chat, asker| chat.pin(asker, request))
     }
 
@@ -118,7 +119,8 @@ impl Meeting {
         request: &pb::FetchChatHistory,
         now_us: u64,
     ) -> Result<pb::ChatHistory, Refusal> {
-        self.participant(by)?.broadcast_allowance.take(now_us)?;
+        self.participant(by)?;
+        self.allowances(by, now_us).broadcasts.take(now_us)?;
         let with = match request.with_participant_id.as_str() {
             "" => None,
             text => Some(parse_participant_id(text)?),
@@ -152,7 +154,7 @@ impl Meeting {
             );
             return Err(Refusal::new(ErrorCode::Forbidden, message));
         }
-        sender.broadcast_allowance.take(now_us)?;
+        self.allowances(by, now_us).broadcasts.take(now_us)?;
         let event = Message::MessageBroadcast(pb::MessageBroadcast {
             participant_id: by.to_string(),
             r#type: request.r#type.clone(),

@@ -7,6 +7,7 @@
 //! Invariants: a wire stream id belongs to one stream; a stream belongs to one participant that
 //! is here; a subscription is of a stream that is here and not the subscriber's own.
 
+mod allowance;
 mod auto;
 mod chat;
 mod controls;
@@ -34,6 +35,8 @@ use pb::envelope::Message;
 use pb::{ErrorCode, StreamType};
 use prost::Message as _;
 
+use allowance::AllAllowances;
+pub use allowance::is_change;
 use auto::AutoState;
 use chat::Chat;
 use participant::Participant;
@@ -207,6 +210,8 @@ pub struct Meeting {
     admitted: BTreeSet<ParticipantId>,
     /// What hosts have made of participants' rights: it stays when they come again.
     given: BTreeMap<ParticipantId, Rights>,
+    /// How often everybody may do what others are told of.
+    allowances: AllAllowances,
     chat: Chat,
     voices: Voices,
     receivers: Receivers,
@@ -231,6 +236,7 @@ impl Meeting {
             waiting: BTreeMap::new(),
             admitted: BTreeSet::new(),
             given: BTreeMap::new(),
+            allowances: AllAllowances::new(),
             chat: Chat::default(),
             voices: Voices::new(limits.heard_participants),
             receivers: Receivers::default(),

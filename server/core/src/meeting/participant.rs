@@ -9,7 +9,6 @@ use pb::StreamType;
 
 use super::Epoch;
 use super::auto::Auto;
-use super::chat::Allowance;
 use super::journal::Journal;
 use super::rights::Rights;
 use super::subscriptions::Subscriptions;
@@ -17,15 +16,6 @@ use crate::preset::Produce;
 
 /// Longest display name, in characters.
 pub const MAX_NAME_CHARS: usize = 64;
-
-/// Messages of the chat that one participant may send in a minute.
-const CHAT_PER_MINUTE: u32 = 30;
-
-/// Messages between applications, reactions among them, that one participant may send in a minute.
-const BROADCASTS_PER_MINUTE: u32 = 120;
-
-/// How often one participant may change in a minute what it is subscribed to as a whole: everything is looked at.
-const AUTO_PER_MINUTE: u32 = 60;
 
 /// Who a participant is: from its token, never from a message. But the name may be one that it
 /// gives itself, unless it is a guest.
@@ -78,9 +68,6 @@ pub(super) struct Participant {
     pub(super) on_stage: bool,
     /// It comes on the stage when it asks.
     pub(super) invited: bool,
-    pub(super) chat_allowance: Allowance,
-    pub(super) broadcast_allowance: Allowance,
-    pub(super) auto_allowance: Allowance,
     pub(super) journal: Journal,
     /// Since when its connection is lost.
     pub(super) lost_at: Option<Instant>,
@@ -110,9 +97,6 @@ impl Participant {
             camera_off: false,
             on_stage: false,
             invited: false,
-            chat_allowance: Allowance::new(CHAT_PER_MINUTE),
-            broadcast_allowance: Allowance::new(BROADCASTS_PER_MINUTE),
-            auto_allowance: Allowance::new(AUTO_PER_MINUTE),
             journal: Journal::default(),
             lost_at: None,
             is_silent: false,

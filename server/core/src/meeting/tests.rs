@@ -12,7 +12,7 @@ pub(super) fn stream(n: u8) -> StreamId {
     StreamId::from_bytes([0x80 | n; 16])
 }
 
-fn identity(n: u8) -> Identity {
+pub(super) fn identity(n: u8) -> Identity {
     Identity {
         participant_id: participant(n),
         name: format!("P{n}"),

@@ -239,6 +239,11 @@ impl World {
 
     /// Does it, and says whether it was accepted.
     fn perform(&mut self, op: &Op) -> Checked<bool> {
+        if let Some(by) = op.change_of()
+            && !self.may_change(by)?
+        {
+            return Ok(false);
+        }
         match op {
             &Op::Knock { who } => self.knock(who),
             &Op::Enter { who } => self.join(who),
@@ -513,10 +518,23 @@ impl World {
         self.done()
     }
 
+    /// Whether a participant has not done too much lately. Nobody hears of what is too much.
+    fn may_change(&mut self, by: ParticipantId) -> Checked<bool> {
+        let counted = self.meeting.count_change(by, self.now_us());
+        if self.agreed(true, counted)?.is_none() {
+            self.tally.fault("more changes than one may make");
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
     fn flood(&mut self, by: ParticipantId) -> Checked<bool> {
         let Some(person) = self.model.here.get(&by) else { return Ok(false) };
         let mut state = person.state;
         for _ in 0..FLOOD {
+            if !self.may_change(by)? {
+                return Ok(true);
+            }
             state.hand_raised = !state.hand_raised;
             self.update(by, Name::Empty, 0, Some(state), None)?;
         }
