@@ -6,6 +6,7 @@
 //! | `revocation.rs` | whoever is removed is out everywhere within a second, whoever asked for it |
 //! | `sessions.rs` | session records, keep-alive, caps at the door, what a stopping server leaves |
 //! | `hosts.rs` | host controls, waiting room, stage, presets, chat, and coming back after a lost connection |
+//! | `auto.rs` | subscribing to the meeting: who speaks comes into view |
 //! | `reconnect.rs` | paths that are cut: seen in time, and everything goes on; too long; a server that starts again |
 //! | `meeting.rs` | join, roster, publish, subscribe, leave, replacement, shutdown |
 //! | `admin.rs` | `darktower admin` on the data of a running server |
@@ -23,6 +24,7 @@
 //! | `support/` | a server on free ports, raw clients, a broadcast that is accounted for |
 
 mod admin;
+mod auto;
 mod bad_input;
 mod crash;
 mod hosts;

@@ -147,7 +147,7 @@ pub(crate) struct MeetingArgs {
     /// Participants per meeting
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = positive())]
     pub(crate) size: usize,
-    /// Watch the video of the first so many participants only [default: of all]; the server allows 64
+    /// Watch the video of the first so many participants only [default: of all]; presets allow 25
     #[arg(long, value_name = "N", value_parser = positive())]
     pub(crate) watch: Option<usize>,
     /// Video of those who listen, bit/s

@@ -21,7 +21,7 @@ const BROADCASTS_PER_MINUTE: u32 = 120;
 /// clicks. A host that does something to many at once does it with one message.
 const CHANGES_PER_MINUTE: u32 = 300;
 
-/// How often one participant may change in a minute what it is subscribed to as a whole: everything is looked at.
+/// How often one participant may change what the meeting subscribes to for it: all streams are looked at.
 const AUTO_PER_MINUTE: u32 = 60;
 
 /// How often one participant may knock, come in, or come back.

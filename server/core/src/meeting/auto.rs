@@ -552,3 +552,85 @@ impl Meeting {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::super::tests::{identity, meeting, outputs};
+    use super::super::{Identity, MeetingLimits};
+    use super::*;
+
+    fn id(n: usize) -> ParticipantId {
+        ParticipantId::from_bytes((1 + n as u128).to_be_bytes())
+    }
+
+    fn stream(n: usize, kind: StreamType) -> StreamId {
+        StreamId::from_bytes(((1 + n as u128) << 8 | 1 + kind as u128).to_be_bytes())
+    }
+
+    fn publish(meeting: &mut Meeting, n: usize, kind: StreamType) {
+        let request = pb::PublishStream {
+            stream_id: stream(n, kind).to_string(),
+            stream_type: kind.into(),
+            metadata: Some(pb::StreamMetadata { codec: "VP8".to_owned(), ..Default::default() }),
+        };
+        meeting.publish(id(n), request).expect("published");
+    }
+
+    fn tell(meeting: &mut Meeting, n: usize, level: u32, now_us: u64) {
+        let stream_id = stream(n, StreamType::Audio).to_string();
+        let levels = pb::AudioLevels { levels: vec![pb::AudioLevel { stream_id, level }] };
+        meeting.tell_levels(id(n), &levels, now_us).expect("told");
+    }
+
+    /// A change of the active speaker in a meeting of so many: how many routes and events follow, and how long it takes.
+    fn change_of_speaker(participants: usize) -> (usize, usize, std::time::Duration) {
+        let limits = MeetingLimits { max_participants: participants, ..MeetingLimits::default() };
+        let mut meeting = meeting(limits);
+        for n in 0..participants {
+            let who = Identity { participant_id: id(n), ..identity(1) };
+            meeting.join(who, &pb::ParticipantCapabilities::default(), 1).expect("joined");
+            publish(&mut meeting, n, StreamType::VideoCamera);
+            outputs(&mut meeting);
+        }
+        for n in 0..participants {
+            let auto = pb::SubscribeAuto { on: true, ..Default::default() };
+            meeting.subscribe_auto(id(n), &auto, 1).expect("on auto");
+        }
+        outputs(&mut meeting);
+        let speaker = participants - 1;
+        publish(&mut meeting, speaker, StreamType::Audio);
+        outputs(&mut meeting);
+        for report in 0..20 {
+            let start = now();
+            tell(&mut meeting, speaker, 20, 1_000_000 + report * 100_000);
+            let outputs = outputs(&mut meeting);
+            let took = now().duration_since(start);
+            let count = |is_it: fn(&Output) -> bool| outputs.iter().filter(|output| is_it(output)).count();
+            let events = count(|output| matches!(output, Output::Event { .. }));
+            if events > 0 {
+                let routes = count(|output| matches!(output, Output::Media(MediaCommand::Route { .. })));
+                return (routes, events, took);
+            }
+        }
+        panic!("nobody becomes the active speaker");
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "what it costs is printed and not judged")]
+    fn now() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn a_change_of_speaker_costs_a_route_or_two_and_two_events_for_each() {
+        for participants in [100, 1_000] {
+            let (routes, events, took) = change_of_speaker(participants);
+            println!("{participants} participants on auto: {events} events, {routes} routes in {took:?}");
+            // Of the speaker, and of those whose place it takes.
+            assert!(routes <= 3, "{routes}");
+            // All but the speaker get its camera.
+            assert_eq!(events, 2 * participants - 1);
+        }
+    }
+}
