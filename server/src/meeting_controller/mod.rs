@@ -7,6 +7,7 @@
 //! controls.rs    what hosts do that changes facts: removing people, ending the meeting, giving presets
 //! attendance.rs  who came and went, written to the session records in the background
 //! removals.rs    throwing people out, whoever asks for it
+//! quality.rs     what media handlers see of participants
 //! ```
 //! Every meeting is a [`darktower_core::meeting::Meeting`] behind a lock that is held for single
 //! calls only; its outputs are carried out in order while it is held.
@@ -14,6 +15,7 @@
 mod attendance;
 mod controls;
 mod door;
+mod quality;
 mod removals;
 mod session;
 
@@ -34,6 +36,7 @@ use tokio_util::task::TaskTracker;
 
 use attendance::{Attendance, Behind, Coming, Departure};
 use door::{Ticket, Verdict};
+pub use quality::QualityInbox;
 use removals::{Barred, Removals};
 use session::End;
 
@@ -175,12 +178,12 @@ impl MeetingController {
         })
     }
 
-    /// Carries out removals that others write to the store, and notes there which sessions run here. Runs until it is
-    /// dropped.
-    pub async fn attend(self: Arc<Self>) {
+    /// Carries out removals that others write to the store, notes there which sessions run here, and follows what media
+    /// handlers see. Runs until it is dropped.
+    pub async fn attend(self: Arc<Self>, quality: QualityInbox) {
         let running = || self.running_sessions();
         let touch = attendance::keep_alive(Arc::clone(&self.store), running, TOUCH);
-        tokio::join!(removals::watch(Arc::clone(&self)), touch);
+        tokio::join!(removals::watch(Arc::clone(&self)), touch, quality::follow(&self, quality));
     }
 
     /// Tells every client that the server goes away; they leave by themselves or are cut off
@@ -439,6 +442,11 @@ impl MeetingController {
                     {
                         let _closing_already = link.close.try_send(Code::TOO_SLOW);
                     }
+                }
+                Output::Notice { to, event } => {
+                    let link = live.clients.get(&to).and_then(|client| client.link.as_ref());
+                    // One that is behind hears of the next moment.
+                    let _full = link.map(|link| link.events.try_send((0, event)));
                 }
                 Output::Media(command) => self.media.execute(meeting_id, command),
                 Output::LetIn { participant } => live.decide(participant, Verdict::LetIn),

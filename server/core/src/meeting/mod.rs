@@ -13,6 +13,7 @@ mod journal;
 pub mod lifecycle;
 mod messages;
 mod participant;
+pub mod quality;
 mod reconnect;
 mod rights;
 pub mod speakers;
@@ -35,6 +36,7 @@ use prost::Message as _;
 use chat::Chat;
 pub use participant::{Identity, MAX_NAME_CHARS, display_name};
 use participant::{Participant, Subscription};
+use quality::Quality;
 pub use reconnect::Resumed;
 use rights::Control;
 pub use rights::Rights;
@@ -138,6 +140,13 @@ pub enum MediaCommand {
         /// Everybody who gets it, in order of their ids.
         destinations: Vec<ParticipantId>,
     },
+    /// Its publisher should send this much of a wire stream.
+    Advise {
+        /// The stream or layer.
+        wire_stream_id: StreamId,
+        /// bit/s.
+        target_bitrate_bps: u32,
+    },
 }
 
 /// What is to be done because of a call.
@@ -149,6 +158,13 @@ pub enum Output {
         to: ParticipantId,
         /// The number of the event among those of this participant, from 1 without gaps.
         sequence: u64,
+        /// What.
+        event: Arc<Message>,
+    },
+    /// Tell a participant something of the moment, which is not numbered and may be left out: it will be told again.
+    Notice {
+        /// Whom.
+        to: ParticipantId,
         /// What.
         event: Arc<Message>,
     },
@@ -191,6 +207,7 @@ pub struct Meeting {
     given: BTreeMap<ParticipantId, Rights>,
     chat: Chat,
     voices: Voices,
+    quality: Quality,
 }
 
 impl Meeting {
@@ -213,6 +230,7 @@ impl Meeting {
             given: BTreeMap::new(),
             chat: Chat::default(),
             voices: Voices::new(limits.heard_participants),
+            quality: Quality::default(),
         }
     }
 
@@ -339,6 +357,7 @@ impl Meeting {
         self.asking.clear();
         self.spotlight.clear();
         self.voices = Voices::new(self.limits.heard_participants);
+        self.quality.forget_all();
         let waiting = std::mem::take(&mut self.waiting).into_keys();
         self.outputs.extend(waiting.map(|participant| Output::TurnedAway { participant }));
         let gone = std::mem::take(&mut self.participants).into_keys();
@@ -554,6 +573,7 @@ impl Meeting {
         self.tell_others(id, Message::ParticipantLeft(left));
         let was_on_stage = self.participants.remove(&id).is_some_and(|gone| gone.on_stage);
         self.forget_voice(id);
+        self.quality.forget(id);
         self.stage_is_over_for(id, was_on_stage, false);
         if self.spotlight.contains(&id) {
             self.spotlight.retain(|shown| *shown != id);

@@ -71,6 +71,7 @@ pub(super) struct Participant {
     pub(super) chat_allowance: Allowance,
     pub(super) broadcast_allowance: Allowance,
     pub(super) journal: Journal,
+    pub(super) network_grade: pb::NetworkGrade,
     /// Since when its connection is lost.
     pub(super) lost_at: Option<Instant>,
     pub(super) streams: BTreeMap<StreamId, StreamDescription>,
@@ -97,6 +98,7 @@ impl Participant {
             chat_allowance: Allowance::new(CHAT_PER_MINUTE),
             broadcast_allowance: Allowance::new(BROADCASTS_PER_MINUTE),
             journal: Journal::default(),
+            network_grade: pb::NetworkGrade::NotMeasured,
             lost_at: None,
             streams: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
@@ -158,6 +160,7 @@ impl Participant {
             state: Some(self.state),
             on_stage: self.on_stage,
             reconnecting: self.lost_at.is_some(),
+            network_grade: self.network_grade.into(),
             ..pb::Participant::default()
         }
     }

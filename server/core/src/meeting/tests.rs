@@ -351,6 +351,7 @@ mod properties {
                                 other => prop_assert!(false, "{other:?}"),
                             }
                         }
+                        Output::Notice { .. } | Output::Media(MediaCommand::Advise { .. }) => {}
                         Output::LetIn { .. } | Output::TurnedAway { .. } => prop_assert!(false, "nobody waits"),
                     }
                 }
