@@ -521,6 +521,14 @@ impl Seat {
         }
     }
 
+    /// Nothing is heard of the client any more, or something is again.
+    fn tell_silence(&self, is_silent: bool) {
+        tracing::info!(participant = %self.participant, is_silent, "silence");
+        let mut live = lock(&self.meeting);
+        live.core.set_silent(self.participant, self.epoch, is_silent);
+        self.controller.carry_out(&mut live);
+    }
+
     /// A fresh way to the media handler, unless another session has taken the seat.
     fn refresh_media(&self) -> Option<pb::MediaServerInfo> {
         let live = lock(&self.meeting);

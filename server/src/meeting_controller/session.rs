@@ -9,6 +9,7 @@ use darktower_core::meeting::Refusal;
 use darktower_protocol::limits::MAX_MESSAGE;
 use darktower_protocol::message::{self, MessageError};
 use darktower_protocol::signaling::pb;
+use darktower_protocol::silence::{Change, LOOK_INTERVAL, Silence};
 use darktower_protocol::version::PROTOCOL_VERSION;
 use darktower_protocol::{Code, ParticipantId};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -17,7 +18,7 @@ use pb::envelope::Message;
 use prost::Message as _;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{MeetingController, Seat};
@@ -248,6 +249,9 @@ impl MeetingController {
         let mut limiter = MessageLimiter::new(self.messages_per_minute);
         let mut told_to_go = false;
         let outgoing = channel.outgoing.clone();
+        let mut silence = Silence::new(Instant::now().into(), session.traffic());
+        let mut looks = tokio::time::interval(LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // While the client does not read, nothing more is taken from it or put in its queue.
             let has_room = channel.has_room();
@@ -256,6 +260,12 @@ impl MeetingController {
                 biased;
                 Some(code) = seat.close.recv() => Err(ended_by(code)),
                 _ended = session.closed() => Err(End::lost()),
+                now = looks.tick() => {
+                    if let Some(change) = silence.look(now.max(Instant::now()).into(), session.traffic()) {
+                        seat.tell_silence(change == Change::Silent);
+                    }
+                    Ok(())
+                }
                 () = &mut expiry => Err(End::expired()),
                 _permit = outgoing.reserve(), if !has_room => Ok(()),
                 Some((sequence, event)) = seat.events.recv(), if has_room => channel.event(sequence, &event).await,

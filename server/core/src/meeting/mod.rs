@@ -502,9 +502,10 @@ impl Meeting {
         };
         if target != id {
             self.participant(id)?.rights().require(Control::Rename)?;
-            if request.state.is_some() {
+            if request.state.is_some() || request.change.is_some() {
+                let field = if request.change.is_some() { "change" } else { "state" };
                 let message = "only a participant itself says this; hosts mute and lower hands";
-                return Err(Refusal::field(ErrorCode::InvalidRequest, "state", message));
+                return Err(Refusal::field(ErrorCode::InvalidRequest, field, message));
             }
         }
         let participant = self.participant(target)?;
@@ -524,10 +525,14 @@ impl Meeting {
             changed |= identity.name != name;
             identity.name = name;
         }
-        if let Some(state) = &request.state {
-            let before = std::mem::replace(&mut participant.state, *state);
+        let state = match &request.change {
+            Some(change) => Some(change.applied_to(&participant.state)),
+            None => request.state,
+        };
+        if let Some(state) = state {
+            let before = std::mem::replace(&mut participant.state, state);
             let camera_comes_on = state.video_on && std::mem::take(&mut participant.camera_off);
-            changed |= before != *state || camera_comes_on;
+            changed |= before != state || camera_comes_on;
             if before.audio_muted != state.audio_muted {
                 self.route_all(target, StreamType::Audio);
             }
@@ -536,7 +541,8 @@ impl Meeting {
             }
         }
         if changed {
-            self.tell_updated(target, target != id);
+            // What has become of a change depends on what hosts did before it.
+            self.tell_updated(target, target != id || request.change.is_some());
         }
         Ok(())
     }

@@ -74,6 +74,8 @@ pub(super) struct Participant {
     pub(super) network_grade: pb::NetworkGrade,
     /// Since when its connection is lost.
     pub(super) lost_at: Option<Instant>,
+    /// It has a connection, of which nothing is heard.
+    pub(super) is_silent: bool,
     pub(super) streams: BTreeMap<StreamId, StreamDescription>,
     /// By the stream id that applications use.
     pub(super) subscriptions: BTreeMap<StreamId, Subscription>,
@@ -100,6 +102,7 @@ impl Participant {
             journal: Journal::default(),
             network_grade: pb::NetworkGrade::NotMeasured,
             lost_at: None,
+            is_silent: false,
             streams: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             joined_at_us,
@@ -159,7 +162,7 @@ impl Participant {
             user_id: self.identity.user_id.clone(),
             state: Some(self.state),
             on_stage: self.on_stage,
-            reconnecting: self.lost_at.is_some(),
+            reconnecting: self.lost_at.is_some() || self.is_silent,
             network_grade: self.network_grade.into(),
             ..pb::Participant::default()
         }

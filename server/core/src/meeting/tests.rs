@@ -253,6 +253,47 @@ fn names_change_where_the_preset_allows_it_and_hosts_rename_everybody() {
     );
 }
 
+/// A hand that was raised at the moment of a host's mute undid it: the state was said as a whole.
+#[test]
+fn a_hand_raised_at_the_moment_of_a_mute_does_not_undo_it() {
+    let mut meeting = meeting(MeetingLimits::default());
+    let host = Identity { rights: rights("video_host"), ..identity(1) };
+    meeting.join(host, &pb::ParticipantCapabilities::default(), 1).expect("join");
+    join(&mut meeting, 2);
+    meeting.publish(participant(2), publish_request(2, StreamType::Audio)).expect("published");
+    let subscribe = pb::SubscribeStream { stream_id: stream(2).to_string(), options: None };
+    meeting.subscribe(participant(1), &subscribe).expect("subscribed");
+    outputs(&mut meeting);
+
+    let mute = pb::MuteParticipant { participant_id: participant(2).to_string(), ..Default::default() };
+    meeting.mute(participant(1), &mute).expect("a host");
+    outputs(&mut meeting);
+    // It has not heard of it yet. What a client says beside it is for servers that do not know changes.
+    let change = pb::StateChange { hand_raised: Some(true), ..Default::default() };
+    let state = pb::ParticipantState { hand_raised: true, ..Default::default() };
+    let raise = pb::UpdateParticipant { state: Some(state), change: Some(change), ..Default::default() };
+    meeting.update(participant(2), &raise).expect("its own hand");
+    let expected = pb::ParticipantState { audio_muted: true, hand_raised: true, ..Default::default() };
+    let told = outputs(&mut meeting);
+    for n in [1, 2] {
+        let [Message::ParticipantUpdated(updated)] = &events_to(&told, n)[..] else { panic!("{told:?}") };
+        assert_eq!(updated.participant.as_ref().and_then(|one| one.state), Some(expected));
+    }
+    assert!(!told.iter().any(|output| matches!(output, Output::Media(_))), "it is still not forwarded");
+
+    let unmute = pb::StateChange { audio_muted: Some(false), ..Default::default() };
+    let unmute = pb::UpdateParticipant { change: Some(unmute), ..Default::default() };
+    meeting.update(participant(2), &unmute).expect("its own microphone");
+    let destinations = vec![participant(1)];
+    let route = MediaCommand::Route { wire_stream_id: stream(2), destinations };
+    assert!(outputs(&mut meeting).contains(&Output::Media(route)));
+    meeting.update(participant(2), &unmute).expect("said twice");
+    assert_eq!(outputs(&mut meeting), [], "nobody is told what is known");
+    let others = pb::UpdateParticipant { participant_id: participant(2).to_string(), ..unmute };
+    let refused = meeting.update(participant(1), &others).expect_err("another's state");
+    assert_eq!((refused.code, refused.field), (ErrorCode::InvalidRequest, Some("change")));
+}
+
 #[test]
 fn names_are_made_fit_to_show() {
     assert_eq!(display_name("  Ada\u{202e} \u{7}Lovelace\n"), Some("Ada Lovelace".to_owned()));

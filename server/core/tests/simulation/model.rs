@@ -111,6 +111,7 @@ pub(crate) struct Person {
     pub(crate) on_stage: bool,
     pub(crate) invited: bool,
     pub(crate) lost_at: Option<Instant>,
+    pub(crate) is_silent: bool,
     pub(crate) streams: BTreeMap<StreamId, Stream>,
     /// The wire stream id by the stream that it subscribed to.
     pub(crate) wants: BTreeMap<StreamId, StreamId>,
@@ -228,6 +229,7 @@ impl Model {
             on_stage: false,
             invited: false,
             lost_at: None,
+            is_silent: false,
             streams: BTreeMap::new(),
             wants: BTreeMap::new(),
         };
@@ -364,7 +366,7 @@ impl Model {
             state: person.state,
             streams: person.streams.keys().copied().collect(),
             on_stage: person.on_stage,
-            reconnecting: person.lost_at.is_some(),
+            reconnecting: person.lost_at.is_some() || person.is_silent,
             network: pb::NetworkGrade::NotMeasured,
         };
         self.here.iter().map(|(id, person)| (*id, seen(person))).collect()

@@ -239,6 +239,7 @@ impl World {
                 Ok(client.is_some_and(|client| std::mem::take(&mut client.connected)))
             }
             &Op::Disconnect { who, epoch } => self.disconnect(who, epoch),
+            &Op::Silence { who, epoch, is_silent } => self.fall_silent(who, epoch, is_silent),
             &Op::Time { ms } => self.pass(Duration::from_millis(ms)),
             &Op::Resume { who, epoch, seen } => self.resume(who, epoch, seen),
             &Op::Publish { by, stream, kind, shape } => self.publish(by, stream, kind, shape),
@@ -247,7 +248,7 @@ impl World {
                 self.subscribe(by, stream, preferred, max_bitrate)
             }
             &Op::Unsubscribe { by, stream } => self.unsubscribe(by, stream),
-            &Op::Update { by, whom, name, state } => self.update(by, whom, name, state),
+            &Op::Update { by, whom, name, state, change } => self.update(by, whom, name, state, change),
             &Op::Flood { by } => self.flood(by),
             &Op::Mute { by, whom, kind } => self.mute(by, whom, kind),
             &Op::Lock { by, locked } => {
@@ -379,8 +380,23 @@ impl World {
             self.forget(who);
         } else if let Some(person) = self.model.here.get_mut(&who) {
             person.lost_at.get_or_insert(now);
+            person.is_silent = false;
             if let Some(client) = self.clients.get_mut(&who) {
                 client.connected = false;
+            }
+        }
+        self.done()
+    }
+
+    fn fall_silent(&mut self, who: ParticipantId, epoch: Epoch, is_silent: bool) -> Checked<bool> {
+        let is_current = self.is_current(who, epoch);
+        self.meeting.set_silent(who, epoch, is_silent);
+        let person = self.model.here.get_mut(&who).filter(|_| is_current);
+        match person.filter(|person| person.lost_at.is_none() && person.is_silent != is_silent) {
+            Some(person) => person.is_silent = is_silent,
+            None => {
+                self.nothing_follows()?;
+                return Ok(false);
             }
         }
         self.done()
@@ -426,6 +442,7 @@ impl World {
         if let Some(person) = self.model.here.get_mut(&who) {
             person.epoch = new_epoch;
             person.lost_at = None;
+            person.is_silent = false;
         }
         self.done()
     }
@@ -550,6 +567,7 @@ impl World {
         whom: Whom,
         name: usize,
         state: Option<pb::ParticipantState>,
+        change: Option<pb::StateChange>,
     ) -> Checked<bool> {
         let (sent, shown) = NAMES[name];
         let target = match whom {
@@ -563,9 +581,10 @@ impl World {
             let may_rename =
                 is_host || is_own && self.model.may(by, |standing| standing.may().can_edit_display_name);
             let name_is_fine = sent.is_empty() || shown.is_some() && (may_rename || shown == own_name);
-            (is_own || is_host && state.is_none()) && name_is_fine
+            (is_own || is_host && state.is_none() && change.is_none()) && name_is_fine
         });
-        let request = pb::UpdateParticipant { name: sent.to_owned(), state, participant_id: whom.text() };
+        let request =
+            pb::UpdateParticipant { name: sent.to_owned(), state, participant_id: whom.text(), change };
         let result = self.meeting.update(by, &request);
         if self.agreed(expected, result)?.is_none() {
             return Ok(false);
@@ -574,7 +593,15 @@ impl World {
             if let Some(shown) = shown {
                 person.name = shown.to_owned();
             }
-            if let Some(state) = state {
+            let before = person.state;
+            let or = |change: Option<bool>, before| change.unwrap_or(before);
+            let changed = change.map(|change| pb::ParticipantState {
+                audio_muted: or(change.audio_muted, before.audio_muted),
+                video_on: or(change.video_on, before.video_on),
+                screen_sharing: or(change.screen_sharing, before.screen_sharing),
+                hand_raised: or(change.hand_raised, before.hand_raised),
+            });
+            if let Some(state) = changed.or(state) {
                 person.state = state;
                 person.camera_off &= !state.video_on;
             }
@@ -587,7 +614,7 @@ impl World {
         let mut state = person.state;
         for _ in 0..FLOOD {
             state.hand_raised = !state.hand_raised;
-            self.update(by, Name::Empty, 0, Some(state))?;
+            self.update(by, Name::Empty, 0, Some(state), None)?;
         }
         Ok(true)
     }
