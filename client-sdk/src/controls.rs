@@ -75,7 +75,7 @@ impl Meeting {
         let (state, undo) = self.session().roster().standing.change(change);
         // The whole is for servers that do not know changes.
         let update = pb::UpdateParticipant { state: Some(state), change: Some(change), ..Default::default() };
-        let taken = self.control(Message::UpdateParticipant(update)).await;
+        let taken = self.session().ask(|| Message::UpdateParticipant(update.clone())).await.map(drop);
         if taken.is_err() {
             self.session().roster().standing.undo(change, undo);
         }
@@ -99,7 +99,7 @@ impl Meeting {
 
     /// A request that is carried out or refused.
     pub(crate) async fn control(&self, request: Message) -> Result<(), Error> {
-        self.session().signaling().command(request).await.map(drop)
+        self.session().reach().command(request).await.map(drop)
     }
 }
 

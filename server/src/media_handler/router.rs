@@ -240,6 +240,11 @@ impl MediaControl for Arc<MediaHandler> {
                     stream.advise(target_bitrate_bps);
                 }
             }
+            MediaCommand::Forward { wire_stream_id, is_forwarded } => {
+                if let Some(stream) = self.streams.get(&(meeting, wire_stream_id)) {
+                    stream.set_forwarded(is_forwarded);
+                }
+            }
         }
     }
 

@@ -7,12 +7,14 @@
 //! controls.rs    what hosts do that changes facts: removing people, ending the meeting, giving presets
 //! attendance.rs  who came and went, written to the session records in the background
 //! removals.rs    throwing people out, whoever asks for it
+//! changes.rs     facts that are newer than those somebody has read
 //! quality.rs     what media handlers see of participants
 //! ```
 //! Every meeting is a [`darktower_core::meeting::Meeting`] behind a lock that is held for single
 //! calls only; its outputs are carried out in order while it is held.
 
 mod attendance;
+mod changes;
 mod controls;
 mod door;
 mod quality;
@@ -20,21 +22,26 @@ mod removals;
 mod session;
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use darktower_core::access::ParticipantRole;
 use darktower_core::access::guests::guest_cap;
-use darktower_core::meeting::{Epoch, Identity, Joined, Meeting, MeetingLimits, Output, Refusal};
+use darktower_core::meeting::{Epoch, Identity, Joined, Meeting, MeetingLimits, Output, Refusal, Rights};
+use darktower_core::preset::Preset;
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{Code, MeetingId, MeetingSessionId, ParticipantId};
 use dashmap::DashMap;
 use pb::envelope::Message;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use attendance::{Attendance, Behind, Coming, Departure};
+use changes::Changes;
 use door::{Ticket, Verdict};
 pub use quality::QualityInbox;
 use removals::{Barred, Removals};
@@ -45,7 +52,7 @@ use crate::clock::unix_micros;
 use crate::global_controller::{LiveMeetings, LiveParticipant, LiveStream, LiveStreamType};
 use crate::media_handler::MediaControl;
 use crate::storage::Store;
-use crate::storage::model::{Meeting as StoredMeeting, Removal};
+use crate::storage::model::{IssuedParticipant, Meeting as StoredMeeting, Removal};
 
 /// Events waiting for one client. A client that is this far behind is disconnected: its roster
 /// could no longer be right.
@@ -54,6 +61,9 @@ const EVENT_QUEUE: usize = 512;
 /// How often it is noted that sessions run here. A session nobody notes for longer than the job's `stale_after_seconds`
 /// is taken for that of a dead server.
 const TOUCH: Duration = Duration::from_secs(30);
+
+/// How often a meeting looks at what only time changes.
+const TICK: Duration = Duration::from_secs(1);
 
 /// What of the meeting controller is configurable.
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +94,7 @@ pub struct MeetingController {
     /// Held by whoever begins a session while their number is limited, so that two do not take the last place.
     beginning: tokio::sync::Mutex<()>,
     removals: Removals,
+    changes: Changes,
     stopping: CancellationToken,
     /// Signaling sessions of participants.
     sessions: TaskTracker,
@@ -108,10 +119,17 @@ struct Client {
     /// What it must present to come back.
     ticket: Ticket,
     /// What it came back with: it counts until the client is known to have the new one.
-    former: Option<Ticket>,
+    former: Option<Former>,
     /// The way to its signaling session; `None` while that is lost.
     link: Option<Link>,
     departure: Departure,
+}
+
+/// A ticket that was used, and whose answer may have been lost.
+struct Former {
+    ticket: Ticket,
+    /// The answer was a snapshot: events count from 1 again, and the numbers that the client has seen mean nothing.
+    began_anew: bool,
 }
 
 /// The way to a participant's signaling session.
@@ -140,6 +158,8 @@ struct Seat {
     epoch: Epoch,
     events: mpsc::Receiver<NumberedEvent>,
     close: mpsc::Receiver<Code>,
+    /// The client has sent something in this session.
+    is_heard: AtomicBool,
     /// What others are told when it is given up; `None` if the participant may come back.
     reason: Option<pb::LeaveReason>,
 }
@@ -173,17 +193,33 @@ impl MeetingController {
             running: Mutex::default(),
             beginning: tokio::sync::Mutex::new(()),
             removals: Removals::default(),
+            changes: Changes::default(),
             stopping: CancellationToken::new(),
             sessions: TaskTracker::new(),
         })
     }
 
-    /// Carries out removals that others write to the store, notes there which sessions run here, and follows what media
-    /// handlers see. Runs until it is dropped.
+    /// Carries out removals that others write to the store, notes there which sessions run here, lets time pass in
+    /// meetings, and follows what media handlers see. Runs until it is dropped.
     pub async fn attend(self: Arc<Self>, quality: QualityInbox) {
         let running = || self.running_sessions();
         let touch = attendance::keep_alive(Arc::clone(&self.store), running, TOUCH);
-        tokio::join!(removals::watch(Arc::clone(&self)), touch, quality::follow(&self, quality));
+        tokio::join!(removals::watch(Arc::clone(&self)), touch, self.pass_time(), quality::follow(&self, quality));
+    }
+
+    async fn pass_time(&self) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let meetings: Vec<_> = self.meetings.iter().map(|meeting| Arc::clone(meeting.value())).collect();
+            for meeting in meetings {
+                // One that is defect must not keep time from the others.
+                let Ok(mut live) = meeting.lock() else { continue };
+                live.core.pass_voices(unix_micros());
+                self.carry_out(&mut live);
+            }
+        }
     }
 
     /// Tells every client that the server goes away; they leave by themselves or are cut off
@@ -318,6 +354,7 @@ impl MeetingController {
                 epoch: joined.epoch,
                 events,
                 close,
+                is_heard: AtomicBool::new(false),
                 reason: None,
             };
             Ok((seat, Welcome { joined, media_server: self.media.admit(participant), ticket }))
@@ -346,6 +383,9 @@ impl MeetingController {
                 continue;
             }
             live.apply(stored, max_participants);
+            if let Some(newer) = self.changes.since(stored) {
+                live.apply(&newer, self.limits.max_participants.min(newer.max_participants as usize));
+            }
             let result = act(&meeting, &mut live);
             self.carry_out(&mut live);
             self.retire_if_empty(&mut live);
@@ -479,6 +519,7 @@ impl LiveMeeting {
         if stored.version >= self.version {
             self.version = stored.version;
             self.core.set_max_participants(max_participants);
+            self.core.set_display_name(&stored.display_name);
             self.core.set_waiting_room(stored.settings.waiting_room);
         }
     }
@@ -513,6 +554,9 @@ impl Client {
 impl Seat {
     /// The client has sent something in this session: it has its resume ticket, and the one before is void.
     fn has_ticket(&self) {
+        if self.is_heard.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let mut live = lock(&self.meeting);
         if let Some(client) = live.clients.get_mut(&self.participant)
             && client.epoch == self.epoch
@@ -556,7 +600,8 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         metrics::gauge!("meeting_participants").decrement(1.0);
-        let mut live = lock(&self.meeting);
+        // A defect in this meeting may be what unwinds: it must not end the process with all others.
+        let Ok(mut live) = self.meeting.lock() else { return };
         // Unless a newer session has taken its place, or it was thrown out.
         if live.clients.get(&self.participant).is_some_and(|client| client.epoch == self.epoch) {
             self.controller.give_up(&self.meeting, &mut live, self.participant, self.reason);
@@ -591,7 +636,22 @@ impl LiveMeetings for MeetingController {
         self.carry_out_removal(removal)
     }
 
+    fn participant_changed(
+        &self,
+        participant: &IssuedParticipant,
+        name: Option<&str>,
+        preset: Option<&Preset>,
+    ) {
+        let Some(meeting) = self.live(participant.meeting_id) else { return };
+        let runs_meeting = participant.role == ParticipantRole::Host;
+        let rights = preset.map(|preset| Rights::new(preset, runs_meeting));
+        let mut live = lock(&meeting);
+        live.core.change(participant.id, name.map(str::to_owned), rights);
+        self.carry_out(&mut live);
+    }
+
     fn changed(&self, stored: &StoredMeeting) {
+        self.changes.note(stored);
         let Some(meeting) = self.live(stored.id) else { return };
         let mut live = lock(&meeting);
         live.apply(stored, self.limits.max_participants.min(stored.max_participants as usize));

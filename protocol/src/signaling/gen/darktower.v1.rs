@@ -475,7 +475,7 @@ pub struct Participant {
     /// Whether it was let on the stage.
     #[prost(bool, tag = "10")]
     pub on_stage: bool,
-    /// Its connection is lost, and it may come back.
+    /// Nothing is heard of it, or its connection is lost, and it may come back.
     #[prost(bool, tag = "11")]
     pub reconnecting: bool,
     /// How well its network carries calls.

@@ -8,19 +8,12 @@ use darktower_protocol::{ParticipantId, StreamId};
 use pb::StreamType;
 
 use super::Epoch;
-use super::chat::Allowance;
 use super::journal::Journal;
 use super::rights::Rights;
 use crate::preset::Produce;
 
 /// Longest display name, in characters.
 pub const MAX_NAME_CHARS: usize = 64;
-
-/// Messages of the chat that one participant may send in a minute.
-const CHAT_PER_MINUTE: u32 = 30;
-
-/// Messages between applications, reactions among them, that one participant may send in a minute.
-const BROADCASTS_PER_MINUTE: u32 = 120;
 
 /// Who a participant is: from its token, never from a message. But the name may be one that it
 /// gives itself, unless it is a guest.
@@ -68,8 +61,6 @@ pub(super) struct Participant {
     pub(super) on_stage: bool,
     /// It comes on the stage when it asks.
     pub(super) invited: bool,
-    pub(super) chat_allowance: Allowance,
-    pub(super) broadcast_allowance: Allowance,
     pub(super) journal: Journal,
     pub(super) network_grade: pb::NetworkGrade,
     /// Since when its connection is lost.
@@ -97,8 +88,6 @@ impl Participant {
             camera_off: false,
             on_stage: false,
             invited: false,
-            chat_allowance: Allowance::new(CHAT_PER_MINUTE),
-            broadcast_allowance: Allowance::new(BROADCASTS_PER_MINUTE),
             journal: Journal::default(),
             network_grade: pb::NetworkGrade::NotMeasured,
             lost_at: None,

@@ -26,6 +26,7 @@ pub(crate) const FAULTS: &[&str] = &[
     "more was missed than is kept",
     "a second session of somebody who is here",
     "a request is repeated",
+    "more changes than one may make",
     "a request of somebody who is not here",
     "the id of nobody",
     "the id of somebody who is not here",

@@ -323,6 +323,24 @@ pub(crate) const KINDS: &[&str] = &[
 ];
 
 impl Op {
+    /// Who does something of which it may do so much only, because others are told of it.
+    pub(crate) fn change_of(&self) -> Option<ParticipantId> {
+        match self {
+            Self::Publish { by, .. }
+            | Self::Unpublish { by, .. }
+            | Self::Update { by, .. }
+            | Self::Mute { by, .. }
+            | Self::Lock { by, .. }
+            | Self::Kick { by, .. }
+            | Self::SetPreset { by, .. }
+            | Self::Stage { by, .. }
+            | Self::Admit { by, .. }
+            | Self::Spotlight { by, .. }
+            | Self::LowerHands { by, .. } => Some(*by),
+            _ => None,
+        }
+    }
+
     /// Which of [`KINDS`] it is.
     pub(crate) fn kind(&self) -> &'static str {
         let all = |whom: &Whom| *whom == Name::Empty;

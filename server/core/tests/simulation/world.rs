@@ -229,6 +229,11 @@ impl World {
 
     /// Does it, and says whether it was accepted.
     fn perform(&mut self, op: &Op) -> Checked<bool> {
+        if let Some(by) = op.change_of()
+            && !self.may_change(by)?
+        {
+            return Ok(false);
+        }
         match op {
             &Op::Knock { who } => self.knock(who),
             &Op::Enter { who } => self.join(who),
@@ -589,6 +594,14 @@ impl World {
         if self.agreed(expected, result)?.is_none() {
             return Ok(false);
         }
+        if let (Some(target), Some(shown)) = (target, shown) {
+            let may_itself = is_host || self.model.may(by, |standing| standing.may().can_edit_display_name);
+            if target != by {
+                self.model.given_names.insert(target, shown.to_owned());
+            } else if may_itself {
+                self.model.given_names.remove(&target);
+            }
+        }
         if let Some(person) = target.and_then(|target| self.model.here.get_mut(&target)) {
             if let Some(shown) = shown {
                 person.name = shown.to_owned();
@@ -609,10 +622,23 @@ impl World {
         self.done()
     }
 
+    /// Whether a participant has not done too much lately. Nobody hears of what is too much.
+    fn may_change(&mut self, by: ParticipantId) -> Checked<bool> {
+        let counted = self.meeting.count_change(by, self.now_us());
+        if self.agreed(true, counted)?.is_none() {
+            self.tally.fault("more changes than one may make");
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
     fn flood(&mut self, by: ParticipantId) -> Checked<bool> {
         let Some(person) = self.model.here.get(&by) else { return Ok(false) };
         let mut state = person.state;
         for _ in 0..FLOOD {
+            if !self.may_change(by)? {
+                return Ok(true);
+            }
             state.hand_raised = !state.hand_raised;
             self.update(by, Name::Empty, 0, Some(state), None)?;
         }
@@ -789,8 +815,13 @@ impl World {
 
     fn edit(&mut self, by: ParticipantId, line: u64) -> Checked<bool> {
         let found = self.line(by, line).filter(|line| line.from == by && !line.is_deleted);
-        let writes = |standing: Standing| standing.may_write_to_everybody() || standing.may_write_to_one();
-        let expected = found.is_some() && self.model.may(by, writes);
+        let expected = found.is_some_and(|line| {
+            let writes = match line.to {
+                None => Standing::may_write_to_everybody,
+                Some(_) => Standing::may_write_to_one,
+            };
+            self.model.may(by, writes) && self.model.may(by, Standing::is_seen)
+        });
         let request = pb::EditChatMessage { message_id: line, text: "hello again".to_owned() };
         let result = self.meeting.edit_chat(by, &request, self.now_us());
         match self.agreed(expected, result)? {
@@ -996,7 +1027,8 @@ impl World {
                         }
                         MediaCommand::Register { .. }
                         | MediaCommand::Route { .. }
-                        | MediaCommand::Advise { .. } => {}
+                        | MediaCommand::Advise { .. }
+                        | MediaCommand::Forward { .. } => {}
                     }
                     self.media.carry_out(&command)?;
                 }

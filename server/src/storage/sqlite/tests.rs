@@ -133,7 +133,7 @@ async fn several_may_open_a_new_file_at_once() {
 #[tokio::test]
 async fn who_opens_waits_for_another_process_that_does() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let other = std::fs::File::open(folder.path()).expect("opened");
+    let other = File::open(folder.path()).expect("opened");
     other.lock().expect("locked");
     let path = folder.path().join("a.db");
     let mut opening = std::pin::pin!(SqliteStore::open(&path));
