@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use darktower_core::media::fanout::StreamSlot;
-use darktower_core::media::{KeyFrameLimiter, MediaKind, RingLimits, StreamRing};
+use darktower_core::media::{IngressCount, IngressMeter, KeyFrameLimiter, MediaKind, RingLimits, StreamRing};
 use darktower_protocol::group::GroupPreamble;
 use darktower_protocol::sequencer::{Sequencer, SequencerLimits};
 use darktower_protocol::signaling::pb::{self, PublisherFeedback};
@@ -60,6 +60,7 @@ pub(super) enum Ingested {
 #[derive(Debug)]
 struct State {
     ring: StreamRing,
+    meter: IngressMeter,
     sequencer: Sequencer<SourceKey>,
     open_sources: usize,
     last_ingest: Instant,
@@ -109,7 +110,7 @@ impl Drop for Source {
     }
 }
 
-/// How a publisher hears of key-frame requests. Both queues are bounded; what does not fit is left
+/// How a publisher hears what the server wants of it. Both queues are bounded; what does not fit is left
 /// out, because whoever needs a key frame asks again.
 #[derive(Debug)]
 pub(super) enum FeedbackPath {
@@ -149,6 +150,7 @@ impl MediaStream {
             lower,
             state: Mutex::new(State {
                 ring: StreamRing::new(ring_limits(kind)),
+                meter: IngressMeter::default(),
                 sequencer: Sequencer::new(SequencerLimits {
                     max_held_bytes: MAX_HELD_BYTES,
                     ..SequencerLimits::default()
@@ -352,6 +354,23 @@ impl MediaStream {
         }
     }
 
+    /// What has come since this was last asked.
+    pub(super) fn take_count(&self) -> IngressCount {
+        self.lock().meter.take()
+    }
+
+    /// Tells the publisher how much to send; nothing if it is not there.
+    pub(super) fn advise(&self, target_bitrate_bps: u32) {
+        let feedback = PublisherFeedback {
+            stream_id: self.id.to_string(),
+            target_bitrate: target_bitrate_bps,
+            ..PublisherFeedback::default()
+        };
+        if let Some(publisher) = &self.lock().publisher {
+            publisher.send(feedback);
+        }
+    }
+
     /// Whether the publisher has ended the stream.
     pub(super) fn is_ended(&self) -> bool {
         self.lock().ring.is_ended()
@@ -419,6 +438,7 @@ impl State {
     fn push(&mut self, unit: &Unit, now: Instant) {
         self.last_ingest = now;
         let Some(unit) = self.ring.push(unit, now) else { return };
+        self.meter.push(&unit);
         if unit.starts_group() {
             self.key_frames.on_key_frame();
         }
@@ -446,12 +466,20 @@ mod tests {
     use darktower_core::media::fanout::FanoutSettings;
     use darktower_protocol::{Flags, HeaderFields};
 
+    use super::super::telemetry::{Telemetry, TelemetrySink};
     use super::*;
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl TelemetrySink for Nobody {
+        fn take(&self, _portion: Vec<Telemetry>) {}
+    }
 
     #[test]
     fn an_overrun_shard_gets_what_came_on_quic_streams_and_no_datagrams() {
         // Its pump does not run.
-        let (shard, _pump) = Shard::new(0, FanoutSettings::default());
+        let (shard, _pump) = Shard::new(0, FanoutSettings::default(), Arc::new(Nobody));
         let stream =
             MediaStream::new(StreamId::from_bytes([9; 16]), MediaKind::Audio, false, false, Vec::new());
         stream.lock().targets.push(Target { shard, slot: StreamSlot(0), subscriptions: 1 });

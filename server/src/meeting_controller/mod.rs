@@ -8,6 +8,7 @@
 //! attendance.rs  who came and went, written to the session records in the background
 //! removals.rs    throwing people out, whoever asks for it
 //! changes.rs     facts that are newer than those somebody has read
+//! quality.rs     what media handlers see of participants
 //! ```
 //! Every meeting is a [`darktower_core::meeting::Meeting`] behind a lock that is held for single
 //! calls only; its outputs are carried out in order while it is held.
@@ -16,6 +17,7 @@ mod attendance;
 mod changes;
 mod controls;
 mod door;
+mod quality;
 mod removals;
 mod session;
 
@@ -41,6 +43,7 @@ use tokio_util::task::TaskTracker;
 use attendance::{Attendance, Behind, Coming, Departure};
 use changes::Changes;
 use door::{Ticket, Verdict};
+pub use quality::QualityInbox;
 use removals::{Barred, Removals};
 use session::End;
 
@@ -196,12 +199,17 @@ impl MeetingController {
         })
     }
 
-    /// Carries out removals that others write to the store, notes there which sessions run here, and lets time pass in
-    /// meetings. Runs until it is dropped.
-    pub async fn attend(self: Arc<Self>) {
+    /// Carries out removals that others write to the store, notes there which sessions run here, lets time pass in
+    /// meetings, and follows what media handlers see. Runs until it is dropped.
+    pub async fn attend(self: Arc<Self>, quality: QualityInbox) {
         let running = || self.running_sessions();
         let touch = attendance::keep_alive(Arc::clone(&self.store), running, TOUCH);
-        tokio::join!(removals::watch(Arc::clone(&self)), touch, self.pass_time());
+        tokio::join!(
+            removals::watch(Arc::clone(&self)),
+            touch,
+            self.pass_time(),
+            quality::follow(&self, quality)
+        );
     }
 
     async fn pass_time(&self) {
@@ -479,6 +487,11 @@ impl MeetingController {
                     {
                         let _closing_already = link.close.try_send(Code::TOO_SLOW);
                     }
+                }
+                Output::Notice { to, event } => {
+                    let link = live.clients.get(&to).and_then(|client| client.link.as_ref());
+                    // One that is behind hears of the next moment.
+                    let _full = link.map(|link| link.events.try_send((0, event)));
                 }
                 Output::Media(command) => self.media.execute(meeting_id, command),
                 Output::LetIn { participant } => live.decide(participant, Verdict::LetIn),

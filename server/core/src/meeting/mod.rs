@@ -15,6 +15,7 @@ mod journal;
 pub mod lifecycle;
 mod messages;
 mod participant;
+pub mod quality;
 mod reconnect;
 mod rights;
 pub mod speakers;
@@ -41,6 +42,7 @@ use auto::AutoState;
 use chat::Chat;
 use participant::Participant;
 pub use participant::{Identity, MAX_NAME_CHARS, display_name};
+use quality::Quality;
 pub use reconnect::Resumed;
 use rights::Control;
 pub use rights::Rights;
@@ -152,6 +154,13 @@ pub enum MediaCommand {
         /// Whether it is from now on; at first nobody's is.
         is_prominent: bool,
     },
+    /// Its publisher should send this much of a wire stream.
+    Advise {
+        /// The stream or layer.
+        wire_stream_id: StreamId,
+        /// bit/s.
+        target_bitrate_bps: u32,
+    },
     /// Whether units of a wire stream go to those to whom it is routed. They do when it is registered.
     Forward {
         /// The stream or layer.
@@ -170,6 +179,13 @@ pub enum Output {
         to: ParticipantId,
         /// The number of the event among those of this participant, from 1 without gaps.
         sequence: u64,
+        /// What.
+        event: Arc<Message>,
+    },
+    /// Tell a participant something of the moment, which is not numbered and may be left out: it will be told again.
+    Notice {
+        /// Whom.
+        to: ParticipantId,
         /// What.
         event: Arc<Message>,
     },
@@ -220,6 +236,7 @@ pub struct Meeting {
     voices: Voices,
     receivers: Receivers,
     auto: AutoState,
+    quality: Quality,
 }
 
 impl Meeting {
@@ -247,6 +264,7 @@ impl Meeting {
             voices: Voices::new(limits.heard_participants),
             receivers: Receivers::default(),
             auto: AutoState::default(),
+            quality: Quality::default(),
         }
     }
 
@@ -379,6 +397,7 @@ impl Meeting {
         self.voices = Voices::new(self.limits.heard_participants);
         self.receivers = Receivers::default();
         self.auto = AutoState::default();
+        self.quality.forget_all();
         let waiting = std::mem::take(&mut self.waiting).into_keys();
         self.outputs.extend(waiting.map(|participant| Output::TurnedAway { participant }));
         let gone = std::mem::take(&mut self.participants).into_keys();
@@ -535,6 +554,7 @@ impl Meeting {
         let was_on_stage = self.participants.remove(&id).is_some_and(|gone| gone.on_stage);
         self.forget_voice(id);
         self.auto.forget(id);
+        self.quality.forget(id);
         self.stage_is_over_for(id, was_on_stage, false);
         self.leave_spotlight(id);
     }

@@ -452,6 +452,7 @@ mod properties {
                             }
                         }
                         Output::Media(MediaCommand::Prominent { .. }) => prop_assert!(false, "nobody speaks"),
+                        Output::Notice { .. } | Output::Media(MediaCommand::Advise { .. }) => {}
                         Output::LetIn { .. } | Output::TurnedAway { .. } => prop_assert!(false, "nobody waits"),
                     }
                 }

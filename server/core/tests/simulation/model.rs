@@ -418,6 +418,7 @@ impl Model {
             streams: person.streams.keys().copied().collect(),
             on_stage: person.on_stage,
             reconnecting: person.lost_at.is_some() || person.is_silent,
+            network: pb::NetworkGrade::NotMeasured,
         };
         self.here.iter().map(|(id, person)| (*id, seen(person))).collect()
     }
