@@ -378,7 +378,7 @@ impl Meeting {
         self.asking.clear();
         self.spotlight.clear();
         self.voices = Voices::new(self.limits.heard_participants);
-        self.quality.forget_all();
+        self.quality = Quality::default();
         let waiting = std::mem::take(&mut self.waiting).into_keys();
         self.outputs.extend(waiting.map(|participant| Output::TurnedAway { participant }));
         let gone = std::mem::take(&mut self.participants).into_keys();
