@@ -146,6 +146,7 @@ impl MediaHandler {
             let id = layer.wire_stream_id;
             let added = routing.published.entry(id).or_insert_with(|| {
                 let added = MediaStream::new(id, kind, is_screen, is_prominent, lower.clone());
+                added.watch_demand();
                 // The same id may still be draining from an earlier publication.
                 if let Some(older) = self.streams.insert((meeting, id), Arc::clone(&added)) {
                     older.end();

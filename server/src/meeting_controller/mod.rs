@@ -28,7 +28,9 @@ use std::time::{Duration, Instant};
 
 use darktower_core::access::ParticipantRole;
 use darktower_core::access::guests::guest_cap;
-use darktower_core::meeting::{Epoch, Identity, Joined, Meeting, MeetingLimits, Output, Refusal, Rights};
+use darktower_core::meeting::{
+    Epoch, Identity, Joined, MediaCommand, Meeting, MeetingLimits, Output, Refusal, Rights,
+};
 use darktower_core::preset::Preset;
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{Code, MeetingId, MeetingSessionId, ParticipantId};
@@ -44,6 +46,7 @@ use attendance::{Attendance, Behind, Coming, Departure};
 use changes::Changes;
 use door::{Ticket, Verdict};
 pub use quality::QualityInbox;
+use quality::QualityMetrics;
 use removals::{Barred, Removals};
 use session::End;
 
@@ -95,6 +98,7 @@ pub struct MeetingController {
     beginning: tokio::sync::Mutex<()>,
     removals: Removals,
     changes: Changes,
+    quality: QualityMetrics,
     stopping: CancellationToken,
     /// Signaling sessions of participants.
     sessions: TaskTracker,
@@ -194,6 +198,7 @@ impl MeetingController {
             beginning: tokio::sync::Mutex::new(()),
             removals: Removals::default(),
             changes: Changes::default(),
+            quality: QualityMetrics::new(),
             stopping: CancellationToken::new(),
             sessions: TaskTracker::new(),
         })
@@ -493,7 +498,12 @@ impl MeetingController {
                     // One that is behind hears of the next moment.
                     let _full = link.map(|link| link.events.try_send((0, event)));
                 }
-                Output::Media(command) => self.media.execute(meeting_id, command),
+                Output::Media(command) => {
+                    if let MediaCommand::Advise { target_bitrate_bps, .. } = command {
+                        self.quality.advised(target_bitrate_bps);
+                    }
+                    self.media.execute(meeting_id, command);
+                }
                 Output::LetIn { participant } => live.decide(participant, Verdict::LetIn),
                 Output::TurnedAway { participant } => live.decide(participant, Verdict::TurnedAway),
             }

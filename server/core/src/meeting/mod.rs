@@ -397,7 +397,7 @@ impl Meeting {
         self.voices = Voices::new(self.limits.heard_participants);
         self.receivers = Receivers::default();
         self.auto = AutoState::default();
-        self.quality.forget_all();
+        self.quality = Quality::default();
         let waiting = std::mem::take(&mut self.waiting).into_keys();
         self.outputs.extend(waiting.map(|participant| Output::TurnedAway { participant }));
         let gone = std::mem::take(&mut self.participants).into_keys();

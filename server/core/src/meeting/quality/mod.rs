@@ -1,4 +1,4 @@
-//! How well media gets through, and who is told what of it (docs/protocol.md 5.11).
+//! How well media gets through, and who is told what of it (docs/protocol.md 5.13).
 //!
 //! Media handlers tell what they see ([`Meeting::observe`]), clients what they measure ([`Meeting::tell_quality`]).
 //! Publishers hear of their streams, subscribers of their downlink, everybody of grades that change. Targets follow only
@@ -17,8 +17,7 @@ use darktower_protocol::{ParticipantId, StreamId};
 use pb::envelope::Message;
 use pb::{ErrorCode, NetworkGrade, StreamType};
 
-use sample::Recorder;
-pub use sample::{EgressSample, MediaSample, PathSample, QualityRecord};
+pub use sample::{EgressSample, MediaSample, PathSample};
 use score::{GradeControl, mean_opinion_score};
 use target::{TargetRate, Way};
 
@@ -53,8 +52,6 @@ const MEMORY: f64 = 0.75;
 #[derive(Debug, Default)]
 pub(super) struct Quality {
     observed: BTreeMap<ParticipantId, Observed>,
-    /// Of those who are gone.
-    records: Vec<QualityRecord>,
 }
 
 /// What is known of one participant's media.
@@ -75,7 +72,6 @@ struct Observed {
     told_streams: BTreeMap<StreamId, Told>,
     /// What it tells itself, by the id that applications use.
     claims: BTreeMap<StreamId, Claim>,
-    recorder: Recorder,
 }
 
 #[derive(Debug, Default)]
@@ -163,17 +159,9 @@ impl Worst {
 }
 
 impl Quality {
-    /// Somebody is gone; what was recorded of it stays.
+    /// Somebody is gone.
     pub(super) fn forget(&mut self, id: ParticipantId) {
-        let record = self.observed.remove(&id).and_then(|mut observed| observed.recorder.take(id));
-        self.records.extend(record);
-    }
-
-    /// Everybody is gone.
-    pub(super) fn forget_all(&mut self) {
-        while let Some(id) = self.observed.keys().next().copied() {
-            self.forget(id);
-        }
+        self.observed.remove(&id);
     }
 }
 
@@ -192,7 +180,6 @@ impl Observed {
             told_downlink: None,
             told_streams: BTreeMap::new(),
             claims: BTreeMap::new(),
-            recorder: Recorder::default(),
         }
     }
 
@@ -212,7 +199,6 @@ impl Observed {
         let up = mean_opinion_score(self.loss_up.value(), path.rtt, jitter);
         let down = mean_opinion_score(self.loss_down.value().max(claimed_loss), path.rtt, Duration::ZERO);
         self.score = up.min(down);
-        self.recorder.add(&sample, self.score);
         self.published
             .retain(|wire_id, _| sample.published.iter().any(|(published, _)| published == wire_id));
         for (wire_id, count) in sample.published {
@@ -290,12 +276,10 @@ impl Meeting {
         Ok(())
     }
 
-    /// How the calls of everybody were since this was last asked, those who have left since included.
-    pub fn take_quality(&mut self) -> Vec<QualityRecord> {
-        let Quality { observed, records } = &mut self.quality;
-        let mut records = std::mem::take(records);
-        records.extend(observed.iter_mut().filter_map(|(id, observed)| observed.recorder.take(*id)));
-        records
+    /// Scores of those of whom there was a sample at `now`, for statistics.
+    pub fn scores(&self, now: Instant) -> impl Iterator<Item = f64> + '_ {
+        let observed = self.quality.observed.values();
+        observed.filter(move |observed| observed.at == now).map(|observed| observed.score)
     }
 
     /// Everybody hears of grades that have changed, in one event.
