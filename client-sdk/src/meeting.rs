@@ -23,7 +23,7 @@ use crate::session::standing::Standing;
 use crate::session::statistics::{Counters, Direction, Statistics};
 use crate::signaling::{SignalEvents, SignalingClient};
 use crate::subscriber::{SharedInbox, Subscriber};
-use crate::transport::{Connection, Role, Trust, connect};
+use crate::transport::{Connection, Role, Trust};
 
 /// News of the media session that may wait for the task that follows the meeting; the media
 /// control stream waits with them.
@@ -108,7 +108,8 @@ impl Meeting {
     ///
     /// # Errors
     /// [`Error::Refused`] by the server or by those who let participants in, [`Error::Timeout`]
-    /// after [`JoinOptions::timeout`] or [`JoinOptions::waiting_timeout`], else as [`connect`].
+    /// after [`JoinOptions::timeout`] or [`JoinOptions::waiting_timeout`], else as
+    /// [`connect`](crate::transport::connect).
     pub async fn join(grant: &JoinGrant, options: JoinOptions) -> Result<Self, Error> {
         Box::pin(Self::join_in_steps(grant, options)).await
     }
@@ -155,7 +156,8 @@ impl Meeting {
 
         let (news, media_news) = mpsc::channel(MAX_WAITING_NEWS);
         let starting = Box::pin(async {
-            let connection = connect(&server.media_handler_url, kind, &trust, Role::Media).await?;
+            let url = &server.media_handler_url;
+            let connection = signaling.connection().origin().connect(url, kind, Role::Media).await?;
             MediaSession::start(connection, server.connection_token, features, news).await
         });
         let media = within(&mut left, starting).await?;
