@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use darktower_protocol::signaling::pb::envelope::Message;
+use super::Event;
 
 /// Events that are kept. Beyond that somebody who comes back gets everything as it is then; events are shared with
 /// everybody else who got them, so that each costs a pointer.
@@ -14,12 +14,12 @@ const KEPT: usize = 256;
 pub(super) struct Journal {
     /// The number of the latest event; the first has 1.
     last: u64,
-    kept: VecDeque<Arc<Message>>,
+    kept: VecDeque<Arc<Event>>,
 }
 
 impl Journal {
     /// Adds an event and returns its number.
-    pub(super) fn push(&mut self, event: &Arc<Message>) -> u64 {
+    pub(super) fn push(&mut self, event: &Arc<Event>) -> u64 {
         if self.kept.len() == KEPT {
             self.kept.pop_front();
         }
@@ -29,7 +29,7 @@ impl Journal {
     }
 
     /// What came after the event with this number; `None` if not all of it is there, or there never was such an event.
-    pub(super) fn after(&self, seen: u64) -> Option<Vec<(u64, Arc<Message>)>> {
+    pub(super) fn after(&self, seen: u64) -> Option<Vec<(u64, Arc<Event>)>> {
         let missed = usize::try_from(self.last.checked_sub(seen)?).ok()?;
         let skip = self.kept.len().checked_sub(missed)?;
         Some((seen + 1..).zip(self.kept.iter().skip(skip).cloned()).collect())
@@ -44,11 +44,12 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use darktower_protocol::signaling::pb;
+    use pb::envelope::Message;
 
     use super::*;
 
-    fn event(deadline_ms: u32) -> Arc<Message> {
-        Arc::new(Message::GoAway(pb::GoAway { new_url: String::new(), deadline_ms }))
+    fn event(deadline_ms: u32) -> Arc<Event> {
+        Arc::new(Event::new(Message::GoAway(pb::GoAway { new_url: String::new(), deadline_ms })))
     }
 
     #[test]

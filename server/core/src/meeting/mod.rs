@@ -9,6 +9,7 @@
 
 mod chat;
 mod controls;
+mod event;
 mod journal;
 pub mod lifecycle;
 mod messages;
@@ -33,6 +34,7 @@ use pb::{ErrorCode, StreamType};
 use prost::Message as _;
 
 use chat::Chat;
+pub use event::Event;
 pub use participant::{Identity, MAX_NAME_CHARS, display_name};
 use participant::{Participant, Subscription};
 pub use reconnect::Resumed;
@@ -150,7 +152,7 @@ pub enum Output {
         /// The number of the event among those of this participant, from 1 without gaps.
         sequence: u64,
         /// What.
-        event: Arc<Message>,
+        event: Arc<Event>,
     },
     /// Change media forwarding.
     Media(MediaCommand),
@@ -708,7 +710,7 @@ impl Meeting {
 
     /// Tells these participants, as far as they are here.
     fn tell_each(&mut self, to: impl IntoIterator<Item = ParticipantId>, event: Message) {
-        let event = Arc::new(event);
+        let event = Arc::new(Event::new(event));
         for to in to {
             let Some(participant) = self.participants.get_mut(&to) else { continue };
             let sequence = participant.journal.push(&event);

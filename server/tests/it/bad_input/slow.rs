@@ -79,14 +79,20 @@ pub(super) async fn a_signaling_client_that_never_reads_is_closed(stage: &Stage)
         metadata.codec_config = vec![7; 4000].into();
         // 3 MB: more than the windows of the transport (2.5 MiB), less than would fill the queue of
         // events behind them, so that it is the writing that takes too long.
-        for _ in 0..750 {
-            let stream_id = StreamId::generate();
-            busy.publish(stream_id, metadata.clone()).await.expect("within the limits");
-            soon("news", attentive.events.next()).await.expect("the session is open");
-            let unpublish = pb::UnpublishStream { stream_id: stream_id.to_string() };
-            let unpublish = Message::UnpublishStream(unpublish);
-            busy.client.command(unpublish).await.expect("within the limits");
-            soon("news", attentive.events.next()).await.expect("the session is open");
+        // News that follows other news is gathered for a moment: three at a time.
+        for _ in 0..250 {
+            let stream_ids = [(); 3].map(|()| StreamId::generate());
+            for stream_id in stream_ids {
+                busy.publish(stream_id, metadata.clone()).await.expect("within the limits");
+            }
+            for stream_id in stream_ids {
+                let unpublish = pb::UnpublishStream { stream_id: stream_id.to_string() };
+                let unpublish = Message::UnpublishStream(unpublish);
+                busy.client.command(unpublish).await.expect("within the limits");
+            }
+            for _ in 0..6 {
+                soon("news", attentive.events.next()).await.expect("the session is open");
+            }
         }
         std::future::pending::<()>().await;
     };
