@@ -56,7 +56,7 @@ impl Meeting {
 
     async fn write_chat(&self, text: String, to_participant_id: String) -> Result<u64, Error> {
         let request = Message::SendChatMessage(pb::SendChatMessage { text, to_participant_id });
-        Ok(self.session().signaling().command(request).await?.message_id)
+        Ok(self.session().reach().command(request).await?.message_id)
     }
 
     /// Changes the text of a message of one's own.
@@ -96,7 +96,7 @@ impl Meeting {
             with_participant_id: query.with.map_or_else(String::new, |id| id.to_string()),
             pinned_only: query.pinned_only,
         });
-        match self.session().signaling().request(request).await? {
+        match self.session().reach().request(request).await? {
             Message::ChatHistory(history) => Ok(history),
             _ => Err(Error::Protocol("the answer to FetchChatHistory is no ChatHistory".to_owned())),
         }

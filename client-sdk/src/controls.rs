@@ -48,22 +48,13 @@ impl Meeting {
     }
 
     /// Says what this participant does: whether it has muted itself, shows its camera or its screen,
-    /// raises its hand. The server forwards no audio of who is muted.
+    /// raises its hand. The server forwards no audio of who is muted. Only what differs from
+    /// [`state`](Self::state) is said: what a host changes at the same moment stays.
     ///
     /// # Errors
     /// [`Error::Refused`] by the server, else what ended the session.
     pub async fn set_state(&self, state: pb::ParticipantState) -> Result<(), Error> {
-        // Before the server is asked: what it tells meanwhile must not be overwritten.
-        let before = std::mem::replace(&mut self.session().roster().standing.state, state);
-        let update = pb::UpdateParticipant { state: Some(state), ..Default::default() };
-        let taken = self.control(Message::UpdateParticipant(update)).await;
-        if taken.is_err() {
-            let mut roster = self.session().roster();
-            if roster.standing.state == state {
-                roster.standing.state = before;
-            }
-        }
-        taken
+        self.change_state(pb::StateChange::between(&self.state(), &state)).await
     }
 
     /// Raises or lowers this participant's hand; the rest of its [`state`](Self::state) stays.
@@ -71,7 +62,24 @@ impl Meeting {
     /// # Errors
     /// As [`set_state`](Self::set_state).
     pub async fn raise_hand(&self, raised: bool) -> Result<(), Error> {
-        self.set_state(pb::ParticipantState { hand_raised: raised, ..self.state() }).await
+        self.change_state(pb::StateChange { hand_raised: Some(raised), ..Default::default() }).await
+    }
+
+    /// Says what changes of this participant's [`state`](Self::state), whatever it knows of it: as
+    /// [`set_state`](Self::set_state) for a part of it.
+    ///
+    /// # Errors
+    /// As [`set_state`](Self::set_state).
+    pub async fn change_state(&self, change: pb::StateChange) -> Result<(), Error> {
+        // Before the server is asked: what it tells meanwhile must not be overwritten.
+        let (state, undo) = self.session().roster().standing.change(change);
+        // The whole is for servers that do not know changes.
+        let update = pb::UpdateParticipant { state: Some(state), change: Some(change), ..Default::default() };
+        let taken = self.session().ask(|| Message::UpdateParticipant(update.clone())).await.map(drop);
+        if taken.is_err() {
+            self.session().roster().standing.undo(change, undo);
+        }
+        taken
     }
 
     /// Tells how loud this participant's audio streams are, in decibels below the loudest that can be encoded: 0 to 127,
@@ -91,7 +99,7 @@ impl Meeting {
 
     /// A request that is carried out or refused.
     pub(crate) async fn control(&self, request: Message) -> Result<(), Error> {
-        self.session().signaling().command(request).await.map(drop)
+        self.session().reach().command(request).await.map(drop)
     }
 }
 
@@ -206,7 +214,7 @@ impl Meeting {
         name: impl Into<String>,
     ) -> Result<(), Error> {
         let participant_id = participant_id.to_string();
-        let update = pb::UpdateParticipant { name: name.into(), state: None, participant_id };
+        let update = pb::UpdateParticipant { name: name.into(), participant_id, ..Default::default() };
         self.control(Message::UpdateParticipant(update)).await
     }
 

@@ -63,6 +63,10 @@ pub enum Error {
     /// Something did not happen in time.
     #[error("timed out: {0}")]
     Timeout(&'static str),
+    /// The connection was lost before the answer to a request came, and the session goes on with another. The request may
+    /// have been carried out.
+    #[error("the connection was lost before the answer came; what was asked for may have been done")]
+    Interrupted,
     /// The caller asked for something impossible.
     #[error("{0}")]
     Invalid(String),

@@ -31,6 +31,7 @@
 //! | [`api`] | REST: meetings and join grants |
 //! | `meeting`, `publisher`, `subscriber`, `events`, `options` | what is exported here by name |
 //! | `controls`, `chat` | more of [`Meeting`]: host controls, waiting room, stage; chat and broadcasts |
+//! | `follower`, `reach`, `state`, `dialing` | follows a meeting, over connections that are lost and made anew |
 //! | `media` | the media session: control stream, group streams, datagrams |
 //! | `session` | the pure part: roster, buffers, frames, statistics; unit-tested without IO |
 //! | [`signaling`], [`transport`] | one level down, for tests and special wishes |
@@ -46,14 +47,18 @@ pub mod api;
 mod chat;
 pub mod container;
 mod controls;
+mod dialing;
 mod error;
 mod events;
+mod follower;
 mod media;
 mod meeting;
 mod options;
 mod publisher;
+mod reach;
 mod session;
 pub mod signaling;
+mod state;
 mod subscriber;
 pub mod transport;
 

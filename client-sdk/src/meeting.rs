@@ -1,42 +1,33 @@
 //! A meeting as a participant sees it.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use darktower_protocol::signaling::{StreamDescription, pb};
 use darktower_protocol::{Code, Features, MeetingId, ParticipantId, StreamId};
 use pb::envelope::Message;
 use tokio::sync::mpsc;
-use tracing::warn;
 
 use crate::api::JoinGrant;
+use crate::dialing::Route;
 use crate::error::Error;
-use crate::events::{EventSender, Events};
-use crate::media::{MediaNews, MediaSession, attach, lock};
+use crate::events::Events;
+use crate::follower::{Follower, MAX_WAITING_NEWS, Plan};
+use crate::media::{MediaSession, NewsSender, Routes, lock};
 use crate::options::{JoinOptions, PublishOptions, SubscribeOptions};
-use crate::publisher::{Publication, Publisher};
-use crate::session::event::Event;
+use crate::publisher::Publisher;
+use crate::reach::{Reach, State};
 use crate::session::inbox::Inbox;
 use crate::session::roster::{Participant, Roster};
 use crate::session::standing::Standing;
 use crate::session::statistics::{Counters, Direction, Statistics};
-use crate::signaling::{SignalEvents, SignalingClient};
+use crate::signaling::SignalingClient;
+use crate::state::{Measured, MeetingState, Undo, subscribe_request, unsubscribe_request};
 use crate::subscriber::{SharedInbox, Subscriber};
-use crate::transport::{Connection, Role, Trust};
-
-/// News of the media session that may wait for the task that follows the meeting; the media
-/// control stream waits with them.
-const MAX_WAITING_NEWS: usize = 16;
-
-/// Entries of [`Statistics::streams`] before the oldest ended ones are forgotten.
-const MAX_STATISTICS: usize = 4096;
+use crate::transport::{Role, Trust};
 
 /// How long [`Meeting::subscribe`] waits for a stream that it does not know.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long after the media session the signaling session may end, if one reason ends both.
-const SIGNALING_FOLLOWS: Duration = Duration::from_millis(500);
 
 /// How long [`Meeting::leave`] waits until the server has been told of the end of connections.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -55,35 +46,7 @@ pub(crate) struct Session {
     participant_id: ParticipantId,
     display_name: String,
     join_duration: Duration,
-    signaling: SignalingClient,
-    media: MediaSession,
     state: Arc<MeetingState>,
-}
-
-/// What the task that follows the meeting shares with the handles.
-#[derive(Debug)]
-struct MeetingState {
-    roster: Mutex<Roster>,
-    events: EventSender,
-    subscriptions: Mutex<HashMap<StreamId, Arc<SharedInbox>>>,
-    /// What this session publishes; gone with the last publisher of a stream.
-    publications: Mutex<Vec<Weak<Publication>>>,
-    measured: Mutex<Vec<Measured>>,
-}
-
-#[derive(Debug)]
-enum Measured {
-    Incoming(Arc<SharedInbox>),
-    Outgoing(Arc<Mutex<Counters>>),
-}
-
-impl Measured {
-    fn has_ended(&self) -> bool {
-        match self {
-            Self::Incoming(inbox) => inbox.inspect(Inbox::has_ended),
-            Self::Outgoing(counters) => lock(counters).has_ended(),
-        }
-    }
 }
 
 impl Meeting {
@@ -121,7 +84,12 @@ impl Meeting {
             [] => Trust::System,
             hashes => Trust::PinnedSha256(hashes.to_vec()),
         });
-        let (kind, features) = (options.transport, options.features);
+        let features = options.features;
+        let route = |url: &str, role| {
+            let (url, trust) = (url.to_owned(), trust.clone());
+            Route { url, kind: options.transport, trust, role }
+        };
+        let to_controller = route(&grant.meeting_controller_url, Role::Signal);
         let request = pb::JoinRequest {
             meeting_id: grant.meeting_id.to_string(),
             join_token: grant.join_token.clone(),
@@ -131,10 +99,9 @@ impl Meeting {
             protocol_max: darktower_protocol::version::PROTOCOL_VERSION,
             ..Default::default()
         };
-        let url = &grant.meeting_controller_url;
         let asking = Box::pin(async {
-            let (signaling, events) = SignalingClient::connect(url, kind, &trust).await?;
-            let joining = signaling.begin_join(request).await?;
+            let (signaling, events) = SignalingClient::start(to_controller.connect().await?).await?;
+            let joining = signaling.begin_join(request.clone()).await?;
             Ok::<_, Error>((signaling, events, joining))
         });
         let (signaling, signal_events, joining) = within(&mut left, asking).await?;
@@ -155,35 +122,36 @@ impl Meeting {
             .ok_or_else(|| Error::Protocol("JoinResponse names no media server".to_owned()))?;
 
         let (news, media_news) = mpsc::channel(MAX_WAITING_NEWS);
+        let routes = Arc::<Routes>::default();
+        let to_handler = route(&server.media_handler_url, Role::Media);
         let starting = Box::pin(async {
-            let url = &server.media_handler_url;
-            let connection = signaling.connection().origin().connect(url, kind, Role::Media).await?;
-            MediaSession::start(connection, server.connection_token, features, news).await
+            let origin = signaling.connection().origin();
+            let connection = origin.connect(&to_handler.url, to_handler.kind, Role::Media).await?;
+            let news = NewsSender { number: 1, sender: news.clone() };
+            let token = server.connection_token;
+            MediaSession::start(connection, token, features, Arc::clone(&routes), news).await
         });
         let media = within(&mut left, starting).await?;
 
-        let state = Arc::new(MeetingState {
-            roster: Mutex::new(Roster::new(participant_id, joined.existing_participants, standing)),
-            events: EventSender::default(),
-            subscriptions: Mutex::default(),
-            publications: Mutex::default(),
-            measured: Mutex::default(),
-        });
-        let follower = Follower {
-            state: Arc::clone(&state),
-            signaling: signaling.clone(),
-            signal_events,
-            media: media.connection.clone(),
-            media_news,
+        let roster = Roster::new(participant_id, joined.existing_participants, standing);
+        let reach = Reach::new(signaling, Arc::new(media));
+        let state = Arc::new(MeetingState::new(roster, reach, routes));
+        let plan = Plan {
+            signaling: to_controller,
+            media: to_handler,
+            features,
+            join: request,
+            on_waiting: options.on_waiting,
+            limit: options.reconnect_for,
         };
+        let ticket = joined.resume_ticket;
+        let follower = Follower::new(Arc::clone(&state), plan, ticket, signal_events, news, media_news);
         tokio::spawn(follower.follow());
         let session = Session {
             meeting_id: grant.meeting_id,
             participant_id,
             display_name: joined.meeting_display_name,
             join_duration: started.elapsed().saturating_sub(waited),
-            signaling,
-            media,
             state,
         };
         Ok(Self { session: Arc::new(session) })
@@ -195,7 +163,7 @@ impl Meeting {
     }
 
     /// The meeting's name for people, as it was when this session joined; may be empty.
-    /// [`Event::MeetingUpdated`] tells of another one.
+    /// [`Event::MeetingUpdated`](crate::Event::MeetingUpdated) tells of another one.
     pub fn display_name(&self) -> &str {
         &self.session.display_name
     }
@@ -210,9 +178,9 @@ impl Meeting {
         self.session.roster().standing.role
     }
 
-    /// The features of the media protocol that are in force.
+    /// The features of the media protocol that are in force, or were last.
     pub fn features(&self) -> Features {
-        self.session.media.features
+        self.session.reach().media().session.features
     }
 
     /// The others, in the order they joined, as of the last event of the server.
@@ -222,7 +190,7 @@ impl Meeting {
 
     /// What happens from now on. To miss nobody, call this first and
     /// [`participants`](Self::participants) second. At most 1024 events wait for a reader; one
-    /// that is slower gets [`Event::Lagged`] in place of the oldest.
+    /// that is slower gets [`Event::Lagged`](crate::Event::Lagged) in place of the oldest.
     ///
     /// ```no_run
     /// # async fn example(meeting: darktower_client::Meeting) {
@@ -285,17 +253,21 @@ impl Meeting {
 
     async fn publish_described(&self, stream: StreamDescription) -> Result<Vec<Publisher>, Error> {
         let session = &self.session;
-        let message = stream.to_message();
         // The server may end the stream as soon as it has taken it.
-        let publication = session.add_publication(&stream);
-        session
-            .signaling
-            .command(Message::PublishStream(pb::PublishStream {
-                stream_id: message.stream_id,
-                stream_type: message.stream_type,
-                metadata: message.metadata,
-            }))
-            .await?;
+        let publication = session.state.add_publication(&stream);
+        let mut published = session.reach().command(publication.request()).await;
+        while matches!(published, Err(Error::Interrupted)) {
+            published = match session.reach().command(publication.request()).await {
+                // It had been taken before, unless it is somebody else's.
+                Err(Error::Refused { code: pb::ErrorCode::Conflict, .. })
+                    if session.roster().stream(stream.stream_id).is_none() =>
+                {
+                    Ok(pb::Ack::default())
+                }
+                published => published,
+            };
+        }
+        published?;
         let mut publishers = Vec::with_capacity(stream.layers.len());
         for layer in &stream.layers {
             let counters = Arc::new(Mutex::new(Counters::new(
@@ -304,7 +276,7 @@ impl Meeting {
                 layer.wire_stream_id,
                 Instant::now(),
             )));
-            session.measure(Measured::Outgoing(Arc::clone(&counters)));
+            session.state.measure(Measured::Outgoing(Arc::clone(&counters)));
             let (session, publication) = (Arc::clone(session), Arc::clone(&publication));
             publishers.push(Publisher::new(session, &stream, layer.clone(), publication, counters));
         }
@@ -340,40 +312,21 @@ impl Meeting {
         options: SubscribeOptions,
     ) -> Result<Subscriber, Error> {
         let session = &self.session;
-        // Media may arrive before the answer: the routes must be there first.
         let known = session.wait_for_stream(stream_id).await;
         let is_audio = known.as_ref().is_some_and(StreamDescription::is_audio);
-        let mut wire_stream_ids: Vec<StreamId> = match &known {
-            Some(stream) => stream.layers.iter().map(|layer| layer.wire_stream_id).collect(),
-            None => vec![stream_id],
-        };
         let inbox = SharedInbox::new(Inbox::new(stream_id, is_audio));
-        session.add_subscription(stream_id, &inbox)?;
+        session.state.add_subscription(stream_id, known.as_ref(), options.clone(), &inbox)?;
         // From here on, dropping the subscriber undoes everything.
         let subscriber = Subscriber::new(Arc::clone(&inbox), Arc::clone(session));
-        session.media.add_routes(&wire_stream_ids, &inbox);
-
-        let ack =
-            session.signaling.command(subscribe_request(stream_id, options)).await.inspect_err(|error| {
-                if matches!(error, Error::Refused { .. }) {
-                    // There is nothing to unsubscribe from.
-                    inbox.update(Inbox::finish);
-                }
-            })?;
-        let wire_stream_id = match ack.wire_stream_id.as_str() {
-            "" => stream_id,
-            text => text.parse().map_err(|error| Error::Protocol(format!("in Ack: {error}")))?,
-        };
-        inbox.update(|inbox| inbox.expect_layer(wire_stream_id));
-        if !wire_stream_ids.contains(&wire_stream_id) {
-            wire_stream_ids.push(wire_stream_id);
-            session.media.add_routes(&[wire_stream_id], &inbox);
-        }
-        session.measure(Measured::Incoming(Arc::clone(&inbox)));
-        let feature = if is_audio { Features::AUDIO_DATAGRAMS } else { Features::GROUPS };
-        if !session.media.features.contains(feature) {
-            attach(session.media.ingress(), wire_stream_id, wire_stream_ids, inbox).await?;
-        }
+        let ack = session.ask(|| subscribe_request(stream_id, options.clone())).await;
+        let ack = ack.inspect_err(|error| {
+            if matches!(error, Error::Refused { .. }) {
+                // There is nothing to unsubscribe from.
+                inbox.update(Inbox::finish);
+            }
+        })?;
+        session.state.measure(Measured::Incoming(inbox));
+        session.state.subscribed(stream_id, &ack).await?;
         Ok(subscriber)
     }
 
@@ -387,10 +340,10 @@ impl Meeting {
         stream_id: StreamId,
         options: SubscribeOptions,
     ) -> Result<(), Error> {
-        if !lock(&self.session.state.subscriptions).contains_key(&stream_id) {
+        if !self.session.state.change_subscription(stream_id, &options) {
             return Err(Error::Invalid(format!("stream {stream_id} is not subscribed to")));
         }
-        self.session.signaling.command(subscribe_request(stream_id, options)).await.map(drop)
+        self.session.ask(|| subscribe_request(stream_id, options.clone())).await.map(drop)
     }
 
     /// Ends a subscription; its subscriber gets what has arrived, then `None`.
@@ -399,25 +352,33 @@ impl Meeting {
     /// [`Error::Refused`] by the server, [`Error::Invalid`] if the stream is not subscribed to,
     /// else what ended the session.
     pub async fn unsubscribe(&self, stream_id: StreamId) -> Result<(), Error> {
-        let Some(inbox) = lock(&self.session.state.subscriptions).remove(&stream_id) else {
+        let Some(inbox) = self.session.state.remove_subscription(stream_id, None) else {
             return Err(Error::Invalid(format!("stream {stream_id} is not subscribed to")));
         };
         inbox.cancel();
-        self.session.media.remove_routes(&inbox);
-        self.session.signaling.command(unsubscribe_request(stream_id)).await.map(drop)
+        self.session.undo(Undo::Unsubscribe(stream_id));
+        match self.session.reach().command(unsubscribe_request(stream_id)).await {
+            // The server is told when it is reached again.
+            Ok(_) | Err(Error::Interrupted) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Leaves the meeting for all handles, and waits until the server knows.
+    /// Leaves the meeting for all handles, and waits until the server knows, if it can be reached.
     ///
     /// # Errors
     /// If the server did not confirm; the session has ended all the same.
     pub async fn leave(self) -> Result<(), Error> {
-        let left = self.session.signaling.leave().await;
-        let media = &self.session.media.connection;
-        media.close(Code::NO_ERROR, "");
+        let signaling = self.session.reach().signaling();
+        let left = match signaling.state {
+            State::Open => signaling.session.leave().await,
+            State::Broken => Err(Error::Timeout("the connection to the server is lost")),
+            State::Over(error) => Err(error),
+        };
+        self.session.close();
         let told = async {
-            media.wait_idle().await;
-            self.session.signaling.connection().wait_idle().await;
+            self.session.reach().media().session.connection.wait_idle().await;
+            signaling.session.connection().wait_idle().await;
         };
         // The server finds out by its idle timeout if this is not enough.
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, told).await;
@@ -433,16 +394,15 @@ impl Meeting {
         let session = &self.session;
         let now = Instant::now();
         let mut streams = Vec::new();
-        for measured in lock(&session.state.measured).iter() {
-            match measured {
-                Measured::Incoming(inbox) => inbox.inspect(|inbox| streams.extend(inbox.statistics(now))),
-                Measured::Outgoing(counters) => streams.push(lock(counters).snapshot(now)),
-            }
-        }
+        session.state.each_measured(|measured| match measured {
+            Measured::Incoming(inbox) => inbox.inspect(|inbox| streams.extend(inbox.statistics(now))),
+            Measured::Outgoing(counters) => streams.push(lock(counters).snapshot(now)),
+        });
+        let media = session.reach().media().session;
         Statistics {
             join_duration: session.join_duration,
-            rtt: session.media.connection.rtt(),
-            clock_offset_us: session.media.clock_offset_us(),
+            rtt: media.connection.rtt(),
+            clock_offset_us: media.clock_offset_us(),
             streams,
         }
     }
@@ -465,27 +425,17 @@ fn describe(options: PublishOptions) -> Result<StreamDescription, Error> {
     StreamDescription::try_from(request).map_err(|error| Error::Invalid(error.to_string()))
 }
 
-fn subscribe_request(stream_id: StreamId, options: SubscribeOptions) -> Message {
-    Message::SubscribeStream(pb::SubscribeStream {
-        stream_id: stream_id.to_string(),
-        options: Some(pb::SubscriptionOptions {
-            preferred_layer: options.preferred_layer,
-            max_bitrate: options.max_bitrate_bps,
-        }),
-    })
-}
-
-fn unsubscribe_request(stream_id: StreamId) -> Message {
-    Message::UnsubscribeStream(pb::UnsubscribeStream { stream_id: stream_id.to_string() })
-}
-
 impl Session {
-    pub(crate) fn media(&self) -> &MediaSession {
-        &self.media
+    pub(crate) fn reach(&self) -> &Reach {
+        &self.state.reach
     }
 
-    pub(crate) fn signaling(&self) -> &SignalingClient {
-        &self.signaling
+    pub(crate) fn routes(&self) -> &Routes {
+        &self.state.routes
+    }
+
+    pub(crate) fn undo(&self, undo: Undo) {
+        self.state.undo(undo);
     }
 
     /// Who is there, and what this session knows of itself. Not to be held across an await.
@@ -493,26 +443,25 @@ impl Session {
         lock(&self.state.roster)
     }
 
-    fn add_publication(&self, stream: &StreamDescription) -> Arc<Publication> {
-        let publication = Arc::new(Publication::new(stream.stream_id, stream.layers.len()));
-        let mut publications = lock(&self.state.publications);
-        publications.retain(|known| known.strong_count() > 0);
-        publications.push(Arc::downgrade(&publication));
-        publication
+    /// Sends a request that may be carried out twice.
+    pub(crate) async fn ask(&self, request: impl Fn() -> Message) -> Result<pb::Ack, Error> {
+        loop {
+            match self.reach().command(request()).await {
+                Err(Error::Interrupted) => {}
+                answer => return answer,
+            }
+        }
     }
 
     /// Ends a subscription whose subscriber is gone.
     pub(crate) fn subscriber_dropped(&self, inbox: &Arc<SharedInbox>) {
-        self.media.remove_routes(inbox);
         let (stream_id, had_ended) = inbox.inspect(|inbox| (inbox.stream_id(), inbox.has_ended()));
         inbox.abandon();
-        let mut subscriptions = lock(&self.state.subscriptions);
-        if subscriptions.get(&stream_id).is_some_and(|current| Arc::ptr_eq(current, inbox)) {
-            subscriptions.remove(&stream_id);
-            drop(subscriptions);
-            if !had_ended {
-                self.signaling.send_and_forget(unsubscribe_request(stream_id));
-            }
+        self.routes().remove(inbox);
+        let removed = self.state.remove_subscription(stream_id, Some(inbox));
+        if removed.is_some() && !had_ended {
+            self.undo(Undo::Unsubscribe(stream_id));
+            self.reach().signaling().session.send_and_forget(unsubscribe_request(stream_id));
         }
     }
 
@@ -521,7 +470,7 @@ impl Session {
         let mut events = self.state.events.subscribe();
         let found = async {
             loop {
-                if let Some(stream) = lock(&self.state.roster).stream(stream_id) {
+                if let Some(stream) = self.roster().stream(stream_id) {
                     return Some(stream.clone());
                 }
                 events.next().await?;
@@ -530,115 +479,15 @@ impl Session {
         tokio::time::timeout(STREAM_TIMEOUT, found).await.ok().flatten()
     }
 
-    fn add_subscription(&self, stream_id: StreamId, inbox: &Arc<SharedInbox>) -> Result<(), Error> {
-        let mut subscriptions = lock(&self.state.subscriptions);
-        match subscriptions.get(&stream_id) {
-            Some(current) if !current.inspect(Inbox::has_ended) => {
-                Err(Error::Invalid(format!("stream {stream_id} is subscribed to already")))
-            }
-            _ => {
-                subscriptions.insert(stream_id, Arc::clone(inbox));
-                Ok(())
-            }
-        }
-    }
-
-    fn measure(&self, measured: Measured) {
-        let mut all = lock(&self.state.measured);
-        if all.len() >= MAX_STATISTICS
-            && let Some(oldest) = all.iter().position(Measured::has_ended)
-        {
-            all.remove(oldest);
-        }
-        all.push(measured);
+    fn close(&self) {
+        self.reach().signaling().session.close(Code::NO_ERROR, "");
+        self.reach().media().session.connection.close(Code::NO_ERROR, "");
+        self.state.closing.cancel();
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.signaling.close(Code::NO_ERROR, "");
-        self.media.connection.close(Code::NO_ERROR, "");
-    }
-}
-
-/// Follows the server's events until the session ends.
-struct Follower {
-    state: Arc<MeetingState>,
-    signaling: SignalingClient,
-    signal_events: SignalEvents,
-    media: Connection,
-    media_news: mpsc::Receiver<MediaNews>,
-}
-
-impl Follower {
-    async fn follow(mut self) {
-        let error = loop {
-            tokio::select! {
-                event = self.signal_events.next() => match event {
-                    Some(event) => self.apply(event.message),
-                    None => break self.signaling.ended(),
-                },
-                news = self.media_news.recv() => match news {
-                    Some(MediaNews::GoAway(go_away)) => self.state.events.send(Event::GoAway {
-                        new_url: go_away.new_url,
-                        deadline: Duration::from_millis(go_away.deadline_ms.into()),
-                    }),
-                    Some(MediaNews::Refused(refusal)) => {
-                        warn!(message = refusal.message, "the server refused published media");
-                        let stream_id = refusal.details.get("stream_id").and_then(|id| id.parse().ok());
-                        self.state.events.send(Event::MediaRefused { stream_id, message: refusal.message });
-                    }
-                    Some(MediaNews::Ended(error)) => break self.why(error).await,
-                    None => break Error::Invalid("the media session has ended".to_owned()),
-                },
-            }
-        };
-        // A participant with half a session would only seem to be there.
-        self.signaling.close(Code::NO_ERROR, "the media session has ended");
-        self.media.close(Code::NO_ERROR, "the signaling session has ended");
-        let (code, message) = match error {
-            Error::Closed { code, reason } => (code, reason),
-            Error::Timeout(_) => (Code::TIMED_OUT, error.to_string()),
-            Error::Protocol(_) => (Code::PROTOCOL_VIOLATION, error.to_string()),
-            error => (error.code().unwrap_or(Code::INTERNAL), error.to_string()),
-        };
-        self.state.events.close(Event::Closed { code, message });
-    }
-
-    /// Why the session has ended, when the media session has: a server that removes somebody, or stops, closes both, and
-    /// says why on signaling. There the answer to a last request may be on its way, too.
-    async fn why(&mut self, media_error: Error) -> Error {
-        let told_by_signaling = [Code::NO_ERROR, Code::GOING_AWAY, Code::KICKED, Code::MEETING_ENDED];
-        if !media_error.code().is_some_and(|code| told_by_signaling.contains(&code)) {
-            return media_error;
-        }
-        let signaling_ends = async {
-            while let Some(event) = self.signal_events.next().await {
-                self.apply(event.message);
-            }
-        };
-        match tokio::time::timeout(SIGNALING_FOLLOWS, signaling_ends).await {
-            Ok(()) => self.signaling.ended(),
-            Err(_) => media_error,
-        }
-    }
-
-    fn apply(&self, message: Message) {
-        let change = lock(&self.state.roster).apply(message);
-        for stream_id in change.ended_streams {
-            let subscription = lock(&self.state.subscriptions).get(&stream_id).cloned();
-            if let Some(inbox) = subscription {
-                inbox.update(|inbox| inbox.announce_end(Instant::now()));
-            }
-        }
-        if let Some(stream_id) = change.ended_publication {
-            let publications = lock(&self.state.publications);
-            let live = publications.iter().filter_map(Weak::upgrade);
-            live.filter(|publication| publication.stream_id() == stream_id)
-                .for_each(|publication| publication.end());
-        }
-        if let Some(event) = change.event {
-            self.state.events.send(event);
-        }
+        self.close();
     }
 }

@@ -31,6 +31,7 @@ pub struct JoinOptions {
     pub(crate) timeout: Duration,
     pub(crate) waiting_timeout: Duration,
     pub(crate) on_waiting: Option<OnWaiting>,
+    pub(crate) reconnect_for: Duration,
 }
 
 /// What to call when the server lets the participant wait.
@@ -60,6 +61,7 @@ impl Default for JoinOptions {
             timeout: Duration::from_secs(10),
             waiting_timeout: WAITING_TIMEOUT,
             on_waiting: None,
+            reconnect_for: Duration::from_secs(60),
         }
     }
 }
@@ -113,6 +115,15 @@ impl JoinOptions {
     #[must_use]
     pub fn waiting_timeout(mut self, timeout: Duration) -> Self {
         self.waiting_timeout = timeout;
+        self
+    }
+
+    /// How long to try to reach the server again when a connection to it is lost, before the session ends. Default: 60 s,
+    /// twice as long as a server keeps the participant's place; when that is gone, the participant joins again with the
+    /// token of its grant. Zero: not at all, a lost connection ends the session.
+    #[must_use]
+    pub fn reconnect_for(mut self, limit: Duration) -> Self {
+        self.reconnect_for = limit;
         self
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use darktower_protocol::group::{GroupKind, GroupPreamble};
-use darktower_protocol::limits::MAX_MESSAGE;
+use darktower_protocol::limits::{MAX_MESSAGE, UnitLimits};
 use darktower_protocol::message::MessageDecoder;
 use darktower_protocol::signaling::{Layer, StreamDescription, pb};
 use darktower_protocol::{Code, Features, Flags, FrameType, HeaderFields, StreamId, Unit};
@@ -15,9 +15,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::error::Error;
-use crate::media::{AUDIO_PRIORITY, MediaState, lock};
+use crate::media::{AUDIO_PRIORITY, MediaSession, MediaState, lock};
 use crate::meeting::Session;
+use crate::reach::{State, Way};
 use crate::session::statistics::Counters;
+use crate::state::Undo;
 use crate::transport::{Connection, RecvStream, SendStream, in_time};
 
 /// How long [`Publisher::finish`] waits for the server's acknowledgement of the last media.
@@ -41,7 +43,7 @@ pub struct OutgoingFrame {
     pub payload: Bytes,
 }
 
-/// Which units a frame became.
+/// Which units a frame became; none if it was left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SentUnits {
     /// Sequence number of the first.
@@ -70,6 +72,12 @@ pub(crate) struct FeedbackState {
 }
 
 impl FeedbackState {
+    /// Another session begins: the group under way is lost, and nothing is known of who watches.
+    pub(crate) fn begin_anew(&mut self) {
+        self.key_frame_requests += 1;
+        self.paused = false;
+    }
+
     pub(crate) fn update(&mut self, feedback: &pb::PublisherFeedback) {
         self.key_frame_requests += u64::from(feedback.key_frame_requested);
         self.paused = feedback.paused.unwrap_or(self.paused);
@@ -113,7 +121,7 @@ impl FeedbackReceiver {
 /// A stream of this session, as the publishers of its layers share it.
 #[derive(Debug)]
 pub(crate) struct Publication {
-    stream_id: StreamId,
+    stream: StreamDescription,
     /// Layers that are published.
     layers: AtomicUsize,
     /// The server has ended the stream by itself.
@@ -121,13 +129,24 @@ pub(crate) struct Publication {
 }
 
 impl Publication {
-    /// A stream of this many layers.
-    pub(crate) fn new(stream_id: StreamId, layers: usize) -> Self {
-        Self { stream_id, layers: AtomicUsize::new(layers), ended: AtomicBool::new(false) }
+    pub(crate) fn new(stream: StreamDescription) -> Self {
+        let layers = AtomicUsize::new(stream.layers.len());
+        Self { stream, layers, ended: AtomicBool::new(false) }
     }
 
     pub(crate) fn stream_id(&self) -> StreamId {
-        self.stream_id
+        self.stream.stream_id
+    }
+
+    /// Asks the server for it.
+    pub(crate) fn request(&self) -> Message {
+        let pb::MediaStream { stream_id, stream_type, metadata } = self.stream.to_message();
+        Message::PublishStream(pb::PublishStream { stream_id, stream_type, metadata })
+    }
+
+    /// Whether it is published, as far as this session knows.
+    pub(crate) fn is_live(&self) -> bool {
+        !self.has_ended() && self.layers.load(Ordering::Acquire) > 0
     }
 
     /// The server has ended the stream by itself.
@@ -155,9 +174,12 @@ pub struct Publisher {
     publication: Option<Arc<Publication>>,
     layer: Layer,
     is_audio: bool,
-    max_payload: usize,
     next_sequence: u64,
     path: Path,
+    /// Of the media session that the path is of.
+    media_number: u64,
+    /// Nothing but a key frame makes sense to those who watch.
+    needs_key_frame: bool,
     feedback: watch::Receiver<FeedbackState>,
     counters: Arc<Mutex<Counters>>,
 }
@@ -202,28 +224,19 @@ impl Publisher {
         publication: Arc<Publication>,
         counters: Arc<Mutex<Counters>>,
     ) -> Self {
-        let media = session.media();
+        let media = session.reach().media();
         let is_audio = stream.is_audio();
         let (sender, feedback) = watch::channel(FeedbackState::default());
-        media.add_publisher(layer.wire_stream_id, sender);
-        let groups = media.features.contains(Features::GROUPS);
-        let path = if is_audio && media.features.contains(Features::AUDIO_DATAGRAMS) {
-            Path::Datagrams { streams: groups, sent: JoinSet::new() }
-        } else if !is_audio && groups {
-            Path::Groups(Groups::default())
-        } else {
-            Path::Single(Single::Unopened)
-        };
-        let limits = media.limits;
-        let max_payload = if is_audio { limits.max_audio_payload } else { limits.max_video_payload };
+        session.routes().add_publisher(layer.wire_stream_id, sender);
         Self {
             stream_id: stream.stream_id,
             publication: Some(publication),
             layer,
             is_audio,
-            max_payload: max_payload as usize,
             next_sequence: 0,
-            path,
+            path: Path::new(is_audio, media.session.features),
+            media_number: media.number,
+            needs_key_frame: false,
             feedback,
             counters,
             session,
@@ -249,6 +262,9 @@ impl Publisher {
     /// connection cannot take more, so that what is sent stays fresh: a caller that cannot wait
     /// drops frames itself, up to the next key frame.
     ///
+    /// While the connection to the server is lost, frames are left out: they become no units. So are, of video, those after
+    /// it up to the next key frame, which [`Feedback::key_frame_requested`] asks for.
+    ///
     /// Not cancel-safe: dropped early, the group in progress is lost and the next frame must be a
     /// key frame; without the feature `groups` the publisher is lost.
     ///
@@ -262,65 +278,41 @@ impl Publisher {
         if self.is_unpublished() {
             return Err(Error::Unpublished);
         }
-        let is_key = frame.frame_type == FrameType::VideoKey;
-        let (first_sequence, units) = (self.next_sequence, self.split(&frame));
-        self.next_sequence += units.len() as u64;
-        let connection = &self.session.media().connection;
-        match &mut self.path {
-            Path::Datagrams { streams, sent } => {
-                for unit in &units {
-                    let wire = unit.clone().into_wire();
-                    let max = connection.max_datagram_size().unwrap_or(0);
-                    let taken = match wire.len() <= max {
-                        true => connection.send_datagram(wire.clone()).await,
-                        false => Err(Error::Invalid(String::new())),
-                    };
-                    match taken {
-                        Ok(()) => continue,
-                        // Too large, or the path has shrunk meanwhile.
-                        Err(Error::Invalid(_)) => {}
-                        Err(error) => return Err(error),
-                    }
-                    if *streams {
-                        let mut stream = OpenStream(Some(in_time(NO_STREAM, connection.open_uni()).await?));
-                        stream.get()?.set_priority(AUDIO_PRIORITY);
-                        let preamble = preamble(GroupKind::Audio, unit);
-                        stream.write(&mut [preamble, wire]).await?;
-                        track(sent, stream.finish());
-                    } else {
-                        return Err(Error::Invalid(format!(
-                            "an audio unit of {} bytes fits no datagram of this connection ({max} bytes), \
-                             and the server does not offer streams for audio",
-                            wire.len()
-                        )));
-                    }
-                }
-            }
-            Path::Groups(groups) => {
-                if is_key {
-                    groups.next(connection, &units).await?;
-                }
-                groups.write(&units).await?;
-            }
-            Path::Single(single) => {
-                let mut open = match std::mem::replace(single, Single::Lost) {
-                    Single::Open(open) => open,
-                    Single::Unopened => {
-                        let (send, recv) = in_time(NO_STREAM, connection.open_bi()).await?;
-                        send.set_priority(if self.is_audio { AUDIO_PRIORITY } else { 0 });
-                        let state = Arc::clone(&self.session.media().state);
-                        tokio::spawn(read_feedback(recv, self.layer.wire_stream_id, state));
-                        OpenStream(Some(send))
-                    }
-                    Single::Lost => {
-                        return Err(Error::Invalid("the publisher's QUIC stream was lost".to_owned()));
-                    }
-                };
-                open.write(&mut wire_chunks(&units)).await?;
-                *single = Single::Open(open);
-            }
-            Path::Finished => return Err(Error::Invalid("the publisher has finished".to_owned())),
+        let left_out = SentUnits { first_sequence: self.next_sequence, units: 0 };
+        let Way { session: media, number, state } = self.session.reach().media();
+        match state {
+            State::Open => {}
+            State::Broken => return Ok(left_out),
+            State::Over(error) => return Err(error),
         }
+        if number != self.media_number && !matches!(self.path, Path::Finished) {
+            self.path = Path::new(self.is_audio, media.features);
+            self.media_number = number;
+            self.needs_key_frame = !self.is_audio && self.next_sequence > 0;
+        }
+        if self.needs_key_frame && frame.frame_type != FrameType::VideoKey {
+            return Ok(left_out);
+        }
+        let (first_sequence, units) = (self.next_sequence, self.split(&frame, media.limits));
+        self.next_sequence += units.len() as u64;
+        let written = tokio::select! {
+            biased;
+            written = self.path.write(&media, &self.layer, &units) => written,
+            () = self.session.reach().media_changes(number) => return Ok(left_out),
+        };
+        match written {
+            Ok(()) => {}
+            Err(_) if media.connection.close_reason().is_some() => {
+                // It is decided now whether there will be another.
+                self.session.reach().media_changes(number).await;
+                return match self.session.reach().media().state {
+                    State::Over(error) => Err(error),
+                    State::Open | State::Broken => Ok(left_out),
+                };
+            }
+            Err(error) => return Err(error),
+        }
+        self.needs_key_frame = false;
         let now = Instant::now();
         let mut counters = lock(&self.counters);
         units.iter().for_each(|unit| counters.sent(unit.header(), now));
@@ -344,59 +336,22 @@ impl Publisher {
         if self.is_unpublished() {
             return Ok(());
         }
-        let delivered = tokio::time::timeout(DELIVERY_TIMEOUT, self.deliver(path))
-            .await
-            .unwrap_or(Err(Error::Timeout("the server did not acknowledge the end of a stream")));
+        let media = self.session.reach().media();
+        let delivered = tokio::select! {
+            delivered = tokio::time::timeout(DELIVERY_TIMEOUT, deliver(path, &media.session)) => delivered
+                .unwrap_or(Err(Error::Timeout("the server did not acknowledge the end of a stream"))),
+            // With the session, what was under way is lost.
+            () = self.session.reach().media_changes(self.media_number) => Ok(()),
+        };
         if let Some(unpublish) = self.withdraw() {
-            match self.session.signaling().command(unpublish).await {
-                // The server was faster.
-                Ok(_) | Err(Error::Refused { code: pb::ErrorCode::NotFound, .. }) => {}
+            self.session.undo(Undo::Unpublish(self.stream_id));
+            match self.session.reach().command(unpublish).await {
+                // The server was faster. Or it is told when it is reached again.
+                Ok(_) | Err(Error::Refused { code: pb::ErrorCode::NotFound, .. } | Error::Interrupted) => {}
                 Err(error) => return Err(error),
             }
         }
         delivered
-    }
-
-    /// Ends the path and waits until the server has what was sent on it.
-    async fn deliver(&self, path: Path) -> Result<(), Error> {
-        let media = self.session.media();
-        let mut sent = match path {
-            Path::Groups(mut groups) => {
-                if let Some(open) = groups.open.take() {
-                    track(&mut groups.sent, open.finish());
-                }
-                groups.sent
-            }
-            Path::Single(single) => {
-                let mut sent = JoinSet::new();
-                if let Single::Open(open) = single {
-                    track(&mut sent, open.finish());
-                }
-                sent
-            }
-            Path::Datagrams { sent, .. } => {
-                let gone = async {
-                    while media.has_waiting_datagrams() {
-                        tokio::time::sleep(Duration::from_millis(5)).await;
-                    }
-                };
-                // What is left after this time is too old to matter.
-                let _ = tokio::time::timeout(FLUSH_TIMEOUT, gone).await;
-                sent
-            }
-            Path::Finished => return Ok(()),
-        };
-        while let Some(delivered) = sent.join_next().await {
-            match delivered {
-                // The server threw a group away that was written whole: its right.
-                Ok(Ok(()) | Err(Error::StreamEnded(_))) => {}
-                Ok(Err(error)) => return Err(error),
-                Err(error) => return Err(Error::transport("waiting for an acknowledgement failed", error)),
-            }
-        }
-        // Acknowledged is not read: the server answers this after it has read more.
-        let _ = tokio::time::timeout(FLUSH_TIMEOUT, media.round_trip()).await;
-        Ok(())
     }
 
     /// This layer is over; what to tell the server if it was the last of its stream. Once only.
@@ -430,12 +385,14 @@ impl Publisher {
         Ok(())
     }
 
-    fn split(&self, frame: &OutgoingFrame) -> Vec<Unit> {
-        let count = frame.payload.len().div_ceil(self.max_payload).max(1);
+    fn split(&self, frame: &OutgoingFrame, limits: UnitLimits) -> Vec<Unit> {
+        let max = if self.is_audio { limits.max_audio_payload } else { limits.max_video_payload };
+        let max = max as usize;
+        let count = frame.payload.len().div_ceil(max).max(1);
         (0..count)
             .map(|i| {
-                let start = i * self.max_payload;
-                let end = (start + self.max_payload).min(frame.payload.len());
+                let start = i * max;
+                let end = (start + max).min(frame.payload.len());
                 let fields = HeaderFields {
                     frame_type: frame.frame_type,
                     stream_id: self.layer.wire_stream_id,
@@ -453,12 +410,130 @@ impl Publisher {
 
 impl Drop for Publisher {
     fn drop(&mut self) {
-        self.session.media().remove_publisher(self.layer.wire_stream_id);
+        self.session.routes().remove_publisher(self.layer.wire_stream_id);
         lock(&self.counters).end();
         if let Some(unpublish) = self.withdraw() {
-            self.session.signaling().send_and_forget(unpublish);
+            self.session.undo(Undo::Unpublish(self.stream_id));
+            self.session.reach().signaling().session.send_and_forget(unpublish);
         }
     }
+}
+
+impl Path {
+    fn new(is_audio: bool, features: Features) -> Self {
+        let groups = features.contains(Features::GROUPS);
+        if is_audio && features.contains(Features::AUDIO_DATAGRAMS) {
+            Self::Datagrams { streams: groups, sent: JoinSet::new() }
+        } else if !is_audio && groups {
+            Self::Groups(Groups::default())
+        } else {
+            Self::Single(Single::Unopened)
+        }
+    }
+
+    /// Writes a frame. Not cancel-safe.
+    async fn write(&mut self, media: &MediaSession, layer: &Layer, units: &[Unit]) -> Result<(), Error> {
+        let connection = &media.connection;
+        let Some(first) = units.first() else { return Ok(()) };
+        match self {
+            Self::Datagrams { streams, sent } => {
+                for unit in units {
+                    let wire = unit.clone().into_wire();
+                    let max = connection.max_datagram_size().unwrap_or(0);
+                    let taken = match wire.len() <= max {
+                        true => connection.send_datagram(wire.clone()).await,
+                        false => Err(Error::Invalid(String::new())),
+                    };
+                    match taken {
+                        Ok(()) => continue,
+                        // Too large, or the path has shrunk meanwhile.
+                        Err(Error::Invalid(_)) => {}
+                        Err(error) => return Err(error),
+                    }
+                    if *streams {
+                        let mut stream = OpenStream(Some(in_time(NO_STREAM, connection.open_uni()).await?));
+                        stream.get()?.set_priority(AUDIO_PRIORITY);
+                        let preamble = preamble(GroupKind::Audio, unit, false);
+                        stream.write(&mut [preamble, wire]).await?;
+                        track(sent, stream.finish());
+                    } else {
+                        return Err(Error::Invalid(format!(
+                            "an audio unit of {} bytes fits no datagram of this connection ({max} bytes), \
+                             and the server does not offer streams for audio",
+                            wire.len()
+                        )));
+                    }
+                }
+                Ok(())
+            }
+            Self::Groups(groups) => {
+                if first.header().frame_type() == FrameType::VideoKey {
+                    groups.next(connection, units).await?;
+                }
+                groups.write(units).await
+            }
+            Self::Single(single) => {
+                let mut open = match std::mem::replace(single, Single::Lost) {
+                    Single::Open(open) => open,
+                    Single::Unopened => {
+                        let (send, recv) = in_time(NO_STREAM, connection.open_bi()).await?;
+                        let is_audio = first.header().frame_type() == FrameType::Audio;
+                        send.set_priority(if is_audio { AUDIO_PRIORITY } else { 0 });
+                        tokio::spawn(read_feedback(recv, layer.wire_stream_id, Arc::clone(&media.state)));
+                        OpenStream(Some(send))
+                    }
+                    Single::Lost => {
+                        return Err(Error::Invalid("the publisher's QUIC stream was lost".to_owned()));
+                    }
+                };
+                open.write(&mut wire_chunks(units)).await?;
+                *single = Single::Open(open);
+                Ok(())
+            }
+            Self::Finished => Err(Error::Invalid("the publisher has finished".to_owned())),
+        }
+    }
+}
+
+/// Ends the path and waits until the server has what was sent on it.
+async fn deliver(path: Path, media: &MediaSession) -> Result<(), Error> {
+    let mut sent = match path {
+        Path::Groups(mut groups) => {
+            if let Some(open) = groups.open.take() {
+                track(&mut groups.sent, open.finish());
+            }
+            groups.sent
+        }
+        Path::Single(single) => {
+            let mut sent = JoinSet::new();
+            if let Single::Open(open) = single {
+                track(&mut sent, open.finish());
+            }
+            sent
+        }
+        Path::Datagrams { sent, .. } => {
+            let gone = async {
+                while media.has_waiting_datagrams() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            // What is left after this time is too old to matter.
+            let _ = tokio::time::timeout(FLUSH_TIMEOUT, gone).await;
+            sent
+        }
+        Path::Finished => return Ok(()),
+    };
+    while let Some(delivered) = sent.join_next().await {
+        match delivered {
+            // The server threw a group away that was written whole: its right.
+            Ok(Ok(()) | Err(Error::StreamEnded(_))) => {}
+            Ok(Err(error)) => return Err(error),
+            Err(error) => return Err(Error::transport("waiting for an acknowledgement failed", error)),
+        }
+    }
+    // Acknowledged is not read: the server answers this after it has read more.
+    let _ = tokio::time::timeout(FLUSH_TIMEOUT, media.round_trip()).await;
+    Ok(())
 }
 
 impl Groups {
@@ -468,11 +543,13 @@ impl Groups {
             track(&mut self.sent, open.finish());
         }
         let Some(first) = units.first() else { return Ok(()) };
+        // What lies between is lost, if an earlier session had groups of this stream.
+        let discontinuity = self.opened == 0 && first.header().sequence() != 0;
         let mut stream = OpenStream(Some(in_time(NO_STREAM, connection.open_uni()).await?));
         // The newest group is sent first; all of them after audio.
         self.opened = self.opened.wrapping_add(1);
         stream.get()?.set_priority(i32::MIN.saturating_add(self.opened));
-        stream.write(&mut [preamble(GroupKind::Video, first)]).await?;
+        stream.write(&mut [preamble(GroupKind::Video, first, discontinuity)]).await?;
         self.open = Some(stream);
         Ok(())
     }
@@ -547,12 +624,12 @@ fn track(
     sent.spawn(delivered);
 }
 
-fn preamble(kind: GroupKind, first: &Unit) -> Bytes {
+fn preamble(kind: GroupKind, first: &Unit, discontinuity: bool) -> Bytes {
     let sequence = first.header().sequence();
     let preamble = GroupPreamble {
         kind,
         continuation: false,
-        discontinuity: false,
+        discontinuity,
         stream_id: first.header().stream_id(),
         group: sequence,
         first_sequence: sequence,

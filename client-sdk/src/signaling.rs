@@ -129,6 +129,11 @@ impl SignalEvents {
     pub async fn next(&mut self) -> Option<SignalEvent> {
         self.0.recv().await
     }
+
+    /// The next event if it is here already.
+    pub(crate) fn try_next(&mut self) -> Option<SignalEvent> {
+        self.0.try_recv().ok()
+    }
 }
 
 impl SignalingClient {

@@ -95,7 +95,7 @@ impl Subscriber {
     /// Asks the publisher, through the server, for a key frame as soon as possible. The server
     /// answers many such wishes with one key frame.
     pub fn request_key_frame(&self) {
-        self.session.media().request_key_frame(self.wire_stream_id());
+        self.session.reach().media().session.request_key_frame(self.wire_stream_id());
     }
 }
 

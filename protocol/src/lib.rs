@@ -10,6 +10,7 @@
 //! | [`signaling`] | the messages, and their checked forms |
 //! | [`error_code`] | the one table of close, reset and stop codes |
 //! | [`version`] | versions, features, ALPN and paths |
+//! | [`silence`] | whether a peer is silent, long before its connection times out |
 //! | [`id`], [`limits`], [`varint`] | identifiers, size bounds, QUIC integers |
 //!
 //! The normative text is `docs/protocol.md`; `protocol/testdata` has byte-exact vectors.
@@ -24,6 +25,7 @@ pub mod limits;
 pub mod message;
 pub mod sequencer;
 pub mod signaling;
+pub mod silence;
 pub mod unit;
 pub mod varint;
 pub mod version;

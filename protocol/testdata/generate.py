@@ -200,7 +200,7 @@ SESSION = "0192f0c1-2a3b-7c4d-8e5f-000000000003"
 URL = "https://meet.example.com:4433/v1/media"
 
 
-def envelope(name, field, field_name, body, as_json, request_id=0, event=0):
+def envelope(name, field, field_name, body, as_json, request_id=0, event=0, also=()):
     head = [(1, 1)] + ([(2, request_id)] if request_id else []) + ([(3, event)] if event else [])
     full = {"version": 1}
     if request_id:
@@ -208,7 +208,7 @@ def envelope(name, field, field_name, body, as_json, request_id=0, event=0):
     if event:
         full["eventSequence"] = str(event)
     full[field_name] = as_json
-    return message(name, "Envelope", pb(*head, (field, body)), full)
+    return message(name, "Envelope", pb(*head, (field, body), *also), full)
 
 
 LOW, HIGH = str(uuid.uuid5(uuid.UUID(CAMERA), "low")), str(uuid.uuid5(uuid.UUID(CAMERA), "high"))
@@ -285,6 +285,68 @@ MESSAGES = [
     message("message-publisher-feedback", "PublisherFeedback", pb((1, CAMERA), (2, 1), (3, 0), (4, 1_200_000)),
             {"streamId": CAMERA, "keyFrameRequested": True, "paused": False, "targetBitrate": 1_200_000}),
 ]
+# What a peer of a later version of protocol 1 says: fields, messages and values that this one does not know. `json` is
+# what is left of it here.
+FUTURE = ((1000, 1), (1001, b"\x01\x02\x03"), (1002, 0.5), (1003, pb((1, pb((1, "deep"))))))
+NEW_KIND = 9  # of streams, roles, reasons
+
+
+def later(*fields):
+    """Known fields between unknown ones."""
+    return pb(FUTURE[0], *fields, *FUTURE[1:])
+
+
+def future(name, field, field_name, body, as_json, **numbers):
+    return envelope(name, field, field_name, body, as_json, **numbers, also=FUTURE)
+
+
+FUTURE_MESSAGES = [
+    # Of clients. The join needs a token: these fields follow those of a join.
+    future("future-join-request", 10, "joinRequest", later((4, later((5, 1)))), {"capabilities": {}}, request_id=1),
+    future("future-publish-stream", 11, "publishStream", later((1, VOICE), (3, later((1, "Opus"), (4, later((1, 48_000), (2, 2)))))), {
+        "streamId": VOICE, "metadata": {"codec": "Opus", "audio": {"sampleRate": 48_000, "channels": 2}},
+    }, request_id=2),
+    future("future-publish-stream-of-new-type", 11, "publishStream",
+           later((1, CAMERA), (2, NEW_KIND), (3, later((1, "Holo")))),
+           {"streamId": CAMERA, "streamType": NEW_KIND, "metadata": {"codec": "Holo"}}, request_id=3),
+    future("future-update-participant", 16, "updateParticipant", later((4, later((4, 1), (5, 1)))),
+           {"change": {"handRaised": True}}, request_id=4),
+    message("future-request", "Envelope", pb((1, 1), (2, 5), (1005, later((1, "?")))), {"version": 1, "requestId": "5"}),
+    # Of servers: what follows an answer to a join, events, and an answer.
+    future("future-join-response", 32, "joinResponse", later((2, later(
+        (1, BOB), (2, "Bob"), (3, later((1, CAMERA), (2, NEW_KIND), (3, later((1, "Holo"))))),
+        (3, later((1, VOICE), (3, later((1, "Opus"))))), (5, NEW_KIND), (7, later((2, 1), (9, 1))))),
+        (3, later()), (10, later((1, "video_participant"), (2, NEW_KIND)))), {
+        "existingParticipants": [{
+            "participantId": BOB, "name": "Bob", "role": NEW_KIND, "state": {"videoOn": True},
+            "streams": [
+                {"streamId": CAMERA, "streamType": NEW_KIND, "metadata": {"codec": "Holo"}},
+                {"streamId": VOICE, "metadata": {"codec": "Opus"}},
+            ],
+        }],
+        "mediaServer": {}, "rights": {"preset": "video_participant", "audio": NEW_KIND},
+    }, request_id=1),
+    message("future-event", "Envelope", pb((1, 1), (3, 1), (1006, later((1, "!")))), {"version": 1, "eventSequence": "1"}),
+    future("future-stream-published-of-new-type", 42, "streamPublished",
+           later((1, BOB), (2, later((1, HIGH), (2, NEW_KIND), (3, later((1, "Holo")))))),
+           {"participantId": BOB, "stream": {"streamId": HIGH, "streamType": NEW_KIND, "metadata": {"codec": "Holo"}}}, event=2),
+    future("future-meeting-updated", 48, "meetingUpdated", later((2, 1), (3, BOB)),
+           {"locked": True, "spotlightParticipantIds": [BOB]}, event=3),
+    message("future-notice", "Envelope", pb((1, 1), (1007, later((1, "?")))), {"version": 1}),
+    future("future-participant-left", 41, "participantLeft", later((1, BOB), (2, NEW_KIND)),
+           {"participantId": BOB, "reason": NEW_KIND}, event=4),
+    message("future-answer", "Envelope", pb((1, 1), (2, 2), (1008, later((1, "!")))), {"version": 1, "requestId": "2"}),
+    message("future-media-hello", "MediaClientMessage", pb((1, later((4, "groups"), (4, "teleport")))),
+            {"hello": {"features": ["groups", "teleport"]}}),
+    message("future-media-client-message", "MediaClientMessage", pb((1005, later((1, "?")))), {}),
+    message("future-media-welcome", "MediaServerMessage",
+            pb((1, later((1, SESSION), (2, "groups"), (2, "teleport"), (3, later((1, AUDIO_MAX), (2, VIDEO_MAX))), (5, 1)))),
+            {"welcome": {
+                "sessionId": SESSION, "features": ["groups", "teleport"],
+                "limits": {"maxAudioPayload": AUDIO_MAX, "maxVideoPayload": VIDEO_MAX}, "protocolVersion": 1,
+            }}),
+    message("future-media-server-message", "MediaServerMessage", pb((1006, later((1, "!")))), {}),
+]
 BAD_MESSAGES = [
     bad("bad-message-too-large", leb(65_537), "TooLarge", "MESSAGE_TOO_LARGE", 3),
     bad("bad-message-huge", leb(2**32 - 1), "TooLarge", "MESSAGE_TOO_LARGE", 5),
@@ -358,7 +420,7 @@ def seeds():
         seed("group_stream", row["name"], chunked([7], bytes.fromhex(row["wire"])))
     for row in DATAGRAMS:
         seed("datagram", row["name"], bytes.fromhex(row["wire"]))
-    for row in MESSAGES + BAD_MESSAGES:
+    for row in MESSAGES + FUTURE_MESSAGES + BAD_MESSAGES:
         seed("signaling_envelope", row["name"], chunked([5, 11], bytes.fromhex(row["wire"])))
     for row in MESSAGES:
         if row["name"] == "message-publish-stream":
@@ -377,6 +439,7 @@ write("preambles.json", PREAMBLES)
 write("bad_preambles.json", BAD_PREAMBLES)
 write("datagrams.json", DATAGRAMS)
 write("messages.json", MESSAGES)
+write("future_messages.json", FUTURE_MESSAGES)
 write("bad_messages.json", BAD_MESSAGES)
 write("error_codes.json", ERROR_CODES)
 write("layers.json", LAYERS)

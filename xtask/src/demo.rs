@@ -214,7 +214,7 @@ impl Bots<'_> {
 }
 
 /// Every recorded file under `folder`, sorted.
-fn recordings(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn recordings(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -236,16 +236,16 @@ fn recordings(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Decodes every recording; returns the number of faults. No recording at all is one.
-fn decode_all(recordings: &[PathBuf]) -> Result<usize> {
+pub(crate) fn decode_all(recordings: &[PathBuf]) -> Result<usize> {
     if recordings.is_empty() {
-        eprintln!("demo: the bots recorded nothing");
+        eprintln!("nothing was recorded");
         return Ok(1);
     }
     let mut count = 0;
     for path in recordings {
         let faults = decode(path)?;
         for fault in &faults {
-            eprintln!("demo: {}: {fault}", path.file_name().unwrap_or_default().display());
+            eprintln!("{}: {fault}", path.file_name().unwrap_or_default().display());
         }
         count += faults.len();
     }

@@ -9,6 +9,7 @@
 //! | [`server`] | a server that xtask starts and watches |
 //! | [`demo`] | server and bots in one command, and their check |
 //! | [`contract`] | the HTTP API against its own OpenAPI document |
+//! | [`examples`] | the SDK's examples, run against a server |
 //! | [`readme`] | the commands of README, run as they are written |
 //! | [`steps`] | named, timed steps, and the closing table |
 //! | [`mod@test`] | every check, in one command |
@@ -21,6 +22,7 @@ mod bench;
 mod bench_peers;
 mod contract;
 mod demo;
+mod examples;
 mod fuzz;
 mod lint;
 mod lockfile;

@@ -6,10 +6,10 @@ use anyhow::Result;
 
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{bench, contract, demo, fuzz, lint, media, process, readme, setup, sim};
+use crate::{bench, contract, demo, examples, fuzz, lint, media, process, readme, setup, sim};
 
 /// Run every check: setup, clips, lints, documentation, tests, the simulation's planted bug, benches once,
-/// fuzzing for 30 s, the API against its document, the demo's check, a little load.
+/// fuzzing for 30 s, the API against its document, README's commands, the SDK's examples, the demo's check, a little load.
 ///
 /// CI runs exactly this. The first failing step stops; the closing table tells what ran and how long it took. While working on
 /// one thing, `cargo nextest run -p darktower-protocol` (or any other package) is the quick way.
@@ -45,6 +45,7 @@ pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     }
     steps.step("contract", || contract::check_built(ws))?;
     steps.step("README", || readme::check_built(ws))?;
+    steps.step("examples", || examples::check_built(ws))?;
     steps.step("demo", || demo::check_built(ws, DEMO_SECONDS))?;
     steps.step("load", || bench::check_built(ws))?;
     steps.finish()

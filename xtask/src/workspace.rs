@@ -48,6 +48,11 @@ impl Workspace {
         self.target.join("debug").join(name)
     }
 
+    /// An example of the workspace, as built in the dev profile.
+    pub(crate) fn example(&self, name: &str) -> PathBuf {
+        self.target.join("debug/examples").join(name)
+    }
+
     /// A program of the workspace, as built in the release profile.
     pub(crate) fn release_program(&self, name: &str) -> PathBuf {
         self.target.join("release").join(name)

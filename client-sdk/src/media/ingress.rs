@@ -13,6 +13,7 @@ use tracing::debug;
 
 use super::{MediaState, request_key_frame};
 use crate::error::Error;
+use crate::session::inbox::Source;
 use crate::subscriber::SharedInbox;
 use crate::transport::{Connection, RecvStream, in_time};
 
@@ -81,7 +82,7 @@ impl Ingress {
     }
 
     async fn read_group_stream(self, mut recv: RecvStream) {
-        let source = recv.id();
+        let source = self.state.routes.next_source();
         let mut decoder = GroupDecoder::new(UnitLimits::default());
         let head = tokio::time::timeout(HEAD_TIMEOUT, read_preamble(&mut recv, &mut decoder)).await;
         let stopped = match head.unwrap_or(Err(Stopped::With(Code::TIMED_OUT))) {
@@ -90,7 +91,7 @@ impl Ingress {
                 None => Stopped::With(Code::NOT_SUBSCRIBED),
                 Some(inbox) => {
                     inbox.update(|inbox| inbox.open(source, &preamble, Instant::now()));
-                    let result = self.read_group(&mut recv, &mut decoder, &inbox).await;
+                    let result = self.read_group(&mut recv, source, &mut decoder, &inbox).await;
                     inbox.update(|inbox| inbox.close(preamble.stream_id, source, Instant::now()));
                     match result {
                         Ok(()) => return,
@@ -106,7 +107,7 @@ impl Ingress {
     }
 
     async fn wait_for_route(&self, wire_stream_id: StreamId) -> Option<Arc<SharedInbox>> {
-        let mut added = self.state.route_added.subscribe();
+        let mut added = self.state.routes.added.subscribe();
         let found = async {
             loop {
                 if let Some(inbox) = self.state.route(wire_stream_id) {
@@ -121,10 +122,10 @@ impl Ingress {
     async fn read_group(
         &self,
         recv: &mut RecvStream,
+        source: Source,
         decoder: &mut GroupDecoder,
         inbox: &SharedInbox,
     ) -> Result<(), Stopped> {
-        let source = recv.id();
         loop {
             while let Some(unit) = decoder.next_unit()? {
                 let id = unit.header().stream_id();
@@ -189,6 +190,8 @@ pub(crate) async fn attach(
             Err(Stopped::Error(Error::StreamEnded(Code::PUBLISHER_GONE))) => {
                 inbox.update(|inbox| inbox.finish());
             }
+            // The next connection, if there is one, goes on with it.
+            Err(Stopped::Error(_)) if ingress.connection.close_reason().is_some() => {}
             Err(Stopped::Error(error)) => inbox.update(|inbox| inbox.fail(error)),
             Err(Stopped::With(code)) => {
                 recv.stop(code);

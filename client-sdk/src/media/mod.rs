@@ -3,6 +3,7 @@
 mod ingress;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::error::Error;
 use crate::publisher::FeedbackState;
 use crate::session::clock::ClockEstimate;
+use crate::session::inbox::Source;
 use crate::subscriber::SharedInbox;
 use crate::transport::{Connection, RecvStream, SendStream, in_time};
 
@@ -38,6 +40,20 @@ const PING_INTERVAL: Duration = Duration::from_secs(1);
 /// Pings that may wait for their answers; older ones are forgotten.
 const MAX_OPEN_PINGS: u64 = 16;
 
+/// Where a session's news go, with the number that the meeting has given it.
+#[derive(Debug, Clone)]
+pub(crate) struct NewsSender {
+    pub(crate) number: u64,
+    pub(crate) sender: mpsc::Sender<(u64, MediaNews)>,
+}
+
+impl NewsSender {
+    async fn tell(&self, news: MediaNews) {
+        // The meeting may be gone.
+        let _ = self.sender.send((self.number, news)).await;
+    }
+}
+
 /// News for the meeting.
 #[derive(Debug)]
 pub(crate) enum MediaNews {
@@ -50,6 +66,8 @@ pub(crate) enum MediaNews {
 /// A media session after its handshake.
 #[derive(Debug)]
 pub(crate) struct MediaSession {
+    /// Among those of the meeting.
+    pub(crate) number: u64,
     pub(crate) connection: Connection,
     pub(crate) features: Features,
     /// What the server accepts in one unit.
@@ -63,11 +81,19 @@ pub(crate) struct MediaSession {
 /// What the session's tasks share.
 #[derive(Debug)]
 pub(crate) struct MediaState {
-    routes: Mutex<HashMap<StreamId, Arc<SharedInbox>>>,
-    /// Changes with every new route.
-    route_added: watch::Sender<()>,
-    publishers: Mutex<HashMap<StreamId, watch::Sender<FeedbackState>>>,
+    routes: Arc<Routes>,
     clock: Mutex<Clock>,
+}
+
+/// Who gets what arrives. The sessions of a meeting that follow each other share it.
+#[derive(Debug, Default)]
+pub(crate) struct Routes {
+    inboxes: Mutex<HashMap<StreamId, Arc<SharedInbox>>>,
+    /// Changes with every new route.
+    added: watch::Sender<()>,
+    publishers: Mutex<HashMap<StreamId, watch::Sender<FeedbackState>>>,
+    /// QUIC streams are numbered anew in each session.
+    sources: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -84,7 +110,8 @@ impl MediaSession {
         connection: Connection,
         connection_token: String,
         offered: Features,
-        news: mpsc::Sender<MediaNews>,
+        routes: Arc<Routes>,
+        news: NewsSender,
     ) -> Result<Self, Error> {
         let opening = in_time("the server allows no media control stream", connection.open_bi());
         let (mut send, mut recv) = opening.await?;
@@ -108,16 +135,12 @@ impl MediaSession {
         let features = Features::from_names(&welcome.features) & offered;
         let (control, messages) = mpsc::channel(MAX_WAITING_MESSAGES);
         let session = Self {
+            number: news.number,
             features,
             limits: limits(welcome.limits),
             control,
             space_when_empty: connection.quic().datagram_send_buffer_space(),
-            state: Arc::new(MediaState {
-                routes: Mutex::default(),
-                route_added: watch::Sender::new(()),
-                publishers: Mutex::default(),
-                clock: Mutex::default(),
-            }),
+            state: Arc::new(MediaState { routes, clock: Mutex::default() }),
             connection,
         };
         session.spawn_tasks(send, messages, recv, decoder, news);
@@ -130,16 +153,16 @@ impl MediaSession {
         messages: mpsc::Receiver<Bytes>,
         recv: RecvStream,
         decoder: MessageDecoder,
-        news: mpsc::Sender<MediaNews>,
+        news: NewsSender,
     ) {
         tokio::spawn(write_control(send, messages));
         let (state, connection) = (Arc::clone(&self.state), self.connection.clone());
         tokio::spawn(async move {
             let error = read_control(recv, decoder, &state, &news, &connection).await;
             connection.close(Code::NO_ERROR, "");
-            state.end(&error);
-            // The meeting may be gone.
-            let _ = news.send(MediaNews::Ended(error)).await;
+            // No ping is answered any more.
+            lock(&state.clock).open.clear();
+            news.tell(MediaNews::Ended(error)).await;
         });
         let ingress = ingress::Ingress {
             connection: self.connection.clone(),
@@ -175,31 +198,6 @@ impl MediaSession {
             && self.connection.quic().datagram_send_buffer_space() < self.space_when_empty
     }
 
-    /// Where the units of the stream, by all its wire stream ids, go from now on.
-    pub(crate) fn add_routes(&self, wire_stream_ids: &[StreamId], inbox: &Arc<SharedInbox>) {
-        let mut routes = lock(&self.state.routes);
-        for id in wire_stream_ids {
-            routes.insert(*id, Arc::clone(inbox));
-        }
-        drop(routes);
-        self.state.route_added.send_replace(());
-    }
-
-    /// Forgets all routes to the inbox.
-    pub(crate) fn remove_routes(&self, inbox: &Arc<SharedInbox>) {
-        lock(&self.state.routes).retain(|_, to| !Arc::ptr_eq(to, inbox));
-    }
-
-    /// Where feedback for a published wire stream id goes from now on.
-    pub(crate) fn add_publisher(&self, wire_stream_id: StreamId, feedback: watch::Sender<FeedbackState>) {
-        lock(&self.state.publishers).insert(wire_stream_id, feedback);
-    }
-
-    /// No feedback from now on; its receivers end.
-    pub(crate) fn remove_publisher(&self, wire_stream_id: StreamId) {
-        lock(&self.state.publishers).remove(&wire_stream_id);
-    }
-
     /// Server clock − local clock in microseconds.
     pub(crate) fn clock_offset_us(&self) -> i64 {
         lock(&self.state.clock).estimate.offset_us()
@@ -221,9 +219,60 @@ impl MediaSession {
     }
 }
 
+impl Routes {
+    /// Where the units of the stream, by all its wire stream ids, go from now on.
+    pub(crate) fn add(&self, wire_stream_ids: &[StreamId], inbox: &Arc<SharedInbox>) {
+        let mut inboxes = lock(&self.inboxes);
+        for id in wire_stream_ids {
+            inboxes.insert(*id, Arc::clone(inbox));
+        }
+        drop(inboxes);
+        self.added.send_replace(());
+    }
+
+    /// Forgets all routes to the inbox.
+    pub(crate) fn remove(&self, inbox: &Arc<SharedInbox>) {
+        lock(&self.inboxes).retain(|_, to| !Arc::ptr_eq(to, inbox));
+    }
+
+    /// Where feedback for a published wire stream id goes from now on.
+    pub(crate) fn add_publisher(&self, wire_stream_id: StreamId, feedback: watch::Sender<FeedbackState>) {
+        lock(&self.publishers).insert(wire_stream_id, feedback);
+    }
+
+    /// No feedback from now on; its receivers end.
+    pub(crate) fn remove_publisher(&self, wire_stream_id: StreamId) {
+        lock(&self.publishers).remove(&wire_stream_id);
+    }
+
+    /// Groups that were under way are lost: every publisher needs a key frame.
+    pub(crate) fn begin_anew(&self) {
+        lock(&self.publishers)
+            .values()
+            .for_each(|publisher| publisher.send_modify(FeedbackState::begin_anew));
+    }
+
+    /// Nothing comes any more.
+    pub(crate) fn end(&self, error: &Error) {
+        for (_, inbox) in lock(&self.inboxes).drain() {
+            inbox.update(|inbox| inbox.fail(error.clone()));
+        }
+        lock(&self.publishers).clear();
+    }
+
+    fn get(&self, wire_stream_id: StreamId) -> Option<Arc<SharedInbox>> {
+        lock(&self.inboxes).get(&wire_stream_id).cloned()
+    }
+
+    /// A name for a QUIC stream that no other has.
+    fn next_source(&self) -> Source {
+        self.sources.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
 impl MediaState {
     fn route(&self, wire_stream_id: StreamId) -> Option<Arc<SharedInbox>> {
-        lock(&self.routes).get(&wire_stream_id).cloned()
+        self.routes.get(wire_stream_id)
     }
 
     /// Microseconds since the Unix epoch on the server's clock.
@@ -234,7 +283,7 @@ impl MediaState {
     /// Feedback for one of this session's publishers.
     pub(crate) fn feedback(&self, feedback: &pb::PublisherFeedback) {
         let Ok(id) = feedback.stream_id.parse() else { return };
-        if let Some(publisher) = lock(&self.publishers).get(&id) {
+        if let Some(publisher) = lock(&self.routes.publishers).get(&id) {
             publisher.send_modify(|state| state.update(feedback));
         }
     }
@@ -258,15 +307,6 @@ impl MediaState {
             // Whoever waited may be gone.
             let _ = done.send(());
         }
-    }
-
-    /// Nothing comes any more.
-    fn end(&self, error: &Error) {
-        for (_, inbox) in lock(&self.routes).drain() {
-            inbox.update(|inbox| inbox.fail(error.clone()));
-        }
-        lock(&self.publishers).clear();
-        lock(&self.clock).open.clear();
     }
 }
 
@@ -337,7 +377,7 @@ async fn read_control(
     mut recv: RecvStream,
     mut decoder: MessageDecoder,
     state: &MediaState,
-    news: &mpsc::Sender<MediaNews>,
+    news: &NewsSender,
     connection: &Connection,
 ) -> Error {
     let mut farewell: Option<pb::ErrorMessage> = None;
@@ -346,13 +386,11 @@ async fn read_control(
             Ok(Some(ServerMessage::PublisherFeedback(feedback))) => state.feedback(&feedback),
             Ok(Some(ServerMessage::Pong(pong))) => state.pong(&pong),
             Ok(Some(ServerMessage::Error(error))) if error.code() == pb::ErrorCode::StreamError => {
-                // The meeting may be gone.
-                let _ = news.send(MediaNews::Refused(error)).await;
+                news.tell(MediaNews::Refused(error)).await;
             }
             Ok(Some(ServerMessage::Error(error))) => farewell = Some(error),
             Ok(Some(ServerMessage::GoAway(go_away))) => {
-                // The meeting may be gone.
-                let _ = news.send(MediaNews::GoAway(go_away)).await;
+                news.tell(MediaNews::GoAway(go_away)).await;
             }
             Ok(Some(ServerMessage::Welcome(_))) => {
                 break Error::Protocol("a second welcome on the media control stream".to_owned());

@@ -99,6 +99,19 @@ pub enum Event {
         /// Until the server closes the session itself.
         deadline: Duration,
     },
+    /// Nothing is heard of the server, or a connection to it is lost. The session goes on as soon as it is reached again;
+    /// until then, what publishers send is left out, and requests wait. See
+    /// [`JoinOptions::reconnect_for`](crate::JoinOptions::reconnect_for).
+    Reconnecting,
+    /// The server is reached again. Everything that happened meanwhile has been told, once and in order; streams that are
+    /// published or subscribed to go on.
+    Reconnected {
+        /// The place of this participant was gone, and it has joined again, under the same id: for the others it had left.
+        /// What it publishes and subscribes to was asked for anew; what the server refused of it has ended.
+        rejoined: bool,
+        /// Since [`Reconnecting`](Self::Reconnecting).
+        after: Duration,
+    },
     /// The session ended, by whichever side. Nothing follows.
     Closed {
         /// From the protocol's table; [`Code::NO_ERROR`] if all went as planned.

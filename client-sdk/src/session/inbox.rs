@@ -38,9 +38,9 @@ const END_LIMIT: Duration = Duration::from_secs(5);
 const COPY_BELOW: usize = 4096;
 const COPY_BEYOND: usize = 32;
 
-/// Names a QUIC stream that units came on.
+/// Names a QUIC stream that units came on, of whichever connection.
 pub(crate) type Source = u64;
-/// Datagrams are numbered from here; QUIC stream ids are below 2^62.
+/// Datagrams are numbered from here, QUIC streams from 0.
 const FIRST_DATAGRAM: Source = 1 << 63;
 
 /// What the reader gets.

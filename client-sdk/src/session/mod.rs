@@ -6,6 +6,7 @@
 //! | [`standing`] | this session's own rights and state, and the meeting's |
 //! | [`event`] | what applications are told |
 //! | [`requests`] | which answer belongs to which request; events without gaps |
+//! | [`reconnect`] | when to try to connect again |
 //! | [`inbox`] | units of one subscription between network and reader |
 //! | [`frame`] | units put together to frames |
 //! | [`statistics`] | counters, rates, latencies |
@@ -15,6 +16,7 @@ pub(crate) mod clock;
 pub(crate) mod event;
 pub(crate) mod frame;
 pub(crate) mod inbox;
+pub(crate) mod reconnect;
 pub(crate) mod requests;
 pub(crate) mod roster;
 pub(crate) mod standing;

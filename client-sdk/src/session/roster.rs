@@ -1,5 +1,6 @@
 //! Who is in the meeting and publishes what.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use darktower_protocol::signaling::{StreamDescription, pb};
@@ -28,7 +29,7 @@ pub struct Participant {
     pub user_id: String,
     /// Whether it was let on the stage.
     pub on_stage: bool,
-    /// Its connection is lost, and it may come back.
+    /// Nothing is heard of it, or its connection is lost, and it may come back.
     pub reconnecting: bool,
 }
 
@@ -92,6 +93,40 @@ impl Roster {
             roster.put(participant);
         }
         roster
+    }
+
+    /// Takes everything as the server says that it is now in place of what was known, and says what is different, as if
+    /// events had told of it. What this session has said of itself stays.
+    pub(crate) fn replace(&mut self, existing: Vec<pb::Participant>, standing: Standing) -> Vec<Change> {
+        let here: BTreeSet<ParticipantId> =
+            existing.iter().filter_map(|participant| participant.participant_id.parse().ok()).collect();
+        let known = self.participants.iter().map(|participant| participant.participant_id);
+        let gone: Vec<ParticipantId> = known.filter(|id| !here.contains(id)).collect();
+        // Why is not known.
+        let reason = pb::LeaveReason::Moved.into();
+        let left = |id: ParticipantId| pb::ParticipantLeft { participant_id: id.to_string(), reason };
+        let mut changes: Vec<Change> = gone.into_iter().map(|id| self.left(&left(id))).collect();
+        for message in existing {
+            let participant = Participant::from_message(message.clone());
+            if participant.is_some_and(|participant| !self.participants.contains(&participant)) {
+                changes.push(self.updated(message));
+            }
+        }
+        let Standing { rights, locked, spotlight, .. } = &standing;
+        if *rights != self.standing.rights {
+            changes.push(Event::RightsChanged(rights.clone()).into());
+        }
+        if (*locked, spotlight) != (self.standing.locked, &self.standing.spotlight) {
+            let (display_name, locked, spotlight) = (String::new(), *locked, spotlight.clone());
+            changes.push(Event::MeetingUpdated { display_name, locked, spotlight }.into());
+        }
+        self.standing = Standing { state: self.standing.state, ..standing };
+        changes
+    }
+
+    /// Who this session is.
+    pub(crate) fn own(&self) -> ParticipantId {
+        self.own
     }
 
     /// The others.
@@ -271,7 +306,7 @@ impl Roster {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     use proptest::prelude::*;
 
@@ -502,6 +537,35 @@ mod tests {
             (who.clone(), 20u8..26).prop_map(|(n, s)| Op::Published(n, s)),
             (who, 20u8..26).prop_map(|(n, s)| Op::Unpublished(n, s)),
         ]
+    }
+
+    #[test]
+    fn a_snapshot_is_told_as_what_has_changed() {
+        let mut roster = roster(vec![participant(1, &[1]), participant(2, &[2]), participant(3, &[])]);
+        roster.standing.state.hand_raised = true;
+        let rights = pb::Rights { admit: true, ..Default::default() };
+        let standing = Standing { rights: rights.clone(), locked: true, ..Standing::default() };
+        let now = vec![participant(2, &[3]), participant(3, &[]), participant(4, &[4])];
+        let changes = roster.replace(now.clone(), standing);
+        let ended: Vec<StreamId> = changes.iter().flat_map(|change| change.ended_streams.clone()).collect();
+        assert_eq!(ended, [stream_id(1), stream_id(2)]);
+        let event = |n: usize| changes[n].event.clone().expect("told");
+        assert!(
+            matches!(event(0), Event::ParticipantLeft { participant_id: id, .. } if id == participant_id(1))
+        );
+        assert!(
+            matches!(event(1), Event::ParticipantUpdated(two) if two.streams[0].stream_id == stream_id(3))
+        );
+        assert!(
+            matches!(event(2), Event::ParticipantJoined(four) if four.participant_id == participant_id(4))
+        );
+        assert_eq!(event(3), Event::RightsChanged(rights));
+        assert!(matches!(event(4), Event::MeetingUpdated { locked: true, .. }));
+        assert_eq!(changes.len(), 5);
+        assert!(roster.standing.state.hand_raised, "what it says of itself");
+        let standing =
+            Standing { rights: roster.standing.rights.clone(), locked: true, ..Standing::default() };
+        assert!(roster.replace(now, standing).is_empty(), "nothing has");
     }
 
     proptest! {

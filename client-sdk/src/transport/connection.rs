@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use darktower_protocol::Code;
+use darktower_protocol::silence::Traffic;
 use darktower_webtransport::{DATAGRAM_PREFIX, Session};
 use quinn::VarInt;
 
@@ -190,6 +191,12 @@ impl Connection {
     /// The path's round-trip time as QUIC estimates it.
     pub fn rtt(&self) -> Duration {
         self.quic.rtt()
+    }
+
+    /// What has gone to the server and come from it.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let stats = self.quic.stats();
+        Traffic { sent: stats.udp_tx.datagrams, received: stats.udp_rx.datagrams }
     }
 
     /// What a datagram starts with before its payload.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use darktower_protocol::silence::KEEP_ALIVE;
 use darktower_protocol::version::{ALPN_MEDIA, ALPN_SIGNAL, ALPN_WEBTRANSPORT};
 use darktower_webtransport::Session;
 use quinn::crypto::rustls::QuicClientConfig;
@@ -227,9 +228,9 @@ fn transport_config() -> quinn::TransportConfig {
     config
         .ack_frequency_config(Some(acknowledgements))
         .mtu_discovery_config(Some(mtu_discovery))
-        // Half of the shortest time for which NATs keep a silent UDP mapping.
-        .keep_alive_interval(Some(Duration::from_secs(5)))
-        // Three lost keep-alives.
+        // Also less than the shortest time for which NATs keep a silent UDP mapping.
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        // The connection may wake up by itself until then.
         .max_idle_timeout(Some(quinn::VarInt::from_u32(15_000).into()))
         // Two large key frames on one stream; several streams in flight at once.
         .stream_receive_window(quinn::VarInt::from_u32(2 * 1024 * 1024))

@@ -5,3 +5,4 @@
 mod meeting;
 mod mirror;
 mod transport;
+mod versions;

@@ -45,7 +45,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn remote_address(&self) -> std::net::SocketAddr {
+    pub(crate) fn remote_address(&self) -> SocketAddr {
         self.quic.remote_address()
     }
 

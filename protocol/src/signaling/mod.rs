@@ -4,6 +4,7 @@
 //! it with `proto/` and rewrites it with `UPDATE_GENERATED=1`.
 
 mod checked;
+mod state;
 
 /// Messages as prost generates them from `proto/darktower/v1`.
 #[expect(missing_docs, clippy::all, reason = "generated; the documentation is in proto/")]

@@ -51,7 +51,7 @@ messages! {
 }
 
 /// Rows for one preset and one target.
-const ROWS: usize = 51;
+const ROWS: usize = 52;
 const NOW_US: u64 = 1_700_000_000_000_000;
 
 /// Whom a message names.
@@ -219,8 +219,8 @@ impl Actor {
         let named = |name: &str, participant_id: &str| {
             Message::UpdateParticipant(pb::UpdateParticipant {
                 name: name.to_owned(),
-                state: None,
                 participant_id: participant_id.to_owned(),
+                ..pb::UpdateParticipant::default()
             })
         };
         let may_rename_itself = self.is_host || self.preset.permissions.can_edit_display_name;
@@ -234,14 +234,17 @@ impl Actor {
         let is_own = target == Target::Oneself;
         let state = pb::ParticipantState { audio_muted: true, ..pb::ParticipantState::default() };
         let with_state = pb::UpdateParticipant {
-            name: String::new(),
             state: Some(state),
             participant_id: participant_id.clone(),
+            ..pb::UpdateParticipant::default()
         };
+        let change = pb::StateChange { audio_muted: Some(true), ..pb::StateChange::default() };
+        let with_change = pb::UpdateParticipant { state: None, change: Some(change), ..with_state.clone() };
         vec![
             (named("Grace", ""), own_name),
             (named("Grace", &participant_id), if is_own { own_name } else { other(ALLOWED) }),
             (Message::UpdateParticipant(with_state), if is_own { ALLOWED } else { other(INVALID) }),
+            (Message::UpdateParticipant(with_change), if is_own { ALLOWED } else { other(INVALID) }),
         ]
     }
 

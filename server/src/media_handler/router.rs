@@ -235,6 +235,11 @@ impl MediaControl for Arc<MediaHandler> {
             MediaCommand::Route { wire_stream_id, destinations } => {
                 self.route(meeting, wire_stream_id, destinations.into_iter().collect());
             }
+            MediaCommand::Forward { wire_stream_id, is_forwarded } => {
+                if let Some(stream) = self.streams.get(&(meeting, wire_stream_id)) {
+                    stream.set_forwarded(is_forwarded);
+                }
+            }
         }
     }
 

@@ -73,6 +73,7 @@ enum Command {
     AddStream(StreamSlot, Arc<MediaStream>, StreamRing),
     RemoveStream(StreamSlot),
     Unit(StreamSlot, RingUnit),
+    ClearStream(StreamSlot),
     EndStream(StreamSlot),
     AddSubscriber(SubscriberSlot, Box<NewSubscriber>),
     RemoveSubscriber(SubscriberSlot),
@@ -189,6 +190,11 @@ impl Shard {
     /// Whether units come faster than the pump takes them: publishers are to be read more slowly.
     pub(super) fn is_overrun(&self) -> bool {
         self.waiting_bytes.load(Ordering::Relaxed) > MAX_WAITING_BYTES
+    }
+
+    /// What has not left of the stream is not to be sent any more.
+    pub(super) fn clear_stream(&self, slot: StreamSlot) {
+        self.send(Command::ClearStream(slot));
     }
 
     pub(super) fn end_stream(&self, slot: StreamSlot) {
@@ -339,6 +345,7 @@ impl Pump {
                 self.fanout.remove_stream(slot);
                 take(&mut self.streams, slot.0);
             }
+            Command::ClearStream(slot) => self.fanout.clear_stream(slot),
             Command::EndStream(slot) => self.fanout.end_stream(slot),
             Command::AddSubscriber(slot, new) => {
                 let NewSubscriber { participant, link, features, waker, faults } = *new;

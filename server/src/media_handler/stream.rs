@@ -275,11 +275,34 @@ impl MediaStream {
         self.lock().is_overrun()
     }
 
-    /// Asks the publisher for a key frame, now or as soon as the limiter allows.
+    /// Whether units go to the subscribers. While they do not, subscriptions stay as they are, on whatever QUIC streams they
+    /// have; nobody is sent what came before, and video goes on at a key frame, which is asked for.
+    pub(super) fn set_forwarded(self: &Arc<Self>, is_forwarded: bool) {
+        let mut state = self.lock();
+        if state.ring.is_shut() != is_forwarded {
+            return;
+        }
+        if is_forwarded {
+            state.ring.open();
+            drop(state);
+            self.request_key_frame();
+        } else {
+            state.ring.shut();
+            for target in &state.targets {
+                target.shard.clear_stream(target.slot);
+            }
+        }
+    }
+
+    /// Asks the publisher for a key frame, now or as soon as the limiter allows. Not of a stream that is not forwarded.
     pub(super) fn request_key_frame(self: &Arc<Self>) {
-        if self.kind == MediaKind::Video {
+        if self.kind != MediaKind::Video {
+            return;
+        }
+        let mut state = self.lock();
+        if !state.ring.is_shut() {
             self.key_frames_wanted.increment(1);
-            self.request_key_frame_locked(&mut self.lock());
+            self.request_key_frame_locked(&mut state);
         }
     }
 

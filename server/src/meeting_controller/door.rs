@@ -2,6 +2,7 @@
 //! participants that come back to their place after their connection was lost.
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use uuid::Uuid;
 
 use super::outbox::{self, NumberedEvent};
 use super::session::{Channel, End, end_of_right, ended_by, envelope, fitting, refusal};
-use super::{Client, Link, LiveMeeting, MeetingController, Newcomer, Seat, Welcome, lock};
+use super::{Client, Former, Link, LiveMeeting, MeetingController, Newcomer, Seat, Welcome, lock};
 use crate::auth::JoinClaims;
 use crate::clock::unix_micros;
 use crate::storage::StoreError;
@@ -89,7 +90,7 @@ impl Ticket {
 impl Client {
     /// Whether this ticket is a participant's way back.
     fn knows(&self, presented: &Ticket) -> bool {
-        self.ticket.is(presented) || self.former.as_ref().is_some_and(|former| former.is(presented))
+        self.ticket.is(presented) || self.former.as_ref().is_some_and(|former| former.ticket.is(presented))
     }
 }
 
@@ -127,14 +128,14 @@ impl MeetingController {
             return Err(unauthorized("the token is for another meeting".to_owned()));
         }
         let mut facts = self.facts(&claims).await?;
-        let who = identity(&request, &claims, &facts)?;
-        if self.wait_at_door(session, channel, &facts, &who).await? {
+        let mut identity = identity_of(&request, &facts)?;
+        if self.wait_at_door(session, channel, &facts, &identity).await? {
             // They may have changed meanwhile, and the token may have ended.
             self.tokens.verify_join(&request.join_token).map_err(|error| unauthorized(error.to_string()))?;
             facts = self.facts(&claims).await?;
+            identity = identity_of(&request, &facts)?;
         }
-        let Facts { meeting, issued, rights, checked_at } = facts;
-        let identity = Identity { rights, ..who };
+        let Facts { meeting, issued, checked_at, .. } = facts;
         let participant = identity.participant_id;
         let capabilities = request.capabilities.unwrap_or_default();
         let newcomer = Newcomer { meeting: &meeting, identity, capabilities, checked_at };
@@ -166,7 +167,7 @@ impl MeetingController {
             .ok_or_else(|| unauthorized("this is no resume ticket".to_owned()))?;
         let participant = presented.participant;
         if let Some(meeting) = self.live(presented.meeting) {
-            // Before the database is asked: who guesses learns nothing.
+            // Before the database is asked: who guesses the ticket of somebody who is here learns nothing.
             let live = lock(&meeting);
             if live.clients.get(&participant).is_some_and(|client| !client.knows(&presented)) {
                 return Err(gone());
@@ -203,8 +204,15 @@ impl MeetingController {
         let participant = presented.participant;
         let mut live = lock(meeting);
         let client = live.clients.get(&participant).filter(|client| client.knows(presented));
-        let epoch = client.ok_or_else(gone)?.epoch;
-        let resumed = live.core.resume(participant, epoch, request.last_event_sequence);
+        let client = client.ok_or_else(gone)?;
+        let epoch = client.epoch;
+        let again =
+            client.former.as_ref().is_some_and(|former| former.began_anew && former.ticket.is(presented));
+        live.core.count_entry(participant, unix_micros()).map_err(refused)?;
+        // What it has seen was numbered before: a number that never was makes it a snapshot again.
+        let seen = if again { u64::MAX } else { request.last_event_sequence };
+        live.core.count_entry(participant, unix_micros()).map_err(refused)?;
+        let resumed = live.core.resume(participant, epoch, seen);
         let resumed = resumed.map_err(|refusal| End::refused(Code::UNAUTHORIZED, refusal))?;
         let ticket = Ticket::new(presented.meeting, participant);
         let (epoch, missed, snapshot) = match resumed {
@@ -215,7 +223,7 @@ impl MeetingController {
         let client = live.clients.get_mut(&participant).ok_or_else(gone)?;
         client.epoch = epoch;
         client.ticket = ticket.clone();
-        client.former = Some(presented.clone());
+        client.former = Some(Former { ticket: presented.clone(), began_anew: snapshot.is_some() });
         if let Some(older) = client.link.replace(link) {
             let _closing_already = older.close.try_send(Code::DUPLICATE);
         }
@@ -238,6 +246,7 @@ impl MeetingController {
             epoch,
             events,
             close,
+            is_heard: AtomicBool::new(false),
             reason: None,
         };
         Ok((seat, response, missed, rest.unwrap_or_default()))
@@ -404,7 +413,8 @@ struct Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.receiver.close();
-        let mut live = lock(&self.meeting);
+        // As for those who are in.
+        let Ok(mut live) = self.meeting.lock() else { return };
         // Unless it was decided about, or waits with a newer connection.
         if live.waiting.get(&self.participant).is_some_and(oneshot::Sender::is_closed) {
             live.waiting.remove(&self.participant);
@@ -429,19 +439,20 @@ fn end_grace(controller: &Weak<MeetingController>, meeting: &Weak<Mutex<LiveMeet
     controller.retire_if_empty(&mut live);
 }
 
-fn identity(request: &pb::JoinRequest, claims: &JoinClaims, facts: &Facts) -> Result<Identity, End> {
+/// Who somebody is: what its record says now, whatever its token said when it was issued.
+fn identity_of(request: &pb::JoinRequest, facts: &Facts) -> Result<Identity, End> {
     let Facts { issued, rights, .. } = facts;
     let may_choose = (rights.rename_self || rights.run_meeting) && !issued.is_guest;
     let may_choose = may_choose && !request.participant_name.is_empty();
-    let name = if may_choose { &request.participant_name } else { &claims.name };
+    let name = if may_choose { &request.participant_name } else { &issued.name };
     let bad_name = || {
         let message = "participant_name must have 1 to 64 printable characters";
         End::fault(Code::PROTOCOL_VIOLATION, ErrorCode::InvalidRequest, message)
     };
     Ok(Identity {
-        participant_id: claims.participant_id,
+        participant_id: issued.id,
         name: display_name(name).ok_or_else(bad_name)?,
-        role: match claims.role {
+        role: match issued.role {
             ParticipantRole::Host => pb::Role::Host,
             ParticipantRole::Participant | ParticipantRole::Guest | ParticipantRole::Viewer => {
                 pb::Role::Participant
@@ -449,7 +460,7 @@ fn identity(request: &pb::JoinRequest, claims: &JoinClaims, facts: &Facts) -> Re
         },
         rights: rights.clone(),
         is_guest: issued.is_guest,
-        user_id: claims.user_id.clone().unwrap_or_default(),
+        user_id: issued.user_id.clone().unwrap_or_default(),
     })
 }
 
@@ -492,6 +503,7 @@ async fn tell(channel: &Channel, seat: &mut Seat, writes: impl Iterator<Item = B
 pub(super) fn refused(refusal: Refusal) -> End {
     match refusal.code {
         ErrorCode::CapacityExceeded => End::refused(Code::CAPACITY_EXCEEDED, refusal),
+        ErrorCode::RateLimited => End::refused(Code::RATE_LIMITED, refusal),
         _ => End::refused(Code::UNAUTHORIZED, refusal),
     }
 }

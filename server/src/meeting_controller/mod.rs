@@ -8,11 +8,13 @@
 //! controls.rs    what hosts do that changes facts: removing people, ending the meeting, giving presets
 //! attendance.rs  who came and went, written to the session records in the background
 //! removals.rs    throwing people out, whoever asks for it
+//! changes.rs     facts that are newer than those somebody has read
 //! ```
 //! Every meeting is a [`darktower_core::meeting::Meeting`] behind a lock that is held for single
 //! calls only; its outputs are carried out in order while it is held.
 
 mod attendance;
+mod changes;
 mod controls;
 mod door;
 mod outbox;
@@ -20,12 +22,14 @@ mod removals;
 mod session;
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use darktower_core::access::ParticipantRole;
 use darktower_core::access::guests::guest_cap;
-use darktower_core::meeting::{Epoch, Identity, Joined, Meeting, MeetingLimits, Output, Refusal};
+use darktower_core::meeting::{Epoch, Identity, Joined, Meeting, MeetingLimits, Output, Refusal, Rights};
 use darktower_core::preset::Preset;
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{Code, MeetingId, MeetingSessionId, OrganizationId, ParticipantId};
@@ -33,10 +37,12 @@ use dashmap::DashMap;
 use pb::envelope::Message;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use attendance::{Attendance, Behind, Coming, Departure};
+use changes::Changes;
 use door::{Ticket, Verdict};
 use outbox::{Inlet, Outbox};
 use removals::{Barred, Removals};
@@ -48,7 +54,7 @@ use crate::clock::unix_micros;
 use crate::global_controller::{LiveMeetings, LiveParticipant, LiveStream, LiveStreamType};
 use crate::media_handler::MediaControl;
 use crate::storage::Store;
-use crate::storage::model::{Meeting as StoredMeeting, Removal};
+use crate::storage::model::{IssuedParticipant, Meeting as StoredMeeting, Removal};
 
 /// Presets that are remembered for a moment: twice as many at most.
 const REMEMBERED_PRESETS: usize = 512;
@@ -56,6 +62,9 @@ const REMEMBERED_PRESETS: usize = 512;
 /// How often it is noted that sessions run here. A session nobody notes for longer than the job's `stale_after_seconds`
 /// is taken for that of a dead server.
 const TOUCH: Duration = Duration::from_secs(30);
+
+/// How often a meeting looks at what only time changes.
+const TICK: Duration = Duration::from_secs(1);
 
 /// What of the meeting controller is configurable.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +97,7 @@ pub struct MeetingController {
     /// Held by whoever begins a session while their number is limited, so that two do not take the last place.
     beginning: tokio::sync::Mutex<()>,
     removals: Removals,
+    changes: Changes,
     stopping: CancellationToken,
     /// Signaling sessions of participants.
     sessions: TaskTracker,
@@ -112,10 +122,17 @@ struct Client {
     /// What it must present to come back.
     ticket: Ticket,
     /// What it came back with: it counts until the client is known to have the new one.
-    former: Option<Ticket>,
+    former: Option<Former>,
     /// The way to its signaling session; `None` while that is lost.
     link: Option<Link>,
     departure: Departure,
+}
+
+/// A ticket that was used, and whose answer may have been lost.
+struct Former {
+    ticket: Ticket,
+    /// The answer was a snapshot: events count from 1 again, and the numbers that the client has seen mean nothing.
+    began_anew: bool,
 }
 
 /// The way to a participant's signaling session.
@@ -141,6 +158,8 @@ struct Seat {
     epoch: Epoch,
     events: Outbox,
     close: mpsc::Receiver<Code>,
+    /// The client has sent something in this session.
+    is_heard: AtomicBool,
     /// What others are told when it is given up; `None` if the participant may come back.
     reason: Option<pb::LeaveReason>,
 }
@@ -175,17 +194,33 @@ impl MeetingController {
             running: Mutex::default(),
             beginning: tokio::sync::Mutex::new(()),
             removals: Removals::default(),
+            changes: Changes::default(),
             stopping: CancellationToken::new(),
             sessions: TaskTracker::new(),
         })
     }
 
-    /// Carries out removals that others write to the store, and notes there which sessions run here. Runs until it is
-    /// dropped.
+    /// Carries out removals that others write to the store, notes there which sessions run here, and lets time pass in
+    /// meetings. Runs until it is dropped.
     pub async fn attend(self: Arc<Self>) {
         let running = || self.running_sessions();
         let touch = attendance::keep_alive(Arc::clone(&self.store), running, TOUCH);
-        tokio::join!(removals::watch(Arc::clone(&self)), touch);
+        tokio::join!(removals::watch(Arc::clone(&self)), touch, self.pass_time());
+    }
+
+    async fn pass_time(&self) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let meetings: Vec<_> = self.meetings.iter().map(|meeting| Arc::clone(meeting.value())).collect();
+            for meeting in meetings {
+                // One that is defect must not keep time from the others.
+                let Ok(mut live) = meeting.lock() else { continue };
+                live.core.pass_voices(unix_micros());
+                self.carry_out(&mut live);
+            }
+        }
     }
 
     /// Tells every client that the server goes away; they leave by themselves or are cut off
@@ -320,6 +355,7 @@ impl MeetingController {
                 epoch: joined.epoch,
                 events,
                 close,
+                is_heard: AtomicBool::new(false),
                 reason: None,
             };
             Ok((seat, Welcome { joined, media_server: self.media.admit(participant), ticket }))
@@ -351,6 +387,10 @@ impl MeetingController {
                 continue;
             }
             live.apply(stored, read_at, max_participants);
+            if let Some(newer) = self.changes.since(stored) {
+                let max_participants = self.limits.max_participants.min(newer.max_participants as usize);
+                live.apply(&newer, read_at, max_participants);
+            }
             let result = act(&meeting, &mut live);
             self.carry_out(&mut live);
             self.retire_if_empty(&mut live);
@@ -483,6 +523,7 @@ impl LiveMeeting {
             }
             *known_at = read_at.max(*known_at);
             self.core.set_max_participants(max_participants);
+            self.core.set_display_name(&stored.display_name);
             self.core.set_waiting_room(stored.settings.waiting_room);
         }
     }
@@ -516,6 +557,9 @@ impl Client {
 impl Seat {
     /// The client has sent something in this session: it has its resume ticket, and the one before is void.
     fn has_ticket(&self) {
+        if self.is_heard.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let mut live = lock(&self.meeting);
         if let Some(client) = live.clients.get_mut(&self.participant)
             && client.epoch == self.epoch
@@ -527,6 +571,14 @@ impl Seat {
     /// What is to be written of the events; `None` if nothing has come.
     fn take_events(&mut self) -> Option<Bytes> {
         self.events.take(|| lock(&self.meeting).core.participant_count())
+    }
+
+    /// Nothing is heard of the client any more, or something is again.
+    fn tell_silence(&self, is_silent: bool) {
+        tracing::info!(participant = %self.participant, is_silent, "silence");
+        let mut live = lock(&self.meeting);
+        live.core.set_silent(self.participant, self.epoch, is_silent);
+        self.controller.carry_out(&mut live);
     }
 
     /// A fresh way to the media handler, unless another session has taken the seat.
@@ -556,7 +608,8 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         metrics::gauge!("meeting_participants").decrement(1.0);
-        let mut live = lock(&self.meeting);
+        // A defect in this meeting may be what unwinds: it must not end the process with all others.
+        let Ok(mut live) = self.meeting.lock() else { return };
         // Unless a newer session has taken its place, or it was thrown out.
         if live.clients.get(&self.participant).is_some_and(|client| client.epoch == self.epoch) {
             self.controller.give_up(&self.meeting, &mut live, self.participant, self.reason);
@@ -591,7 +644,22 @@ impl LiveMeetings for MeetingController {
         self.carry_out_removal(removal)
     }
 
+    fn participant_changed(
+        &self,
+        participant: &IssuedParticipant,
+        name: Option<&str>,
+        preset: Option<&Preset>,
+    ) {
+        let Some(meeting) = self.live(participant.meeting_id) else { return };
+        let runs_meeting = participant.role == ParticipantRole::Host;
+        let rights = preset.map(|preset| Rights::new(preset, runs_meeting));
+        let mut live = lock(&meeting);
+        live.core.change(participant.id, name.map(str::to_owned), rights);
+        self.carry_out(&mut live);
+    }
+
     fn changed(&self, stored: &StoredMeeting) {
+        self.changes.note(stored);
         let Some(meeting) = self.live(stored.id) else { return };
         let mut live = lock(&meeting);
         let max_participants = self.limits.max_participants.min(stored.max_participants as usize);

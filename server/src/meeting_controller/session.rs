@@ -5,19 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use darktower_core::meeting::Refusal;
+use darktower_core::meeting::{Refusal, is_change};
 use darktower_protocol::limits::MAX_MESSAGE;
 use darktower_protocol::message::{self, MessageError};
 use darktower_protocol::signaling::pb;
+use darktower_protocol::silence::{Change, LOOK_INTERVAL, Silence};
 use darktower_protocol::version::PROTOCOL_VERSION;
 use darktower_protocol::{Code, ParticipantId};
+use futures_util::FutureExt as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use pb::ErrorCode;
 use pb::envelope::Message;
 use prost::Message as _;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{MeetingController, Seat};
@@ -248,13 +250,22 @@ impl MeetingController {
         let mut limiter = MessageLimiter::new(self.messages_per_minute);
         let mut told_to_go = false;
         let outgoing = channel.outgoing.clone();
+        let mut silence = Silence::new(Instant::now().into(), session.traffic());
+        let mut looks = tokio::time::interval(LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // While the client does not read, nothing more is taken from it or put in its queue.
             let has_room = channel.has_room();
             let step = tokio::select! {
                 biased;
                 Some(code) = seat.close.recv() => Err(ended_by(code)),
-                _ended = session.closed() => Err(End::lost()),
+                _ended = session.closed() => Err(channel.last_words()),
+                _ = looks.tick() => {
+                    if let Some(change) = silence.look(Instant::now().into(), session.traffic()) {
+                        seat.tell_silence(change == Change::Silent);
+                    }
+                    Ok(())
+                }
                 () = &mut expiry => Err(End::expired()),
                 _permit = outgoing.reserve(), if !has_room => Ok(()),
                 () = seat.events.due(), if has_room => channel.events(seat).await,
@@ -324,6 +335,12 @@ impl MeetingController {
             let message =
                 format!("envelope version {} is not supported; this session speaks 1", envelope.version);
             return Err(End::fault(Code::UNSUPPORTED_VERSION, ErrorCode::InvalidRequest, message));
+        }
+        if envelope.message.as_ref().is_some_and(is_change)
+            && let Err(refusal) =
+                seat.with_meeting(|meeting| meeting.count_change(participant, unix_micros()))
+        {
+            return channel.answer(Message::Error(refusal_message(refusal))).await;
         }
         let ack = || Message::Ack(pb::Ack::default());
         let result = match envelope.message {
@@ -537,6 +554,16 @@ impl Channel {
 
     fn has_room(&self) -> bool {
         self.outgoing.capacity() > 0
+    }
+
+    /// How a session ended whose connection is closed: a client that leaves may close it at once.
+    fn last_words(&mut self) -> End {
+        while let Some(Ok(Some(envelope))) = self.requests.next::<pb::Envelope>().now_or_never() {
+            if matches!(envelope.message, Some(Message::LeaveRequest(_))) {
+                return End::left();
+            }
+        }
+        End::lost()
     }
 
     pub(super) async fn answer(&mut self, message: Message) -> Result<(), End> {

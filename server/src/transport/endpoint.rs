@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use darktower_protocol::Code;
+use darktower_protocol::silence::KEEP_ALIVE;
 use darktower_protocol::version::{ALPN_MEDIA, ALPN_SIGNAL, ALPN_WEBTRANSPORT, PATH_MEDIA, PATH_SIGNAL};
 use darktower_webtransport::http::{StatusCode, header};
 use darktower_webtransport::{CLOSE_TIME, HandshakeError, Request};
@@ -277,7 +278,7 @@ fn transport_config() -> quinn::TransportConfig {
         // speakers. More would only be older.
         .datagram_send_buffer_size(32 << 10)
         .max_idle_timeout(Some(VarInt::from_u32(15_000).into()))
-        .keep_alive_interval(Some(Duration::from_secs(5)))
+        .keep_alive_interval(Some(KEEP_ALIVE))
         .mtu_discovery_config(Some(mtu_discovery()))
         // The first retransmission should not wait a third of a second.
         .initial_rtt(Duration::from_millis(100))

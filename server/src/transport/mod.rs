@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use darktower_protocol::Code;
+use darktower_protocol::silence::Traffic;
 use darktower_webtransport as webtransport;
 
 pub use endpoint::{Endpoint, EndpointFactory, Role, TransportSettings};
@@ -66,6 +67,12 @@ impl Session {
     /// Where the client's packets come from at the moment.
     pub fn remote_address(&self) -> SocketAddr {
         self.quic.remote_address()
+    }
+
+    /// What has gone to the client and come from it.
+    pub fn traffic(&self) -> Traffic {
+        let stats = self.quic.stats();
+        Traffic { sent: stats.udp_tx.datagrams, received: stats.udp_rx.datagrams }
     }
 
     /// The next bidirectional stream that the client opens. Cancel-safe.

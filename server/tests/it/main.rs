@@ -6,6 +6,7 @@
 //! | `revocation.rs` | whoever is removed is out everywhere within a second, whoever asked for it |
 //! | `sessions.rs` | session records, keep-alive, caps at the door, what a stopping server leaves |
 //! | `hosts.rs` | host controls, waiting room, stage, presets, chat, and coming back after a lost connection |
+//! | `reconnect.rs` | paths that are cut: seen in time, and everything goes on; too long; a server that starts again |
 //! | `meeting.rs` | join, roster, publish, subscribe, leave, replacement, shutdown |
 //! | `admin.rs` | `darktower admin` on the data of a running server |
 //! | `bad_input/` | hostile and broken clients get the documented code, and nobody else notices |
@@ -16,6 +17,7 @@
 //! | `rate_limits.rs` | limits as clients see them |
 //! | `crash.rs` | what a store acknowledged is there after kill -9, of the server and of PostgreSQL |
 //! | `metrics.rs` | what `/metrics` says after media has flowed, and that docs/metrics.md has all of it |
+//! | `versions.rs` | clients of other versions of the protocol |
 //! | `webtransport.rs` | WebTransport by hand: split headers, stalled streams, refusals |
 //! | `shards.rs` | several shards behind one port: steering, address changes, streams across shards |
 //! | `support/` | a server on free ports, raw clients, a broadcast that is accounted for |
@@ -31,9 +33,11 @@ mod media_delivery;
 mod meeting;
 mod metrics;
 mod rate_limits;
+mod reconnect;
 mod revocation;
 mod sessions;
 mod shards;
 mod support;
 mod under_load;
+mod versions;
 mod webtransport;

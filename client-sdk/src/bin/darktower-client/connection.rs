@@ -249,19 +249,33 @@ pub(crate) async fn leave(meeting: Meeting) {
     }
 }
 
-/// Waits until the server has ended the session; says why.
-pub(crate) async fn ended_by_server(meeting: &Meeting) -> anyhow::Error {
+/// Waits until the session of `name` has ended, and says why; meanwhile tells on standard error how it goes.
+pub(crate) async fn ended(meeting: &Meeting, name: &str) -> anyhow::Error {
     let mut events = meeting.events();
     while let Some(event) = events.next().await {
-        match event {
-            Event::Closed { code, message } => return closed(code, &message),
-            Event::GoAway { deadline, .. } => {
-                tracing::info!("the server is about to stop, within {} s", deadline.as_secs());
-            }
-            _ => {}
+        if let Event::Closed { code, message } = event {
+            return closed(code, &message);
+        }
+        if let Some(news) = news(&event) {
+            eprintln!("{name}: {news}");
         }
     }
     anyhow::anyhow!("the session has ended")
+}
+
+/// What an event says of the connection to the server, for people.
+pub(crate) fn news(event: &Event) -> Option<String> {
+    match event {
+        Event::GoAway { deadline, .. } => {
+            Some(format!("the server is about to stop, within {} s", deadline.as_secs()))
+        }
+        Event::Reconnecting => Some("the connection to the server is lost; trying again".to_owned()),
+        Event::Reconnected { rejoined, after } => {
+            let how = if *rejoined { ", joined again" } else { "" };
+            Some(format!("connected again after {:.1} s{how}", after.as_secs_f64()))
+        }
+        _ => None,
+    }
 }
 
 /// The error that a closed session is to a command that wanted to go on.

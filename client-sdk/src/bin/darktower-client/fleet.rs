@@ -237,7 +237,7 @@ impl Ready {
         };
         for bot in &running.bots {
             let (name, meeting) = (bot.name.clone(), bot.meeting.clone());
-            running.sessions.spawn(async move { connection::ended_by_server(&meeting).await.context(name) });
+            running.sessions.spawn(async move { connection::ended(&meeting, &name).await.context(name) });
         }
         for subscription in subscriptions {
             let (all_sent, give_up) = (running.all_sent.clone(), running.give_up.clone());

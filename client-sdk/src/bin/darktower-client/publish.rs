@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use darktower_client::{FeedbackReceiver, Meeting, Publisher, StreamId};
+use darktower_client::{Event, FeedbackReceiver, Meeting, Publisher, StreamId};
 use tokio::task::JoinSet;
 
 use crate::connection::{self, Target, WithoutMeeting};
@@ -147,11 +147,17 @@ async fn show(
 ) -> Result<()> {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     tick.tick().await;
-    let mut ended = std::pin::pin!(connection::ended_by_server(meeting));
+    let mut events = meeting.events();
     loop {
         tokio::select! {
             _ = tick.tick() => screen.draw(&lines(meeting, progress))?,
-            error = &mut ended => return Err(error),
+            event = events.next() => match event {
+                Some(Event::Closed { code, message }) => return Err(connection::closed(code, &message)),
+                Some(event) => if let Some(news) = connection::news(&event) {
+                    screen.print(&news)?;
+                },
+                None => return Err(anyhow::anyhow!("the session has ended")),
+            },
             clip = playing.join_next() => match clip {
                 Some(outcome) => outcome.context("publishing failed")??,
                 None => return Ok(screen.draw(&lines(meeting, progress))?),

@@ -114,7 +114,12 @@ impl Session {
                 () = &mut over => return Ok(()),
                 event = events.next() => match event {
                     Some(Event::Closed { code, message }) => return Err(connection::closed(code, &message)),
-                    Some(_) => self.begin_new(),
+                    Some(event) => {
+                        if let Some(news) = connection::news(&event) {
+                            eprintln!("{news}");
+                        }
+                        self.begin_new();
+                    }
                     None => return Err(anyhow::anyhow!("the session has ended")),
                 },
                 Some(outcome) = self.tasks.join_next() => {

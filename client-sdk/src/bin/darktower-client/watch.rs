@@ -104,7 +104,14 @@ async fn watch(
             () = stop.requested() => return Ok(()),
             event = events.next() => match event {
                 Some(Event::Closed { code, message }) => return Err(connection::closed(code, &message)),
-                Some(_) => begin_new(meeting, &mut seen, &latencies, &mut tasks),
+                Some(event) => {
+                    match connection::news(&event) {
+                        Some(news) if json => eprintln!("{news}"),
+                        Some(news) => screen.print(&news)?,
+                        None => {}
+                    }
+                    begin_new(meeting, &mut seen, &latencies, &mut tasks);
+                }
                 None => return Err(anyhow::anyhow!("the session has ended")),
             },
             Some(Ok((stream_id, Err(error)))) = tasks.join_next() => {

@@ -473,7 +473,7 @@ pub struct Participant {
     /// Whether it was let on the stage.
     #[prost(bool, tag = "10")]
     pub on_stage: bool,
-    /// Its connection is lost, and it may come back.
+    /// Nothing is heard of it, or its connection is lost, and it may come back.
     #[prost(bool, tag = "11")]
     pub reconnecting: bool,
 }
@@ -599,12 +599,28 @@ pub struct UpdateParticipant {
     /// Empty = unchanged.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// Only one's own.
+    /// Only one's own; as a whole, what a host has changed of it meanwhile included. Not looked at
+    /// beside `change`.
     #[prost(message, optional, tag = "2")]
     pub state: ::core::option::Option<ParticipantState>,
     /// Empty = oneself. Hosts rename others.
     #[prost(string, tag = "3")]
     pub participant_id: ::prost::alloc::string::String,
+    /// Only one's own; what it does not name stays, or becomes what a host makes of it.
+    #[prost(message, optional, tag = "4")]
+    pub change: ::core::option::Option<StateChange>,
+}
+/// What changes of a ParticipantState.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StateChange {
+    #[prost(bool, optional, tag = "1")]
+    pub audio_muted: ::core::option::Option<bool>,
+    #[prost(bool, optional, tag = "2")]
+    pub video_on: ::core::option::Option<bool>,
+    #[prost(bool, optional, tag = "3")]
+    pub screen_sharing: ::core::option::Option<bool>,
+    #[prost(bool, optional, tag = "4")]
+    pub hand_raised: ::core::option::Option<bool>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ParticipantUpdated {

@@ -158,7 +158,8 @@ impl Delivery {
             live_from: end,
             catching_up_since: None,
             discarding_frame: false,
-            discontinuity: false,
+            // It may have had earlier groups in another session, and has not had those between.
+            discontinuity: true,
             trouble: None,
             counters: DeliveryCounters::default(),
         }
@@ -350,7 +351,9 @@ impl Delivery {
     }
 
     fn start_group(&mut self, start: u64, first: &RingUnit) -> Step {
-        let discontinuity = std::mem::take(&mut self.discontinuity);
+        // A receiver need not wait for what nobody gets, either. Nothing lies before the first unit of all.
+        let lacks_some = std::mem::take(&mut self.discontinuity) || first.follows_gap;
+        let discontinuity = lacks_some && first.header.sequence() != 0;
         self.state = State::Streaming { group: first.group };
         self.cursor = start;
         self.discarding_frame = false;
@@ -463,6 +466,45 @@ mod tests {
     }
 
     #[test]
+    fn nobody_waits_for_what_the_publisher_lost_or_an_earlier_session_had() {
+        let mut bench = Bench::new();
+        bench.push(KEY, END);
+        let mut delivery = bench.subscribe(MediaKind::Video);
+        assert_eq!(bench.drain(&mut delivery), ["group 0", "0"]);
+        // The connection of the publisher was lost meanwhile.
+        bench.sequence += 5;
+        bench.push(KEY, END);
+        assert_eq!(bench.drain(&mut delivery), ["group 6 after gap", "6"]);
+        bench.push(KEY, END);
+        assert_eq!(bench.drain(&mut delivery), ["group 7", "7"]);
+        let mut again = bench.subscribe(MediaKind::Video);
+        assert_eq!(bench.drain(&mut again), ["group 7 after gap", "7"]);
+    }
+
+    #[test]
+    fn who_has_all_goes_on_at_the_next_key_frame_of_a_stream_that_was_shut() {
+        let mut bench = Bench::new();
+        let mut delivery = bench.subscribe(MediaKind::Video);
+        let mut slow = bench.subscribe(MediaKind::Video);
+        bench.push(KEY, END);
+        assert_eq!(bench.drain(&mut delivery), ["group 0", "0"]);
+        assert!(matches!(slow.step(&bench.ring, bench.now()), Step::StartGroup(_)));
+        bench.ring.shut();
+        bench.push(KEY, END);
+        assert!(bench.drain(&mut delivery).is_empty());
+        assert_eq!(bench.drain(&mut slow), ["drop", "request"]);
+        let mut late = bench.subscribe(MediaKind::Video);
+        bench.ms += 400;
+        assert_eq!(bench.drain(&mut late), ["request"], "no picture of before");
+        bench.ring.open();
+        bench.push(DELTA, END);
+        bench.push(KEY, END);
+        for delivery in [&mut delivery, &mut slow, &mut late] {
+            assert_eq!(bench.drain(delivery), ["group 3 after gap", "3"]);
+        }
+    }
+
+    #[test]
     fn late_joiner_gets_a_young_group_at_once() {
         let mut bench = Bench::new();
         bench.push(KEY, END);
@@ -490,7 +532,7 @@ mod tests {
         assert_eq!(bench.drain(&mut delivery), ["request"]);
         bench.ms += 50;
         bench.push(KEY, END);
-        assert_eq!(bench.drain(&mut delivery), ["group 2", "2"]);
+        assert_eq!(bench.drain(&mut delivery), ["group 2 after gap", "2"]);
     }
 
     #[test]

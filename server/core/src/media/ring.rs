@@ -40,6 +40,8 @@ pub struct RingUnit {
     pub group: u64,
     /// The first unit of a frame.
     pub starts_frame: bool,
+    /// What lies between the unit before and this one did not come, or was left out for everybody.
+    pub follows_gap: bool,
 }
 
 impl RingUnit {
@@ -63,7 +65,22 @@ pub struct StreamRing {
     bytes: usize,
     /// Index of the first unit of each group that is still here whole, oldest first.
     group_starts: VecDeque<u64>,
+    /// What came last, kept or not, and the group that it belongs to.
+    last: Option<(Header, u64)>,
+    /// Sequence number of the last unit that was kept.
+    last_kept: Option<u64>,
+    gate: Gate,
     ended: bool,
+}
+
+/// Whether units are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    Open,
+    /// None.
+    Shut,
+    /// From the next one on that needs none before it.
+    Opening,
 }
 
 impl StreamRing {
@@ -75,39 +92,77 @@ impl StreamRing {
             first_index: 0,
             bytes: 0,
             group_starts: VecDeque::new(),
+            last: None,
+            last_kept: None,
+            gate: Gate::Open,
             ended: false,
         }
     }
 
-    /// Takes the next unit, in the order of its sequence numbers, and returns it as it will be forwarded; `None` for
-    /// video that comes again or out of order, which is left out.
+    /// Takes the next unit, in the order of its sequence numbers, and returns it as it will be forwarded; `None` if it is
+    /// left out: video that comes again or out of order, and what comes while the ring is [shut](Self::shut).
     ///
     /// The bytes are copied into a buffer of their own, once: slices of received packets would keep whole receive
     /// buffers alive.
     pub fn push(&mut self, unit: &Unit, now: Instant) -> Option<RingUnit> {
         let header = *unit.header();
         let is_video = header.frame_type().is_video();
-        let stale = |last: &RingUnit| is_video && header.sequence() <= last.header.sequence();
-        if self.units.back().is_some_and(stale) {
+        let stale = |(last, _): &(Header, u64)| is_video && header.sequence() <= last.sequence();
+        if self.last.as_ref().is_some_and(stale) {
             return None;
         }
         // A publisher that was cut off inside a frame goes on with a new one.
-        let continues = |last: &RingUnit| {
-            !last.header.is_end_of_frame()
-                && last.header.timestamp() == header.timestamp()
-                && last.header.frame_type() == header.frame_type()
-                && last.header.sequence().checked_add(1) == Some(header.sequence())
+        let continues = |(last, _): &(Header, u64)| {
+            !last.is_end_of_frame()
+                && last.timestamp() == header.timestamp()
+                && last.frame_type() == header.frame_type()
+                && last.sequence().checked_add(1) == Some(header.sequence())
         };
-        let starts_frame = !self.units.back().is_some_and(continues);
+        let starts_frame = !self.last.as_ref().is_some_and(continues);
         let starts_group = starts_frame && header.frame_type() == FrameType::VideoKey;
-        let group = match self.units.back() {
-            Some(last) if is_video && !starts_group => last.group,
+        let group = match self.last {
+            Some((_, group)) if is_video && !starts_group => group,
             _ => header.sequence(),
         };
+        self.last = Some((header, group));
+        match self.gate {
+            Gate::Open => {}
+            Gate::Opening if starts_group || !is_video => self.gate = Gate::Open,
+            Gate::Shut | Gate::Opening => return None,
+        }
+        let kept = self.last_kept.replace(header.sequence());
+        let follows_gap = kept.is_some_and(|kept| kept.checked_add(1) != Some(header.sequence()));
         let (wire, web_datagram) = copied(unit, !is_video);
-        let unit = RingUnit { wire, web_datagram, header, received_at: now, group, starts_frame };
+        let unit =
+            RingUnit { wire, web_datagram, header, received_at: now, group, starts_frame, follows_gap };
         self.append(unit.clone(), now);
         Some(unit)
+    }
+
+    /// The stream is not forwarded for now: forgets all units and leaves out what comes.
+    pub fn shut(&mut self) {
+        self.gate = Gate::Shut;
+        self.clear();
+    }
+
+    /// The stream is forwarded again: video from its next key frame on.
+    pub fn open(&mut self) {
+        if self.gate == Gate::Shut {
+            self.gate = Gate::Opening;
+        }
+    }
+
+    /// Whether the stream is forwarded, or would be if a key frame came.
+    pub fn is_shut(&self) -> bool {
+        self.gate == Gate::Shut
+    }
+
+    /// Forgets all units. Who has not got them does not get them any more.
+    pub fn clear(&mut self) {
+        self.first_index = self.end_index();
+        self.units.clear();
+        self.group_starts.clear();
+        self.bytes = 0;
     }
 
     /// Takes a unit that [`push`](Self::push) of another ring of the same stream has returned, and throws out what is
@@ -309,6 +364,33 @@ pub(super) mod tests {
         ring.push(&unit(FrameType::VideoDelta, 1, Flags::default(), 10), now);
         assert!(starts_group(&mut ring, &unit(FrameType::VideoKey, 5, Flags::END_OF_FRAME, 10), now));
         assert_eq!(ring.group_start(), Some(2));
+    }
+
+    #[test]
+    fn while_it_is_shut_nothing_is_kept_and_video_goes_on_at_a_key_frame() {
+        let now = Instant::now();
+        let mut ring = StreamRing::new(RingLimits::default());
+        let push = |ring: &mut StreamRing, frame_type, sequence| {
+            ring.push(&whole(frame_type, sequence, 10), now).map(|unit| (unit.group, unit.follows_gap))
+        };
+        assert_eq!(push(&mut ring, FrameType::VideoKey, 0), Some((0, false)));
+        assert_eq!(push(&mut ring, FrameType::VideoDelta, 1), Some((0, false)));
+        ring.shut();
+        assert_eq!((ring.first_index(), ring.end_index(), ring.bytes()), (2, 2, 0));
+        assert_eq!(ring.group_start(), None, "nobody is given what was there before");
+        assert_eq!(push(&mut ring, FrameType::VideoKey, 2), None);
+        ring.open();
+        assert_eq!(push(&mut ring, FrameType::VideoDelta, 3), None, "its key frame was left out");
+        assert_eq!(push(&mut ring, FrameType::VideoKey, 4), Some((4, true)));
+        assert_eq!(push(&mut ring, FrameType::VideoDelta, 3), None, "out of order");
+        assert_eq!(push(&mut ring, FrameType::VideoDelta, 5), Some((4, false)));
+        assert_eq!((ring.group_start(), ring.end_index()), (Some(2), 4));
+
+        let mut audio = StreamRing::new(RingLimits::default());
+        audio.shut();
+        assert_eq!(push(&mut audio, FrameType::Audio, 7), None);
+        audio.open();
+        assert_eq!(push(&mut audio, FrameType::Audio, 8), Some((8, false)));
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! The chat of one live meeting: messages to everybody and between two, what is kept of them, and how
-//! much of it one participant may write.
+//! The chat of one live meeting: messages to everybody and between two, and what is kept of them.
 //!
 //! Invariants: ids grow from 1 and are never used again; what is kept is within [`MAX_MESSAGES`] and
 //! [`MAX_TEXT_BYTES`]; a message between two exists for nobody else, not even for hosts, and requests
@@ -155,6 +154,12 @@ impl Chat {
         self.messages.insert(id, entry);
         self.make_room(id);
         Ok(message)
+    }
+
+    /// Whether a message that the reader knows was sent to everybody.
+    pub(super) fn is_public(&self, reader: ParticipantId, id: u64) -> Option<bool> {
+        let entry = self.messages.get(&id).filter(|entry| entry.is_visible_to(reader))?;
+        Some(entry.to.is_none())
     }
 
     /// Changes the text of one's own message. The same text again changes nothing.
@@ -355,49 +360,6 @@ pub(super) fn check_broadcast(request: &pb::BroadcastMessage) -> Result<(), Refu
     Ok(())
 }
 
-/// How often a participant may send: so many times at once and so many per minute in the long run.
-#[derive(Debug, Clone)]
-pub(super) struct Allowance {
-    per_minute: u64,
-    /// What it has saved: `per_minute` for each µs, [`Allowance::COST`] for each message, so that no
-    /// rate is rounded.
-    credit: u64,
-    /// The latest time that credit was given for, µs since the Unix epoch.
-    counted_until_us: u64,
-}
-
-impl Allowance {
-    /// A message costs what one minute gives to a rate of one per minute.
-    const COST: u64 = 60_000_000;
-
-    /// `per_minute` may be sent at once to begin with; 0 counts as 1.
-    pub(super) fn new(per_minute: u32) -> Self {
-        let per_minute = u64::from(per_minute.max(1));
-        Self { per_minute, credit: per_minute * Self::COST, counted_until_us: 0 }
-    }
-
-    /// One message is sent at `now_us` (µs since the Unix epoch). Time that goes back gives nothing,
-    /// neither does it when it comes again.
-    ///
-    /// # Errors
-    /// [`ErrorCode::RateLimited`] if it was one too many; it is not counted then.
-    pub(super) fn take(&mut self, now_us: u64) -> Result<(), Refusal> {
-        let elapsed_us = now_us.saturating_sub(self.counted_until_us);
-        let earned = elapsed_us.saturating_mul(self.per_minute);
-        self.credit = self.credit.saturating_add(earned).min(self.per_minute * Self::COST);
-        self.counted_until_us = self.counted_until_us.max(now_us);
-        if let Some(left) = self.credit.checked_sub(Self::COST) {
-            self.credit = left;
-            return Ok(());
-        }
-        let missing_us = (Self::COST - self.credit).div_ceil(self.per_minute);
-        let wait_us = missing_us.saturating_add(self.counted_until_us - now_us);
-        let (per_minute, seconds) = (self.per_minute, wait_us.div_ceil(1_000_000));
-        let message = format!("you may send {per_minute} messages per minute; try again in {seconds} s");
-        Err(Refusal::new(ErrorCode::RateLimited, message))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -405,7 +367,6 @@ mod tests {
     use super::*;
 
     const HOST: u8 = 0;
-    const SECOND_US: u64 = 1_000_000;
 
     fn id(number: u8) -> ParticipantId {
         ParticipantId::from_bytes([number; 16])
@@ -655,44 +616,6 @@ mod tests {
             let refusal = check_broadcast(&wrong).unwrap_err();
             assert_eq!((refusal.code, refusal.field), (ErrorCode::InvalidRequest, Some(field)));
         }
-    }
-
-    #[test]
-    fn an_allowance_is_a_burst_and_then_a_rate() {
-        let mut allowance = Allowance::new(30);
-        let mut now_us = 1_700_000_000 * SECOND_US;
-        for _ in 0..30 {
-            allowance.take(now_us).unwrap();
-        }
-        let refusal = allowance.take(now_us).unwrap_err();
-        assert_eq!(refusal.code, ErrorCode::RateLimited);
-        assert_eq!(refusal.message, "you may send 30 messages per minute; try again in 2 s");
-        for _ in 0..100 {
-            now_us += 2 * SECOND_US;
-            allowance.take(now_us).unwrap();
-            assert_eq!(code(allowance.take(now_us + 1)), ErrorCode::RateLimited);
-        }
-        // Nothing is saved beyond the burst.
-        now_us += 3_600 * SECOND_US;
-        assert_eq!((0..100).filter(|_| allowance.take(now_us).is_ok()).count(), 30);
-    }
-
-    #[test]
-    fn time_that_goes_back_gives_no_allowance() {
-        let mut allowance = Allowance::new(1);
-        let now_us = 1_000 * SECOND_US;
-        allowance.take(now_us).unwrap();
-        for _ in 0..10 {
-            let refusal = allowance.take(now_us - 100 * SECOND_US).unwrap_err();
-            assert!(refusal.message.ends_with("try again in 160 s"), "{refusal}");
-            assert_eq!(code(allowance.take(now_us)), ErrorCode::RateLimited);
-        }
-        assert_eq!(code(allowance.take(0)), ErrorCode::RateLimited);
-        allowance.take(now_us + 60 * SECOND_US).unwrap();
-        let mut most = Allowance::new(u32::MAX);
-        most.take(u64::MAX).unwrap();
-        most.take(0).unwrap();
-        Allowance::new(0).take(0).unwrap();
     }
 
     /// What one of three participants does. Messages are named by their distance from one that is yet to

@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use super::Event;
 
-/// Events that are kept. Beyond that somebody who comes back gets everything as it is then; events are shared with
-/// everybody else who got them, so that each costs a pointer.
+/// Events that are kept. Beyond that somebody who comes back gets everything as it is then. Most are shared with everybody
+/// else who got them, so that each costs a pointer.
 const KEPT: usize = 256;
+
+/// Bytes of the events that are kept, as if nobody shared them: private messages and lists can be long.
+const MAX_BYTES: usize = 256 * 1024;
 
 /// See the [module documentation](self).
 #[derive(Debug, Default)]
@@ -15,15 +18,19 @@ pub(super) struct Journal {
     /// The number of the latest event; the first has 1.
     last: u64,
     kept: VecDeque<Arc<Event>>,
+    /// Of all that is kept, encoded.
+    bytes: usize,
 }
 
 impl Journal {
     /// Adds an event and returns its number.
     pub(super) fn push(&mut self, event: &Arc<Event>) -> u64 {
-        if self.kept.len() == KEPT {
-            self.kept.pop_front();
-        }
+        self.bytes += event.encoded_len();
         self.kept.push_back(Arc::clone(event));
+        while self.kept.len() > KEPT || self.bytes > MAX_BYTES {
+            let Some(oldest) = self.kept.pop_front() else { break };
+            self.bytes -= oldest.encoded_len();
+        }
         self.last += 1;
         self.last
     }
@@ -66,6 +73,11 @@ mod tests {
         assert_eq!(journal.after(43), None, "too long ago");
         assert_eq!(journal.after(301), None);
         assert_eq!(journal.after(u64::MAX), None);
+        let message = pb::ChatMessage { text: "x".repeat(100_000), ..Default::default() };
+        let long = Message::ChatMessageSent(pb::ChatMessageSent { message: Some(message) });
+        (301..=303).for_each(|n| assert_eq!(journal.push(&Arc::new(Event::new(long.clone()))), n));
+        assert_eq!(journal.after(301).map(|events| events.len()), Some(2));
+        assert_eq!(journal.after(300), None, "too long");
         journal.restart();
         assert_eq!((journal.after(0), journal.push(&event(7))), (Some(vec![]), 1));
     }

@@ -39,7 +39,8 @@ impl Meeting {
             let message = format!("your preset {} does not allow to write to {whom}", rights.preset);
             return Err(Refusal::new(ErrorCode::Forbidden, message));
         }
-        writer.chat_allowance.take(now_us)?;
+        self.allowances(by, now_us).chat.take(now_us)?;
+        let writer = self.participant(by)?;
         let name = writer.identity.name.clone();
         let is_host = writer.rights().permits(Control::ModerateChat);
         let message = self.chat.send(Asker { id: by, name: &name, is_host }, to, &request.text, now_us)?;
@@ -60,13 +61,21 @@ impl Meeting {
         request: &pb::EditChatMessage,
         now_us: u64,
     ) -> Result<(), Refusal> {
+        let is_public = self.chat.is_public(by, request.message_id);
         let writer = self.participant(by)?;
+        refuse_hidden(writer)?;
         let rights = writer.rights();
-        if !rights.chat_public && !rights.chat_private {
-            let message = format!("your preset {} does not allow to write", rights.preset);
+        // Whoever may not write any more does not write through what it wrote before.
+        let may = match is_public {
+            Some(true) => rights.chat_public,
+            Some(false) => rights.chat_private,
+            None => rights.chat_public || rights.chat_private,
+        };
+        if !may {
+            let message = format!("your preset {} does not allow to write this", rights.preset);
             return Err(Refusal::new(ErrorCode::Forbidden, message));
         }
-        writer.chat_allowance.take(now_us)?;
+        self.allowances(by, now_us).chat.take(now_us)?;
         self.change_chat(by, |chat, asker| chat.edit(asker, request, now_us))
     }
 
@@ -80,7 +89,8 @@ impl Meeting {
         request: &pb::DeleteChatMessage,
         now_us: u64,
     ) -> Result<(), Refusal> {
-        self.participant(by)?.chat_allowance.take(now_us)?;
+        self.participant(by)?;
+        self.allowances(by, now_us).chat.take(now_us)?;
         self.change_chat(by, |chat, asker| chat.delete(asker, request.message_id))
     }
 
@@ -94,9 +104,8 @@ impl Meeting {
         request: &pb::PinChatMessage,
         now_us: u64,
     ) -> Result<(), Refusal> {
-        let participant = self.participant(by)?;
-        participant.rights().require(Control::ModerateChat)?;
-        participant.chat_allowance.take(now_us)?;
+        self.participant(by)?.rights().require(Control::ModerateChat)?;
+        self.allowances(by, now_us).chat.take(now_us)?;
         self.change_chat(by, |chat, asker| chat.pin(asker, request))
     }
 
@@ -110,7 +119,8 @@ impl Meeting {
         request: &pb::FetchChatHistory,
         now_us: u64,
     ) -> Result<pb::ChatHistory, Refusal> {
-        self.participant(by)?.broadcast_allowance.take(now_us)?;
+        self.participant(by)?;
+        self.allowances(by, now_us).broadcasts.take(now_us)?;
         let with = match request.with_participant_id.as_str() {
             "" => None,
             text => Some(parse_participant_id(text)?),
@@ -144,7 +154,7 @@ impl Meeting {
             );
             return Err(Refusal::new(ErrorCode::Forbidden, message));
         }
-        sender.broadcast_allowance.take(now_us)?;
+        self.allowances(by, now_us).broadcasts.take(now_us)?;
         let event = Message::MessageBroadcast(pb::MessageBroadcast {
             participant_id: by.to_string(),
             r#type: request.r#type.clone(),

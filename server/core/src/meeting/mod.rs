@@ -7,6 +7,7 @@
 //! Invariants: a wire stream id belongs to one stream; a stream belongs to one participant that
 //! is here; a subscription is of a stream that is here and not the subscriber's own.
 
+mod allowance;
 mod chat;
 mod controls;
 mod event;
@@ -27,12 +28,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use darktower_protocol::signaling::{StreamDescription, pb};
+use darktower_protocol::signaling::{Layer, StreamDescription, pb};
 use darktower_protocol::{MeetingId, ParticipantId, StreamId};
 use pb::envelope::Message;
 use pb::{ErrorCode, StreamType};
 use prost::Message as _;
 
+use allowance::AllAllowances;
+pub use allowance::is_change;
 use chat::Chat;
 pub use event::Event;
 pub use participant::{Identity, MAX_NAME_CHARS, display_name};
@@ -140,6 +143,13 @@ pub enum MediaCommand {
         /// Everybody who gets it, in order of their ids.
         destinations: Vec<ParticipantId>,
     },
+    /// Whether units of a wire stream go to those to whom it is routed. They do when it is registered.
+    Forward {
+        /// The stream or layer.
+        wire_stream_id: StreamId,
+        /// Whether they do from now on.
+        is_forwarded: bool,
+    },
 }
 
 /// What is to be done because of a call.
@@ -189,8 +199,14 @@ pub struct Meeting {
     waiting: BTreeMap<ParticipantId, pb::Participant>,
     /// Who was let in from the waiting room: it need not wait again.
     admitted: BTreeSet<ParticipantId>,
-    /// What hosts have made of participants' rights: it stays when they come again.
+    /// What hosts, or the application, have made of participants' rights: it stays when they come again.
     given: BTreeMap<ParticipantId, Rights>,
+    /// Names that they have given: so do these, until the participant gives itself another.
+    given_names: BTreeMap<ParticipantId, String>,
+    /// Of the meeting, for people; may be empty.
+    display_name: String,
+    /// How often everybody may do what others are told of.
+    allowances: AllAllowances,
     chat: Chat,
     voices: Voices,
 }
@@ -213,6 +229,9 @@ impl Meeting {
             waiting: BTreeMap::new(),
             admitted: BTreeSet::new(),
             given: BTreeMap::new(),
+            given_names: BTreeMap::new(),
+            display_name: String::new(),
+            allowances: AllAllowances::new(),
             chat: Chat::default(),
             voices: Voices::new(limits.heard_participants),
         }
@@ -283,7 +302,8 @@ impl Meeting {
         self.last_epoch += 1;
         let epoch = Epoch(self.last_epoch);
         let given = self.given.get(&id).cloned();
-        let mut participant = Participant::new(identity, capabilities, epoch, now_us);
+        let name = self.given_names.get(&id).cloned().unwrap_or(identity.name);
+        let mut participant = Participant::new(Identity { name, ..identity }, capabilities, epoch, now_us);
         if let Some(rights) = given {
             participant.set_rights(rights);
         }
@@ -324,6 +344,7 @@ impl Meeting {
     fn tell_beside_roster(&mut self, id: ParticipantId) {
         self.admitter_came(id);
         self.tell_stage_to(id);
+        self.tell_active_speaker_to(id);
     }
 
     /// The session `epoch` of a participant has ended. Does nothing if a newer one has taken its
@@ -360,9 +381,7 @@ impl Meeting {
             let message = format!("stream {stream_id} is already published; choose another id");
             return Err(Refusal::field(ErrorCode::Conflict, "stream_id", message));
         }
-        let taken = |layer: &&darktower_protocol::signaling::Layer| {
-            self.wire_streams.contains_key(&layer.wire_stream_id)
-        };
+        let taken = |layer: &&Layer| self.wire_streams.contains_key(&layer.wire_stream_id);
         if let Some(layer) = stream.layers.iter().find(taken) {
             let message = format!("stream id {} of a layer is already in use", layer.wire_stream_id);
             return Err(Refusal::field(ErrorCode::Conflict, "simulcast_layers", message));
@@ -383,15 +402,18 @@ impl Meeting {
         let published =
             pb::StreamPublished { participant_id: id.to_string(), stream: Some(stream.to_message()) };
         let wire_ids: Vec<StreamId> = stream.layers.iter().map(|layer| layer.wire_stream_id).collect();
+        let stream_type = stream.stream_type;
         let turns_camera_on =
-            stream.stream_type == StreamType::VideoCamera && std::mem::take(&mut publisher.camera_off);
+            stream_type == StreamType::VideoCamera && std::mem::take(&mut publisher.camera_off);
         publisher.streams.insert(stream_id, stream);
         self.stream_owners.insert(stream_id, id);
         self.wire_streams.extend(wire_ids.into_iter().map(|wire_id| (wire_id, stream_id)));
         self.register(id);
-        if turns_camera_on {
+        let is_forwarded =
+            self.participants.get(&id).is_some_and(|owner| self.is_forwarded(id, owner, stream_type));
+        if turns_camera_on || !is_forwarded {
             // An earlier camera, too.
-            self.route_all(id, StreamType::VideoCamera);
+            self.forward_all(id, stream_type);
         }
         self.tell_others(id, Message::StreamPublished(published));
         Ok(())
@@ -485,9 +507,10 @@ impl Meeting {
         };
         if target != id {
             self.participant(id)?.rights().require(Control::Rename)?;
-            if request.state.is_some() {
+            if request.state.is_some() || request.change.is_some() {
+                let field = if request.change.is_some() { "change" } else { "state" };
                 let message = "only a participant itself says this; hosts mute and lower hands";
-                return Err(Refusal::field(ErrorCode::InvalidRequest, "state", message));
+                return Err(Refusal::field(ErrorCode::InvalidRequest, field, message));
             }
         }
         let participant = self.participant(target)?;
@@ -505,21 +528,30 @@ impl Meeting {
                 return Err(Refusal::field(ErrorCode::Forbidden, "name", message));
             }
             changed |= identity.name != name;
-            identity.name = name;
+            if may {
+                identity.name.clone_from(&name);
+                self.remember_name(target, (target != id).then_some(name));
+            }
         }
-        if let Some(state) = &request.state {
-            let before = std::mem::replace(&mut participant.state, *state);
+        let participant = self.participant(target)?;
+        let state = match &request.change {
+            Some(change) => Some(change.applied_to(&participant.state)),
+            None => request.state,
+        };
+        if let Some(state) = state {
+            let before = std::mem::replace(&mut participant.state, state);
             let camera_comes_on = state.video_on && std::mem::take(&mut participant.camera_off);
-            changed |= before != *state || camera_comes_on;
+            changed |= before != state || camera_comes_on;
             if before.audio_muted != state.audio_muted {
-                self.route_all(target, StreamType::Audio);
+                self.forward_all(target, StreamType::Audio);
             }
             if camera_comes_on {
-                self.route_all(target, StreamType::VideoCamera);
+                self.forward_all(target, StreamType::VideoCamera);
             }
         }
         if changed {
-            self.tell_updated(target, target != id);
+            // What has become of a change depends on what hosts did before it.
+            self.tell_updated(target, target != id || request.change.is_some());
         }
         Ok(())
     }
@@ -592,40 +624,29 @@ impl Meeting {
         self.outputs.push_back(Output::Media(MediaCommand::Register { participant: id, streams }));
     }
 
-    /// Routes all streams of a type again: whether they are forwarded has changed.
-    fn route_all(&mut self, owner: ParticipantId, stream_type: StreamType) {
+    /// Says whether streams of a type are forwarded, after that has changed.
+    fn forward_all(&mut self, owner: ParticipantId, stream_type: StreamType) {
         let Some(publisher) = self.participants.get(&owner) else { return };
+        let is_forwarded = self.is_forwarded(owner, publisher, stream_type);
         let streams = publisher.streams.values().filter(|stream| stream.stream_type == stream_type);
-        let layers = streams.flat_map(|stream| stream.layers.iter().map(|layer| layer.wire_stream_id));
-        let layers: Vec<StreamId> = layers.collect();
-        layers.into_iter().for_each(|wire_stream_id| self.route(wire_stream_id));
+        let layers = streams.flat_map(|stream| &stream.layers);
+        let forward = |layer: &Layer| {
+            let wire_stream_id = layer.wire_stream_id;
+            Output::Media(MediaCommand::Forward { wire_stream_id, is_forwarded })
+        };
+        self.outputs.extend(layers.map(forward));
     }
 
-    fn is_forwarded(&self, stream_id: StreamId) -> bool {
-        if cfg!(feature = "planted-bug") {
-            return true;
-        }
-        let Some(id) = self.stream_owners.get(&stream_id) else { return false };
-        let owner = self.participants.get(id);
-        let stream = owner.and_then(|owner| Some((owner, owner.streams.get(&stream_id)?)));
-        stream.is_some_and(|(owner, stream)| {
-            let is_loud_enough = stream.stream_type != StreamType::Audio || self.voices.is_heard(*id);
-            is_loud_enough && owner.is_forwarded(stream.stream_type)
-        })
+    fn is_forwarded(&self, id: ParticipantId, owner: &Participant, stream_type: StreamType) -> bool {
+        let is_loud_enough = stream_type != StreamType::Audio || self.voices.is_heard(id);
+        cfg!(feature = "planted-bug") || is_loud_enough && owner.is_forwarded(stream_type)
     }
 
     fn route(&mut self, wire_stream_id: StreamId) {
         let Some(stream_id) = self.wire_streams.get(&wire_stream_id) else { return };
-        if !self.is_forwarded(*stream_id) {
-            let destinations = Vec::new();
-            self.outputs.push_back(Output::Media(MediaCommand::Route { wire_stream_id, destinations }));
-            return;
-        }
         let wants = |participant: &Participant| {
-            participant
-                .subscriptions
-                .values()
-                .any(|subscription| subscription.wire_stream_id == wire_stream_id)
+            let subscription = participant.subscriptions.get(stream_id);
+            subscription.is_some_and(|subscription| subscription.wire_stream_id == wire_stream_id)
         };
         let destinations = self.participants.iter().filter(|(_, participant)| wants(participant));
         let destinations = destinations.map(|(id, _)| *id).collect();

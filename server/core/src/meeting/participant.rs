@@ -8,19 +8,12 @@ use darktower_protocol::{ParticipantId, StreamId};
 use pb::StreamType;
 
 use super::Epoch;
-use super::chat::Allowance;
 use super::journal::Journal;
 use super::rights::Rights;
 use crate::preset::Produce;
 
 /// Longest display name, in characters.
 pub const MAX_NAME_CHARS: usize = 64;
-
-/// Messages of the chat that one participant may send in a minute.
-const CHAT_PER_MINUTE: u32 = 30;
-
-/// Messages between applications, reactions among them, that one participant may send in a minute.
-const BROADCASTS_PER_MINUTE: u32 = 120;
 
 /// Who a participant is: from its token, never from a message. But the name may be one that it
 /// gives itself, unless it is a guest.
@@ -68,11 +61,11 @@ pub(super) struct Participant {
     pub(super) on_stage: bool,
     /// It comes on the stage when it asks.
     pub(super) invited: bool,
-    pub(super) chat_allowance: Allowance,
-    pub(super) broadcast_allowance: Allowance,
     pub(super) journal: Journal,
     /// Since when its connection is lost.
     pub(super) lost_at: Option<Instant>,
+    /// It has a connection, of which nothing is heard.
+    pub(super) is_silent: bool,
     pub(super) streams: BTreeMap<StreamId, StreamDescription>,
     /// By the stream id that applications use.
     pub(super) subscriptions: BTreeMap<StreamId, Subscription>,
@@ -94,10 +87,9 @@ impl Participant {
             camera_off: false,
             on_stage: false,
             invited: false,
-            chat_allowance: Allowance::new(CHAT_PER_MINUTE),
-            broadcast_allowance: Allowance::new(BROADCASTS_PER_MINUTE),
             journal: Journal::default(),
             lost_at: None,
+            is_silent: false,
             streams: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             joined_at_us,
@@ -157,7 +149,7 @@ impl Participant {
             user_id: self.identity.user_id.clone(),
             state: Some(self.state),
             on_stage: self.on_stage,
-            reconnecting: self.lost_at.is_some(),
+            reconnecting: self.lost_at.is_some() || self.is_silent,
             ..pb::Participant::default()
         }
     }

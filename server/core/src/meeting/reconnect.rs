@@ -19,6 +19,19 @@ pub enum Resumed {
 }
 
 impl Meeting {
+    /// Nothing is heard any more of the session `epoch` of a participant, or something is again. While it is silent others see
+    /// that it is reconnecting; all else goes on. Does nothing if a newer session has taken its place.
+    pub fn set_silent(&mut self, id: ParticipantId, epoch: Epoch, is_silent: bool) {
+        let found = self.participants.get_mut(&id).filter(|participant| participant.epoch == epoch);
+        if let Some(participant) = found
+            && participant.lost_at.is_none()
+            && participant.is_silent != is_silent
+        {
+            participant.is_silent = is_silent;
+            self.tell_updated(id, false);
+        }
+    }
+
     /// The connection of the session `epoch` of a participant is lost. It keeps its place, its streams and its
     /// subscriptions for the grace period; others see that it is reconnecting. Does nothing if a newer session has taken its
     /// place.
@@ -31,7 +44,9 @@ impl Meeting {
             && participant.lost_at.is_none()
         {
             participant.lost_at = Some(now);
-            self.tell_updated(id, false);
+            if !std::mem::take(&mut participant.is_silent) {
+                self.tell_updated(id, false);
+            }
         }
     }
 
@@ -52,7 +67,7 @@ impl Meeting {
         let found = self.participants.get_mut(&id).filter(|participant| participant.epoch == epoch);
         let participant = found.ok_or_else(gone)?;
         participant.epoch = new_epoch;
-        let was_lost = participant.lost_at.take().is_some();
+        let was_lost = participant.lost_at.take().is_some() | std::mem::take(&mut participant.is_silent);
         let missed = participant.journal.after(last_event_sequence);
         if missed.is_none() {
             participant.journal.restart();

@@ -86,11 +86,13 @@ impl Rights {
     #[must_use]
     pub fn new(preset: &Preset, runs_meeting: bool) -> Self {
         let may = &preset.permissions;
+        // Nobody would see a stream of somebody who is hidden, which would take a place among those heard or shown.
+        let unless_hidden = |produce| if may.hidden_participant { Produce::NotAllowed } else { produce };
         Self {
             preset: preset.name.clone(),
-            audio: may.media.audio.can_produce,
-            camera: may.media.video.can_produce,
-            screen: may.media.screenshare.can_produce,
+            audio: unless_hidden(may.media.audio.can_produce),
+            camera: unless_hidden(may.media.video.can_produce),
+            screen: unless_hidden(may.media.screenshare.can_produce),
             max_screens: preset.config.max_screenshare_count as usize,
             chat_public: may.chat.public.can_send && may.chat.public.text,
             chat_private: may.chat.private.can_send && may.chat.private.text,
@@ -106,7 +108,8 @@ impl Rights {
             rename_self: may.can_edit_display_name,
             participant_list: may.show_participant_list,
             hidden: may.hidden_participant,
-            waits: may.waiting_room_type == WaitingRoomType::OnPrivilegedUserEntry,
+            // Who waits is shown by name to those who let others in.
+            waits: may.waiting_room_type == WaitingRoomType::OnPrivilegedUserEntry && !may.hidden_participant,
             run_meeting: runs_meeting,
         }
     }
@@ -136,7 +139,7 @@ impl Rights {
     /// Whether anything becomes possible on the stage, where everybody is seen.
     #[must_use]
     pub fn may_ask_for_stage(&self) -> bool {
-        !self.hidden && [self.audio, self.camera, self.screen].contains(&Produce::CanRequest)
+        [self.audio, self.camera, self.screen].contains(&Produce::CanRequest)
     }
 
     /// Whether it may do this to anybody at all.

@@ -6,8 +6,9 @@
 //!
 //! * **Who is the active speaker?** One participant, for layouts and recordings. Somebody else must speak for a while, or for
 //!   longer and clearly louder if the active speaker goes on; silence changes nothing.
-//! * **Who is heard?** The loudest few and whoever is pinned. Who begins to speak is heard at once, in the place of
-//!   whoever has been silent for longest; if nobody is silent, in the place of one that is clearly quieter.
+//! * **Who is heard?** The loudest few and whoever is pinned. As long as there are places, nobody need speak to have one. Who
+//!   begins to speak is heard at once, in the place of whoever has been silent for longest; if nobody is silent, in the
+//!   place of one that is clearly quieter.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -195,10 +196,12 @@ impl Speakers {
             let Some(id) = self.quietest(now_us, 0) else { break };
             self.unhear(id, &mut change);
         }
-        while let Some(id) = self.loudest_unheard() {
+        loop {
             let taken =
                 self.voices.values().filter(|voice| voice.heard_since.is_some() && !voice.is_pinned).count();
-            if taken >= self.places {
+            let is_free = taken < self.places;
+            let Some(id) = self.loudest_unheard(is_free) else { break };
+            if !is_free {
                 let Some(place) = self.quietest(now_us, STAYS_US) else { break };
                 if !self.yields(place, id) {
                     break;
@@ -261,9 +264,10 @@ impl Speakers {
         Some(id)
     }
 
-    /// Who speaks and is not heard.
-    fn loudest_unheard(&self) -> Option<ParticipantId> {
-        let waiting = self.voices.iter().filter(|(_, voice)| voice.speaks() && voice.heard_since.is_none());
+    /// Who speaks and is not heard; with `or_silent` also who does not speak.
+    fn loudest_unheard(&self, or_silent: bool) -> Option<ParticipantId> {
+        let waiting = |voice: &Voice| voice.heard_since.is_none() && (or_silent || voice.speaks());
+        let waiting = self.voices.iter().filter(|(_, voice)| waiting(voice));
         waiting.min_by(|(_, a), (_, b)| a.level.total_cmp(&b.level)).map(|(id, _)| *id)
     }
 
@@ -356,6 +360,22 @@ mod tests {
         // Silence changes nothing.
         assert_eq!(room.speak(&[(1, AudioLevel::SILENCE)], 50), []);
         assert_eq!(room.speakers.active(), Some(id(1)));
+    }
+
+    #[test]
+    fn while_there_are_places_the_quiet_are_heard_too() {
+        let mut room = Room::new(2);
+        let soft = AudioLevel::new(60);
+        assert_eq!(room.speakers.tell(id(1), soft, room.now_us).heard, [id(1)]);
+        assert_eq!(room.speakers.tell(id(2), AudioLevel::SILENCE, room.now_us).heard, [id(2)]);
+        assert_eq!(
+            room.speakers.tell(id(3), soft, room.now_us).heard,
+            [],
+            "nobody gives its place to silence"
+        );
+        assert_eq!(room.speak(&[(1, soft), (2, soft), (3, soft)], 20), [], "nobody speaks");
+        assert_eq!(room.heard(), [id(1), id(2)]);
+        assert_eq!(room.speakers.remove(id(1), room.now_us).heard, [id(3)]);
     }
 
     #[test]

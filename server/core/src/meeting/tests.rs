@@ -12,7 +12,7 @@ pub(super) fn stream(n: u8) -> StreamId {
     StreamId::from_bytes([0x80 | n; 16])
 }
 
-fn identity(n: u8) -> Identity {
+pub(super) fn identity(n: u8) -> Identity {
     Identity {
         participant_id: participant(n),
         name: format!("P{n}"),
@@ -253,6 +253,105 @@ fn names_change_where_the_preset_allows_it_and_hosts_rename_everybody() {
     );
 }
 
+/// A name that a host gave was lost when the participant joined again.
+#[test]
+fn a_name_that_a_host_gave_stays_until_the_participant_takes_another() {
+    let mut meeting = meeting(MeetingLimits::default());
+    let host = Identity { rights: rights("video_host"), ..identity(1) };
+    meeting.join(host, &pb::ParticipantCapabilities::default(), 1).expect("join");
+    let second = Identity { rights: rights("video_host"), ..identity(2) };
+    let join_again = |meeting: &mut Meeting| {
+        meeting.join(second.clone(), &pb::ParticipantCapabilities::default(), 1).expect("join")
+    };
+    let joined = join_again(&mut meeting);
+    let named = |of: Option<u8>, name: &str| pb::UpdateParticipant {
+        participant_id: of.map(|n| participant(n).to_string()).unwrap_or_default(),
+        name: name.to_owned(),
+        ..Default::default()
+    };
+    let name = |meeting: &Meeting| meeting.roster()[1].name.clone();
+    meeting.update(participant(1), &named(Some(2), "Grace")).expect("a host");
+    // A second session, and after it has left.
+    let second_session = join_again(&mut meeting);
+    assert_eq!(name(&meeting), "Grace");
+    meeting.leave(participant(2), joined.epoch, pb::LeaveReason::Voluntary);
+    meeting.leave(participant(2), second_session.epoch, pb::LeaveReason::Voluntary);
+    join_again(&mut meeting);
+    assert_eq!(name(&meeting), "Grace");
+    meeting.update(participant(2), &named(None, "Ada")).expect("a host, too");
+    join_again(&mut meeting);
+    assert_eq!(name(&meeting), "P2", "its own name is that of its token again");
+}
+
+#[test]
+fn what_the_application_changes_counts_at_once_and_for_who_is_not_here() {
+    let mut meeting = meeting(MeetingLimits::default());
+    join(&mut meeting, 1);
+    join(&mut meeting, 2);
+    meeting.publish(participant(2), publish_request(2, StreamType::Audio)).expect("published");
+    outputs(&mut meeting);
+    meeting.change(participant(2), Some("Grace".to_owned()), Some(rights("webinar_viewer")));
+    let told = outputs(&mut meeting);
+    let to_it = events_to(&told, 2);
+    assert!(matches!(to_it.first(), Some(Message::RightsChanged(changed))
+        if changed.rights.as_ref().is_some_and(|rights| rights.preset == "webinar_viewer")));
+    assert!(matches!(to_it.last(), Some(Message::ParticipantUpdated(updated))
+        if updated.participant.as_ref().is_some_and(|one| one.name == "Grace" && one.streams.is_empty())));
+    meeting.change(participant(3), Some("Hopper".to_owned()), Some(rights("video_host")));
+    assert_eq!(outputs(&mut meeting), [], "nobody is told of who is not here");
+    let joined = join(&mut meeting, 3);
+    assert!(joined.rights.run_meeting || joined.rights.preset == "video_host");
+    assert_eq!(meeting.roster()[2].name, "Hopper");
+
+    outputs(&mut meeting);
+    meeting.set_display_name("Stand-up");
+    let told = outputs(&mut meeting);
+    assert!(matches!(events_to(&told, 1)[..], [Message::MeetingUpdated(updated)]
+        if updated.display_name == "Stand-up"));
+    meeting.set_display_name("Stand-up");
+    assert_eq!(outputs(&mut meeting), []);
+}
+
+/// A hand that was raised at the moment of a host's mute undid it: the state was said as a whole.
+#[test]
+fn a_hand_raised_at_the_moment_of_a_mute_does_not_undo_it() {
+    let mut meeting = meeting(MeetingLimits::default());
+    let host = Identity { rights: rights("video_host"), ..identity(1) };
+    meeting.join(host, &pb::ParticipantCapabilities::default(), 1).expect("join");
+    join(&mut meeting, 2);
+    meeting.publish(participant(2), publish_request(2, StreamType::Audio)).expect("published");
+    let subscribe = pb::SubscribeStream { stream_id: stream(2).to_string(), options: None };
+    meeting.subscribe(participant(1), &subscribe).expect("subscribed");
+    outputs(&mut meeting);
+
+    let mute = pb::MuteParticipant { participant_id: participant(2).to_string(), ..Default::default() };
+    meeting.mute(participant(1), &mute).expect("a host");
+    outputs(&mut meeting);
+    // It has not heard of it yet. What a client says beside it is for servers that do not know changes.
+    let change = pb::StateChange { hand_raised: Some(true), ..Default::default() };
+    let state = pb::ParticipantState { hand_raised: true, ..Default::default() };
+    let raise = pb::UpdateParticipant { state: Some(state), change: Some(change), ..Default::default() };
+    meeting.update(participant(2), &raise).expect("its own hand");
+    let expected = pb::ParticipantState { audio_muted: true, hand_raised: true, ..Default::default() };
+    let told = outputs(&mut meeting);
+    for n in [1, 2] {
+        let [Message::ParticipantUpdated(updated)] = &events_to(&told, n)[..] else { panic!("{told:?}") };
+        assert_eq!(updated.participant.as_ref().and_then(|one| one.state), Some(expected));
+    }
+    assert!(!told.iter().any(|output| matches!(output, Output::Media(_))), "it is still not forwarded");
+
+    let unmute = pb::StateChange { audio_muted: Some(false), ..Default::default() };
+    let unmute = pb::UpdateParticipant { change: Some(unmute), ..Default::default() };
+    meeting.update(participant(2), &unmute).expect("its own microphone");
+    let forward = MediaCommand::Forward { wire_stream_id: stream(2), is_forwarded: true };
+    assert!(outputs(&mut meeting).contains(&Output::Media(forward)));
+    meeting.update(participant(2), &unmute).expect("said twice");
+    assert_eq!(outputs(&mut meeting), [], "nobody is told what is known");
+    let others = pb::UpdateParticipant { participant_id: participant(2).to_string(), ..unmute };
+    let refused = meeting.update(participant(1), &others).expect_err("another's state");
+    assert_eq!((refused.code, refused.field), (ErrorCode::InvalidRequest, Some("change")));
+}
+
 #[test]
 fn names_are_made_fit_to_show() {
     assert_eq!(display_name("  Ada\u{202e} \u{7}Lovelace\n"), Some("Ada Lovelace".to_owned()));
@@ -338,6 +437,7 @@ mod properties {
                             prop_assert!(registered.values().any(|s| s.contains(&wire_stream_id)), "route of an unregistered stream");
                             routes.insert(wire_stream_id, destinations.into_iter().collect());
                         }
+                        Output::Media(MediaCommand::Forward { .. }) => prop_assert!(false, "nobody is muted"),
                         Output::Event { to, event, .. } => {
                             let Some(view) = views.get_mut(&to) else {
                                 prop_assert!(newcomer.is_none_or(|(who, _)| who != to), "a newcomer is told of its own join");

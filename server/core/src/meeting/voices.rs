@@ -74,22 +74,29 @@ impl Meeting {
         let now_us = voices.now_us;
         let is_new = voices.tell.insert(by, now_us).is_none();
         let change = voices.speakers.tell(by, loudest, now_us);
-        let fell_silent: Vec<ParticipantId> = voices
-            .tell
-            .iter()
-            .filter(|(_, told_at)| now_us - **told_at > TELLS_US)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in &fell_silent {
-            self.voices.tell.remove(id);
-        }
-        self.follow(change, fell_silent.into_iter().chain(is_new.then_some(by)));
+        self.follow(change, is_new.then_some(by));
         Ok(())
     }
 
-    /// Who is the active speaker, if anybody has spoken.
-    pub fn active_speaker(&self) -> Option<ParticipantId> {
-        self.voices.speakers.active()
+    /// Time has passed: to be called about once per second while somebody is here. Who has told nothing for a while is
+    /// forwarded like those who never tell.
+    pub fn pass_voices(&mut self, now_us: u64) {
+        let voices = &mut self.voices;
+        voices.now_us = voices.now_us.max(now_us);
+        let now_us = voices.now_us;
+        let change = voices.speakers.pass(now_us);
+        let fell_silent = voices.tell.extract_if(.., |_, told_at| now_us - *told_at > TELLS_US);
+        let fell_silent: Vec<ParticipantId> = fell_silent.map(|(id, _)| id).collect();
+        self.follow(change, fell_silent);
+    }
+
+    /// Tells a participant who is the active speaker, if anybody is that it sees.
+    pub(super) fn tell_active_speaker_to(&mut self, id: ParticipantId) {
+        let Some(active) = self.voices.speakers.active() else { return };
+        if self.visible_to(id).any(|seen| seen == active) {
+            let changed = pb::ActiveSpeakerChanged { participant_id: active.to_string() };
+            self.tell_each([id], Message::ActiveSpeakerChanged(changed));
+        }
     }
 
     /// Somebody is heard whatever its loudness, or no longer.
@@ -110,7 +117,7 @@ impl Meeting {
     fn follow(&mut self, change: SpeakersChange, others: impl IntoIterator<Item = ParticipantId>) {
         let SpeakersChange { active, heard, unheard } = change;
         for id in unheard.into_iter().chain(heard).chain(others) {
-            self.route_all(id, StreamType::Audio);
+            self.forward_all(id, StreamType::Audio);
         }
         if let Some(active) = active {
             let changed = pb::ActiveSpeakerChanged { participant_id: active.to_string() };
@@ -122,6 +129,8 @@ impl Meeting {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use darktower_protocol::StreamId;
 
     use super::super::tests::{events_to, join, meeting, outputs, participant, publish_request, stream};
@@ -132,11 +141,17 @@ mod tests {
         pb::AudioLevels { levels: vec![pb::AudioLevel { stream_id: stream(n).to_string(), level }] }
     }
 
-    /// Whom each stream goes to after these outputs.
-    fn follow(routes: &mut BTreeMap<StreamId, usize>, outputs: &[Output]) {
+    /// Which streams are not forwarded after these outputs.
+    fn follow(shut: &mut BTreeSet<StreamId>, outputs: &[Output]) {
         for output in outputs {
-            if let Output::Media(MediaCommand::Route { wire_stream_id, destinations }) = output {
-                routes.insert(*wire_stream_id, destinations.len());
+            match output {
+                Output::Media(MediaCommand::Forward { wire_stream_id, is_forwarded: true }) => {
+                    shut.remove(wire_stream_id);
+                }
+                Output::Media(MediaCommand::Forward { wire_stream_id, is_forwarded: false }) => {
+                    shut.insert(*wire_stream_id);
+                }
+                _ => {}
             }
         }
     }
@@ -145,7 +160,7 @@ mod tests {
     fn the_loudest_are_forwarded_and_those_who_tell_nothing_always() {
         let limits = MeetingLimits { heard_participants: 2, ..MeetingLimits::default() };
         let mut meeting = meeting(limits);
-        let mut routes = BTreeMap::new();
+        let mut shut = BTreeSet::new();
         // Five who tell, one who does not, one who listens.
         for n in 1..=6 {
             join(&mut meeting, n);
@@ -164,15 +179,16 @@ mod tests {
                 meeting.tell_levels(participant(n), &levels(n, level), tick * 100_000).expect("told");
             }
             let outputs = outputs(&mut meeting);
-            follow(&mut routes, &outputs);
+            follow(&mut shut, &outputs);
             active.extend(events_to(&outputs, 7).into_iter().filter_map(|event| match event {
                 Message::ActiveSpeakerChanged(changed) => Some(changed.participant_id.clone()),
                 _ => None,
             }));
         }
-        let heard: Vec<StreamId> =
-            routes.iter().filter(|(_, listeners)| **listeners == 1).map(|(id, _)| *id).collect();
-        assert_eq!(heard, [stream(2), stream(4), stream(6)]);
+        let heard = |shut: &BTreeSet<StreamId>| -> Vec<u8> {
+            (1..=6).filter(|n| !shut.contains(&stream(*n))).collect()
+        };
+        assert_eq!(heard(&shut), [2, 4, 6]);
         assert_eq!(active.last(), Some(&participant(2).to_string()), "{active:?}");
 
         // Who begins to speak when somebody stops is heard at once.
@@ -181,13 +197,22 @@ mod tests {
                 let level = if n == 2 || n == 5 { 20 } else { 127 };
                 meeting.tell_levels(participant(n), &levels(n, level), tick * 100_000).expect("told");
             }
-            follow(&mut routes, &outputs(&mut meeting));
+            follow(&mut shut, &outputs(&mut meeting));
         }
-        assert_eq!((routes[&stream(5)], routes[&stream(4)]), (1, 0));
-        // Who tells nothing any more is forwarded as those are who never told.
-        meeting.tell_levels(participant(2), &levels(2, 20), 20_000_000).expect("told");
-        follow(&mut routes, &outputs(&mut meeting));
-        assert_eq!((routes[&stream(1)], routes[&stream(4)]), (1, 1));
+        assert_eq!(heard(&shut), [2, 5, 6]);
+        // Somebody who comes is told who speaks.
+        join(&mut meeting, 8);
+        let told = outputs(&mut meeting);
+        let [Message::ActiveSpeakerChanged(changed)] = &events_to(&told, 8)[..] else { panic!("{told:?}") };
+        assert_eq!(changed.participant_id, participant(2).to_string());
+
+        // Who tells nothing any more is forwarded as those are who never told, whatever others do.
+        meeting.pass_voices(12_000_000);
+        follow(&mut shut, &outputs(&mut meeting));
+        assert_eq!(heard(&shut), [2, 5, 6], "not yet");
+        meeting.pass_voices(13_000_000);
+        follow(&mut shut, &outputs(&mut meeting));
+        assert_eq!(heard(&shut), [1, 2, 3, 4, 5, 6]);
     }
 
     #[test]

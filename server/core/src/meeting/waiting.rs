@@ -56,9 +56,10 @@ impl Meeting {
     /// Somebody whose token has been verified is at the door.
     ///
     /// # Errors
-    /// If the meeting is locked, or too many wait.
+    /// If it comes too often, the meeting is locked, or too many wait.
     pub fn knock(&mut self, identity: &Identity, now_us: u64) -> Result<Entry, Refusal> {
         let id = identity.participant_id;
+        self.count_entry(id, now_us)?;
         if self.participants.contains_key(&id) {
             return Ok(Entry::Open);
         }

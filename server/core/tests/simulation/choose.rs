@@ -20,6 +20,7 @@ pub(crate) const FAULTS: &[&str] = &[
     "more was missed than is kept",
     "a second session of somebody who is here",
     "a request is repeated",
+    "more changes than one may make",
     "a request of somebody who is not here",
     "the id of nobody",
     "the id of somebody who is not here",
@@ -28,6 +29,7 @@ pub(crate) const FAULTS: &[&str] = &[
     "an unknown type of stream",
     "a stale session ends",
     "a stale session comes back",
+    "a stale session is silent",
     "an old number of the last event",
     "a number of an event that never was",
 ];
@@ -57,7 +59,7 @@ impl World {
     }
 
     fn choose_presence(&mut self) -> Op {
-        match self.random.below(22) {
+        match self.random.below(25) {
             0..5 => Op::Knock { who: self.slot() },
             5..8 => match self.let_in.first() {
                 Some(who) => Op::Enter { who: *who },
@@ -72,6 +74,7 @@ impl World {
             11..14 => self.choose_end(true),
             14 => Op::Deafen { who: self.somebody() },
             15..19 => self.choose_resume(),
+            19..22 => self.choose_silence(),
             _ => Op::Time { ms: self.random.one_of(&[10, 500, 3_000, 20_000]) },
         }
     }
@@ -90,6 +93,23 @@ impl World {
             None => self.random.one_of(&here),
         };
         if is_lost { Op::Disconnect { who, epoch } } else { Op::Leave { who, epoch } }
+    }
+
+    /// A session falls silent or is heard again, maybe one that has ended before.
+    fn choose_silence(&mut self) -> Op {
+        let is_silent = self.random.coin();
+        if self.random.percent(15) && !self.old_epochs.is_empty() {
+            let (who, epoch) = self.random.one_of(&self.old_epochs);
+            self.tally.fault("a stale session is silent");
+            return Op::Silence { who, epoch, is_silent };
+        }
+        let here = self.model.here.iter().filter(|(_, person)| person.is_silent != is_silent);
+        let here: Vec<_> = here.map(|(id, person)| (*id, person.epoch)).collect();
+        if here.is_empty() {
+            return Op::Knock { who: self.slot() };
+        }
+        let (who, epoch) = self.random.one_of(&here);
+        Op::Silence { who, epoch, is_silent }
     }
 
     fn choose_resume(&mut self) -> Op {
@@ -170,7 +190,7 @@ impl World {
     fn choose_update(&mut self) -> Op {
         if self.random.percent(25) {
             let (by, whom) = (self.controller(), self.whom());
-            return Op::Update { by, whom, name: self.random.below(NAMES.len()), state: None };
+            return Op::Update { by, whom, name: self.random.below(NAMES.len()), state: None, change: None };
         }
         let by = self.somebody();
         let whom = if self.random.percent(70) { Name::Empty } else { Name::One(by) };
@@ -180,9 +200,18 @@ impl World {
             screen_sharing: self.random.coin(),
             hand_raised: self.random.coin(),
         });
+        let random = &mut self.random;
+        let mut some = || random.percent(40).then(|| random.coin());
+        let change = pb::StateChange {
+            audio_muted: some(),
+            video_on: some(),
+            screen_sharing: some(),
+            hand_raised: some(),
+        };
+        let change = self.random.coin().then_some(change);
         // A name that is not changed, more often than not: most may not.
         let name = if self.random.percent(70) { 0 } else { self.random.below(NAMES.len()) };
-        Op::Update { by, whom, name, state }
+        Op::Update { by, whom, name, state, change }
     }
 
     fn choose_control(&mut self) -> Op {

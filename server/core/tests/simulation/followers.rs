@@ -194,13 +194,21 @@ pub(crate) struct MediaHandler {
     /// Streams of every participant that may publish or receive, with their wire stream ids.
     pub(crate) registered: BTreeMap<ParticipantId, BTreeMap<StreamId, Vec<StreamId>>>,
     owners: BTreeMap<StreamId, ParticipantId>,
-    /// Who gets a wire stream; without those that nobody gets.
-    pub(crate) routes: BTreeMap<StreamId, Vec<ParticipantId>>,
+    /// To whom a wire stream is routed; without those that nobody gets.
+    routes: BTreeMap<StreamId, Vec<ParticipantId>>,
+    /// Wire streams of which no units go to them.
+    shut: BTreeSet<StreamId>,
 }
 
 impl MediaHandler {
     pub(crate) fn knows(&self, participant: ParticipantId) -> bool {
         self.registered.contains_key(&participant)
+    }
+
+    /// Who gets units of a wire stream; without those that nobody gets.
+    pub(crate) fn forwarded(&self) -> impl Iterator<Item = (StreamId, &[ParticipantId])> {
+        let routes = self.routes.iter().filter(|(wire_id, _)| !self.shut.contains(wire_id));
+        routes.map(|(wire_id, destinations)| (*wire_id, destinations.as_slice()))
     }
 
     pub(crate) fn carry_out(&mut self, command: &MediaCommand) -> Checked {
@@ -237,6 +245,17 @@ impl MediaHandler {
                     self.routes.insert(*wire_stream_id, destinations.clone());
                 }
             }
+            MediaCommand::Forward { wire_stream_id, is_forwarded } => {
+                ensure!(
+                    self.owners.contains_key(wire_stream_id),
+                    "forwarding of a stream that is not registered: {wire_stream_id}"
+                );
+                if *is_forwarded {
+                    self.shut.remove(wire_stream_id);
+                } else {
+                    self.shut.insert(*wire_stream_id);
+                }
+            }
         }
         Ok(())
     }
@@ -244,6 +263,7 @@ impl MediaHandler {
     fn end_unknown(&mut self) {
         let owners = &self.owners;
         self.routes.retain(|wire_id, _| owners.contains_key(wire_id));
+        self.shut.retain(|wire_id| owners.contains_key(wire_id));
     }
 }
 

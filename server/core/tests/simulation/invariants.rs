@@ -89,8 +89,9 @@ impl World {
             format!("registered are {:#?}\ninstead of {published:#?}", media.registered)
         })?;
         let publishers = model.wire_streams();
-        for (wire_id, destinations) in &media.routes {
-            let publisher = publishers.get(wire_id).and_then(|(id, kind)| Some((model.here.get(id)?, *kind)));
+        for (wire_id, destinations) in media.forwarded() {
+            let publisher =
+                publishers.get(&wire_id).and_then(|(id, kind)| Some((model.here.get(id)?, *kind)));
             let Some((publisher, kind)) = publisher else {
                 return Err(format!("{wire_id} is forwarded, and nobody publishes it"));
             };
@@ -106,9 +107,8 @@ impl World {
             }
         }
         let forwarded: Vec<(StreamId, ParticipantId)> = media
-            .routes
-            .iter()
-            .flat_map(|(wire_id, destinations)| destinations.iter().map(|id| (*wire_id, *id)))
+            .forwarded()
+            .flat_map(|(wire_id, destinations)| destinations.iter().map(move |id| (wire_id, *id)))
             .collect();
         let expected = model.routes();
         checks

@@ -62,6 +62,9 @@ impl Standing {
 
     fn produce(self, kind: StreamType) -> Produce {
         let media = self.may().media;
+        if !self.is_seen() {
+            return Produce::NotAllowed;
+        }
         match kind {
             StreamType::Audio => media.audio.can_produce,
             StreamType::VideoCamera => media.video.can_produce,
@@ -83,7 +86,7 @@ impl Standing {
     }
 
     pub(crate) fn may_ask_for_stage(self) -> bool {
-        self.is_seen() && self.has(Produce::CanRequest)
+        self.has(Produce::CanRequest)
     }
 
     /// Whoever is hidden must not show itself.
@@ -111,6 +114,7 @@ pub(crate) struct Person {
     pub(crate) on_stage: bool,
     pub(crate) invited: bool,
     pub(crate) lost_at: Option<Instant>,
+    pub(crate) is_silent: bool,
     pub(crate) streams: BTreeMap<StreamId, Stream>,
     /// The wire stream id by the stream that it subscribed to.
     pub(crate) wants: BTreeMap<StreamId, StreamId>,
@@ -164,6 +168,7 @@ pub(crate) struct Model {
     pub(crate) waiting: BTreeSet<ParticipantId>,
     pub(crate) admitted: BTreeSet<ParticipantId>,
     pub(crate) given: BTreeMap<ParticipantId, Standing>,
+    pub(crate) given_names: BTreeMap<ParticipantId, String>,
     pub(crate) waiting_room: WaitingRoom,
     pub(crate) locked: bool,
     pub(crate) spotlight: Vec<ParticipantId>,
@@ -179,6 +184,7 @@ impl Model {
             waiting: BTreeSet::new(),
             admitted: BTreeSet::new(),
             given: BTreeMap::new(),
+            given_names: BTreeMap::new(),
             waiting_room: WaitingRoom::Off,
             locked: false,
             spotlight: Vec::new(),
@@ -202,8 +208,9 @@ impl Model {
             WaitingRoom::Admission => !self.admitted.contains(&who),
         };
         let may = standing.may();
-        let must_wait =
-            may.waiting_room_type == WaitingRoomType::OnPrivilegedUserEntry && !may.accept_waiting_requests;
+        let must_wait = may.waiting_room_type == WaitingRoomType::OnPrivilegedUserEntry
+            && !may.accept_waiting_requests
+            && standing.is_seen();
         Some(if room_is_shut && must_wait { Entry::Waits } else { Entry::Open })
     }
 
@@ -222,12 +229,13 @@ impl Model {
         let person = Person {
             standing: self.given.get(&who).copied().unwrap_or(standing),
             epoch,
-            name,
+            name: self.given_names.get(&who).cloned().unwrap_or(name),
             state: pb::ParticipantState { audio_muted, ..pb::ParticipantState::default() },
             camera_off,
             on_stage: false,
             invited: false,
             lost_at: None,
+            is_silent: false,
             streams: BTreeMap::new(),
             wants: BTreeMap::new(),
         };
@@ -364,7 +372,7 @@ impl Model {
             state: person.state,
             streams: person.streams.keys().copied().collect(),
             on_stage: person.on_stage,
-            reconnecting: person.lost_at.is_some(),
+            reconnecting: person.lost_at.is_some() || person.is_silent,
         };
         self.here.iter().map(|(id, person)| (*id, seen(person))).collect()
     }

@@ -92,39 +92,148 @@ impl Shape {
 /// waiting room. After `Deafen` nothing arrives at a client any more, and the meeting does not know yet.
 /// `Flood` is a hand that goes up and down more often than the meeting remembers. `name` is an index into
 /// [`NAMES`], `preset` one into the presets; a `kind` that is missing is a type of stream that there is not.
+/// Where a participant says a `change` of its state, the whole `state` beside it counts for nothing.
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
-    Knock { who: ParticipantId },
-    Enter { who: ParticipantId },
-    GiveUpWaiting { who: ParticipantId },
-    Leave { who: ParticipantId, epoch: Epoch },
-    Deafen { who: ParticipantId },
-    Disconnect { who: ParticipantId, epoch: Epoch },
-    Time { ms: u64 },
-    Resume { who: ParticipantId, epoch: Epoch, seen: u64 },
-    Publish { by: ParticipantId, stream: Which, kind: StreamType, shape: Shape },
-    Unpublish { by: ParticipantId, stream: Which },
-    Subscribe { by: ParticipantId, stream: Which, preferred: &'static str, max_bitrate: u32 },
-    Unsubscribe { by: ParticipantId, stream: Which },
-    Update { by: ParticipantId, whom: Whom, name: usize, state: Option<pb::ParticipantState> },
-    Flood { by: ParticipantId },
-    Mute { by: ParticipantId, whom: Whom, kind: Option<StreamType> },
-    Lock { by: ParticipantId, locked: bool },
-    Kick { by: ParticipantId, whom: Whom },
-    SetPreset { by: ParticipantId, whom: Whom, preset: usize },
-    Stage { by: ParticipantId, action: Action, whom: Whom },
-    Admit { by: ParticipantId, whom: Whom, admit: bool },
-    Spotlight { by: ParticipantId, whom: Whom, on: bool },
-    LowerHands { by: ParticipantId, whom: Whom },
-    Write { by: ParticipantId, to: Whom, is_blank: bool },
-    Edit { by: ParticipantId, line: u64 },
-    Delete { by: ParticipantId, line: u64 },
-    Pin { by: ParticipantId, line: u64, pinned: bool },
-    History { by: ParticipantId, with: Whom, before: u64, limit: u32, pinned_only: bool },
-    Broadcast { by: ParticipantId, to: Vec<Whom>, is_reaction: bool },
-    SetMaxParticipants { max: usize },
-    SetWaitingRoom { waiting_room: WaitingRoom },
-    End { by: ParticipantId },
+    Knock {
+        who: ParticipantId,
+    },
+    Enter {
+        who: ParticipantId,
+    },
+    GiveUpWaiting {
+        who: ParticipantId,
+    },
+    Leave {
+        who: ParticipantId,
+        epoch: Epoch,
+    },
+    Deafen {
+        who: ParticipantId,
+    },
+    Disconnect {
+        who: ParticipantId,
+        epoch: Epoch,
+    },
+    Silence {
+        who: ParticipantId,
+        epoch: Epoch,
+        is_silent: bool,
+    },
+    Time {
+        ms: u64,
+    },
+    Resume {
+        who: ParticipantId,
+        epoch: Epoch,
+        seen: u64,
+    },
+    Publish {
+        by: ParticipantId,
+        stream: Which,
+        kind: StreamType,
+        shape: Shape,
+    },
+    Unpublish {
+        by: ParticipantId,
+        stream: Which,
+    },
+    Subscribe {
+        by: ParticipantId,
+        stream: Which,
+        preferred: &'static str,
+        max_bitrate: u32,
+    },
+    Unsubscribe {
+        by: ParticipantId,
+        stream: Which,
+    },
+    Update {
+        by: ParticipantId,
+        whom: Whom,
+        name: usize,
+        state: Option<pb::ParticipantState>,
+        change: Option<pb::StateChange>,
+    },
+    Flood {
+        by: ParticipantId,
+    },
+    Mute {
+        by: ParticipantId,
+        whom: Whom,
+        kind: Option<StreamType>,
+    },
+    Lock {
+        by: ParticipantId,
+        locked: bool,
+    },
+    Kick {
+        by: ParticipantId,
+        whom: Whom,
+    },
+    SetPreset {
+        by: ParticipantId,
+        whom: Whom,
+        preset: usize,
+    },
+    Stage {
+        by: ParticipantId,
+        action: Action,
+        whom: Whom,
+    },
+    Admit {
+        by: ParticipantId,
+        whom: Whom,
+        admit: bool,
+    },
+    Spotlight {
+        by: ParticipantId,
+        whom: Whom,
+        on: bool,
+    },
+    LowerHands {
+        by: ParticipantId,
+        whom: Whom,
+    },
+    Write {
+        by: ParticipantId,
+        to: Whom,
+        is_blank: bool,
+    },
+    Edit {
+        by: ParticipantId,
+        line: u64,
+    },
+    Delete {
+        by: ParticipantId,
+        line: u64,
+    },
+    Pin {
+        by: ParticipantId,
+        line: u64,
+        pinned: bool,
+    },
+    History {
+        by: ParticipantId,
+        with: Whom,
+        before: u64,
+        limit: u32,
+        pinned_only: bool,
+    },
+    Broadcast {
+        by: ParticipantId,
+        to: Vec<Whom>,
+        is_reaction: bool,
+    },
+    SetMaxParticipants {
+        max: usize,
+    },
+    SetWaitingRoom {
+        waiting_room: WaitingRoom,
+    },
+    End {
+        by: ParticipantId,
+    },
     Clear,
 }
 
@@ -146,6 +255,8 @@ pub(crate) const KINDS: &[&str] = &[
     "leave",
     "deafen",
     "disconnect",
+    "fall silent",
+    "be heard again",
     "time",
     "resume",
     "publish audio",
@@ -156,6 +267,7 @@ pub(crate) const KINDS: &[&str] = &[
     "subscribe",
     "unsubscribe",
     "update oneself",
+    "change one's state",
     "rename another",
     "flood",
     "mute",
@@ -200,6 +312,24 @@ pub(crate) const KINDS: &[&str] = &[
 ];
 
 impl Op {
+    /// Who does something of which it may do so much only, because others are told of it.
+    pub(crate) fn change_of(&self) -> Option<ParticipantId> {
+        match self {
+            Self::Publish { by, .. }
+            | Self::Unpublish { by, .. }
+            | Self::Update { by, .. }
+            | Self::Mute { by, .. }
+            | Self::Lock { by, .. }
+            | Self::Kick { by, .. }
+            | Self::SetPreset { by, .. }
+            | Self::Stage { by, .. }
+            | Self::Admit { by, .. }
+            | Self::Spotlight { by, .. }
+            | Self::LowerHands { by, .. } => Some(*by),
+            _ => None,
+        }
+    }
+
     /// Which of [`KINDS`] it is.
     pub(crate) fn kind(&self) -> &'static str {
         let all = |whom: &Whom| *whom == Name::Empty;
@@ -214,6 +344,7 @@ impl Op {
             Self::Leave { .. } => "leave",
             Self::Deafen { .. } => "deafen",
             Self::Disconnect { .. } => "disconnect",
+            Self::Silence { is_silent, .. } => either(*is_silent, "fall silent", "be heard again"),
             Self::Time { .. } => "time",
             Self::Resume { .. } => "resume",
             Self::Publish { shape: Shape::Simulcast, .. } => "publish simulcast",
@@ -223,6 +354,9 @@ impl Op {
             Self::Unpublish { .. } => "unpublish",
             Self::Subscribe { .. } => "subscribe",
             Self::Unsubscribe { .. } => "unsubscribe",
+            Self::Update { by, whom, change: Some(_), .. } if all(whom) || *whom == Name::One(*by) => {
+                "change one's state"
+            }
             Self::Update { by, whom, .. } if all(whom) || *whom == Name::One(*by) => "update oneself",
             Self::Update { .. } => "rename another",
             Self::Flood { .. } => "flood",

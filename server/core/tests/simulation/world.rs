@@ -229,6 +229,11 @@ impl World {
 
     /// Does it, and says whether it was accepted.
     fn perform(&mut self, op: &Op) -> Checked<bool> {
+        if let Some(by) = op.change_of()
+            && !self.may_change(by)?
+        {
+            return Ok(false);
+        }
         match op {
             &Op::Knock { who } => self.knock(who),
             &Op::Enter { who } => self.join(who),
@@ -239,6 +244,7 @@ impl World {
                 Ok(client.is_some_and(|client| std::mem::take(&mut client.connected)))
             }
             &Op::Disconnect { who, epoch } => self.disconnect(who, epoch),
+            &Op::Silence { who, epoch, is_silent } => self.fall_silent(who, epoch, is_silent),
             &Op::Time { ms } => self.pass(Duration::from_millis(ms)),
             &Op::Resume { who, epoch, seen } => self.resume(who, epoch, seen),
             &Op::Publish { by, stream, kind, shape } => self.publish(by, stream, kind, shape),
@@ -247,7 +253,7 @@ impl World {
                 self.subscribe(by, stream, preferred, max_bitrate)
             }
             &Op::Unsubscribe { by, stream } => self.unsubscribe(by, stream),
-            &Op::Update { by, whom, name, state } => self.update(by, whom, name, state),
+            &Op::Update { by, whom, name, state, change } => self.update(by, whom, name, state, change),
             &Op::Flood { by } => self.flood(by),
             &Op::Mute { by, whom, kind } => self.mute(by, whom, kind),
             &Op::Lock { by, locked } => {
@@ -374,8 +380,23 @@ impl World {
             self.forget(who);
         } else if let Some(person) = self.model.here.get_mut(&who) {
             person.lost_at.get_or_insert(now);
+            person.is_silent = false;
             if let Some(client) = self.clients.get_mut(&who) {
                 client.connected = false;
+            }
+        }
+        self.done()
+    }
+
+    fn fall_silent(&mut self, who: ParticipantId, epoch: Epoch, is_silent: bool) -> Checked<bool> {
+        let is_current = self.is_current(who, epoch);
+        self.meeting.set_silent(who, epoch, is_silent);
+        let person = self.model.here.get_mut(&who).filter(|_| is_current);
+        match person.filter(|person| person.lost_at.is_none() && person.is_silent != is_silent) {
+            Some(person) => person.is_silent = is_silent,
+            None => {
+                self.nothing_follows()?;
+                return Ok(false);
             }
         }
         self.done()
@@ -421,6 +442,7 @@ impl World {
         if let Some(person) = self.model.here.get_mut(&who) {
             person.epoch = new_epoch;
             person.lost_at = None;
+            person.is_silent = false;
         }
         self.done()
     }
@@ -529,6 +551,7 @@ impl World {
         whom: Whom,
         name: usize,
         state: Option<pb::ParticipantState>,
+        change: Option<pb::StateChange>,
     ) -> Checked<bool> {
         let (sent, shown) = NAMES[name];
         let target = match whom {
@@ -542,18 +565,35 @@ impl World {
             let may_rename =
                 is_host || is_own && self.model.may(by, |standing| standing.may().can_edit_display_name);
             let name_is_fine = sent.is_empty() || shown.is_some() && (may_rename || shown == own_name);
-            (is_own || is_host && state.is_none()) && name_is_fine
+            (is_own || is_host && state.is_none() && change.is_none()) && name_is_fine
         });
-        let request = pb::UpdateParticipant { name: sent.to_owned(), state, participant_id: whom.text() };
+        let request =
+            pb::UpdateParticipant { name: sent.to_owned(), state, participant_id: whom.text(), change };
         let result = self.meeting.update(by, &request);
         if self.agreed(expected, result)?.is_none() {
             return Ok(false);
+        }
+        if let (Some(target), Some(shown)) = (target, shown) {
+            let may_itself = is_host || self.model.may(by, |standing| standing.may().can_edit_display_name);
+            if target != by {
+                self.model.given_names.insert(target, shown.to_owned());
+            } else if may_itself {
+                self.model.given_names.remove(&target);
+            }
         }
         if let Some(person) = target.and_then(|target| self.model.here.get_mut(&target)) {
             if let Some(shown) = shown {
                 person.name = shown.to_owned();
             }
-            if let Some(state) = state {
+            let before = person.state;
+            let or = |change: Option<bool>, before| change.unwrap_or(before);
+            let changed = change.map(|change| pb::ParticipantState {
+                audio_muted: or(change.audio_muted, before.audio_muted),
+                video_on: or(change.video_on, before.video_on),
+                screen_sharing: or(change.screen_sharing, before.screen_sharing),
+                hand_raised: or(change.hand_raised, before.hand_raised),
+            });
+            if let Some(state) = changed.or(state) {
                 person.state = state;
                 person.camera_off &= !state.video_on;
             }
@@ -561,12 +601,25 @@ impl World {
         self.done()
     }
 
+    /// Whether a participant has not done too much lately. Nobody hears of what is too much.
+    fn may_change(&mut self, by: ParticipantId) -> Checked<bool> {
+        let counted = self.meeting.count_change(by, self.now_us());
+        if self.agreed(true, counted)?.is_none() {
+            self.tally.fault("more changes than one may make");
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
     fn flood(&mut self, by: ParticipantId) -> Checked<bool> {
         let Some(person) = self.model.here.get(&by) else { return Ok(false) };
         let mut state = person.state;
         for _ in 0..FLOOD {
+            if !self.may_change(by)? {
+                return Ok(true);
+            }
             state.hand_raised = !state.hand_raised;
-            self.update(by, Name::Empty, 0, Some(state))?;
+            self.update(by, Name::Empty, 0, Some(state), None)?;
         }
         Ok(true)
     }
@@ -741,8 +794,13 @@ impl World {
 
     fn edit(&mut self, by: ParticipantId, line: u64) -> Checked<bool> {
         let found = self.line(by, line).filter(|line| line.from == by && !line.is_deleted);
-        let writes = |standing: Standing| standing.may_write_to_everybody() || standing.may_write_to_one();
-        let expected = found.is_some() && self.model.may(by, writes);
+        let expected = found.is_some_and(|line| {
+            let writes = match line.to {
+                None => Standing::may_write_to_everybody,
+                Some(_) => Standing::may_write_to_one,
+            };
+            self.model.may(by, writes) && self.model.may(by, Standing::is_seen)
+        });
         let request = pb::EditChatMessage { message_id: line, text: "hello again".to_owned() };
         let result = self.meeting.edit_chat(by, &request, self.now_us());
         match self.agreed(expected, result)? {
@@ -942,7 +1000,9 @@ impl World {
                         MediaCommand::Unregister { participant } => {
                             self.clients.remove(participant);
                         }
-                        MediaCommand::Register { .. } | MediaCommand::Route { .. } => {}
+                        MediaCommand::Register { .. }
+                        | MediaCommand::Route { .. }
+                        | MediaCommand::Forward { .. } => {}
                     }
                     self.media.carry_out(&command)?;
                 }

@@ -6,7 +6,8 @@ mod sql;
 #[cfg(test)]
 mod tests;
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Error as IoError, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -30,6 +31,9 @@ const READERS: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an operation waits for its turn before it fails.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Between two looks whether somebody else still opens a database in the same folder.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Bytes of the write-ahead log that stay on the disk when it is not needed.
 const LOG_SIZE: &str = "67108864";
@@ -57,7 +61,13 @@ impl SqliteStore {
     /// than this program.
     pub async fn open(path: &Path) -> Stored<Self> {
         let database = format!("the database {}", path.display());
-        create_private(path, false).map_err(|error| unavailable(&database, error))?;
+        let _opening_alone = lock_folder(path).await.map_err(|error| unavailable(&database, error))?;
+        match create_private(path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                return Err(unavailable(&database, error));
+            }
+            _made_or_there => {}
+        }
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
@@ -97,10 +107,10 @@ impl SqliteStore {
     pub async fn backup(from: &Path, to: &Path) -> Stored<()> {
         let file = format!("the backup {}", to.display());
         let text = to.to_str().ok_or_else(|| {
-            unavailable(&file, std::io::Error::other("the database needs a path that is valid Unicode"))
+            unavailable(&file, IoError::other("the database needs a path that is valid Unicode"))
         })?;
         // SQLite writes to a file that is there if it is empty.
-        create_private(to, true).map_err(|error| unavailable(&file, error))?;
+        create_private(to).map_err(|error| unavailable(&file, error))?;
         let copied = async {
             let options = SqliteConnectOptions::new().filename(from).busy_timeout(BUSY_TIMEOUT);
             let mut connection = options.read_only(true).connect().await?;
@@ -146,17 +156,26 @@ impl SqliteStore {
     }
 }
 
-/// Makes an empty file that only this account can read, as SQLite then makes the ones beside it. An existing file stays
-/// as it is, or is an error.
-fn create_private(path: &Path, must_be_new: bool) -> std::io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).mode(0o600);
-    if must_be_new {
-        options.create_new(true)
-    } else {
-        options.create(true).truncate(false)
+/// Makes an empty file that only this account can read, as SQLite then makes the ones beside it. One that is there is an error
+/// and is not touched: opening and closing it would take away the locks that SQLite has on it in this process.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map(drop)
+}
+
+/// Waits until nobody else opens a database in the same folder. SQLite makes its writers wait for each other, but not those who
+/// switch a new file to the write-ahead log at the same time: all but one are told that it is locked. Where the file
+/// system has no such locks, nobody waits.
+async fn lock_folder(path: &Path) -> std::io::Result<File> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = File::open(folder)?;
+    let locked = async {
+        while let Err(TryLockError::WouldBlock) = folder.try_lock() {
+            tokio::time::sleep(LOCK_PAUSE).await;
+        }
     };
-    options.open(path).map(drop)
+    let too_long = |_| IoError::new(ErrorKind::TimedOut, "another process has been opening it for too long");
+    tokio::time::timeout(TURN_TIMEOUT, locked).await.map_err(too_long)?;
+    Ok(folder)
 }
 
 /// Brings the tables up to date in one step, alone: another process may be opening the same file.

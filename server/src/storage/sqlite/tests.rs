@@ -120,11 +120,27 @@ async fn a_newer_database_is_refused() {
 #[tokio::test]
 async fn several_may_open_a_new_file_at_once() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().join("a.db");
-    let opened = futures_util::future::join_all((0..8).map(|_| SqliteStore::open(&path))).await;
-    for store in opened {
-        store.expect("opens").check().await.expect("answers");
+    // Switching a new file to the write-ahead log is what went wrong, once in some hundred times.
+    for n in 0..20 {
+        let path = folder.path().join(format!("{n}.db"));
+        let opened = futures_util::future::join_all((0..8).map(|_| SqliteStore::open(&path))).await;
+        for store in opened {
+            store.expect("opens").check().await.expect("answers");
+        }
     }
+}
+
+#[tokio::test]
+async fn who_opens_waits_for_another_process_that_does() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let other = File::open(folder.path()).expect("opened");
+    other.lock().expect("locked");
+    let path = folder.path().join("a.db");
+    let mut opening = std::pin::pin!(SqliteStore::open(&path));
+    assert!(futures_util::poll!(opening.as_mut()).is_pending());
+    assert!(!path.exists());
+    drop(other);
+    opening.await.expect("opens").check().await.expect("answers");
 }
 
 #[tokio::test]

@@ -3,6 +3,9 @@
 //! The cases are a table: here each has a server of its own and a [`Witness`] in its meeting; `under_load.rs` sets all
 //! of them on one server while it carries a broadcast.
 
+mod floods;
+mod forged;
+mod giants;
 mod sessions;
 mod slow;
 mod streams;
@@ -109,10 +112,23 @@ cases! {
         configure: |config| config.limits.slow_subscriber_seconds = 2,
         growth_mib: 96
     };
-    slow::a_signaling_client_that_never_reads_is_closed {
-        configure: |config| config.limits.messages_per_minute = 5000,
-        is_loud: true
-    };
+    slow::signaling_clients_that_never_read_are_closed { growth_mib: 96, is_loud: true };
+    forged::forged_participant_ids_reach_nobody { is_loud: true };
+    forged::foreign_stream_ids_are_not_found;
+    forged::forged_and_replayed_resume_tickets_open_nothing;
+    giants::strange_messages_are_refused_or_ignored;
+    giants::text_stays_text { is_loud: true };
+    giants::a_giant_roster_is_told_in_messages_that_fit { is_loud: true };
+    floods::a_flood_of_chat_is_held_back { is_loud: true };
+    floods::a_flood_of_broadcasts_is_held_back { is_loud: true };
+    floods::a_flood_of_hands_is_held_back { is_loud: true };
+    floods::a_flood_of_streams_is_held_back { is_loud: true };
+    floods::a_flood_of_stage_requests_is_held_back { is_loud: true };
+    floods::a_flood_of_a_hosts_controls_is_held_back { is_loud: true };
+    floods::who_joins_again_and_again_is_held_back { is_loud: true };
+    floods::knocks_and_messages_of_who_waits_are_held_back { is_loud: true };
+    floods::more_than_a_hundred_do_not_wait { is_loud: true };
+    floods::a_flood_that_goes_on_ends_the_session { is_loud: true };
 }
 
 async fn alone(name: &str) {
@@ -124,6 +140,7 @@ async fn alone(name: &str) {
     // The server stops when nobody refers to it any more: not before the witness has left.
     (case.run)(Stage { server: Arc::clone(&server), meeting }).await;
     let grown = memory.grown();
+    println!("memory grew by {} MiB", grown >> 20);
     assert!(grown < case.growth_mib << 20, "memory grew by {grown} bytes");
     witness.check().await;
     drop(server);

@@ -216,7 +216,8 @@ pub(super) async fn a_first_message_out_of_place_is_refused(stage: &Stage) {
 pub(super) async fn too_many_messages_are_rate_limited(stage: &Stage) {
     let (server, meeting) = stage.parts();
     let signaling = RawSignaling::join(server, meeting, "Mallory", TransportKind::Native).await;
-    let update = || Message::UpdateParticipant(pb::UpdateParticipant::default());
+    // Nobody is told of it: no allowance but that of all messages.
+    let update = || Message::AudioLevels(pb::AudioLevels::default());
     // What has been used up comes back little by little, so a few more than the limit may pass.
     let limit = server.limits.messages_per_minute;
     for _ in 0..limit {

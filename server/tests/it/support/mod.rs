@@ -32,7 +32,9 @@ pub(crate) use listener::{Balance, Listener, every_mode};
 pub(crate) use memory::PeakMemory;
 pub(crate) use path::Path;
 pub(crate) use quic::quic;
-pub(crate) use raw::{RawMedia, RawSignaling, audio_metadata, unit, video_metadata};
+pub(crate) use raw::{
+    RawMedia, RawSignaling, WireSignaling, audio_metadata, envelope, join, token, unit, video_metadata,
+};
 pub(crate) use rest::Rest;
 pub(crate) use witness::Witness;
 
@@ -67,7 +69,11 @@ impl TestServer {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
-        let data = tempfile::tempdir().expect("temporary directory");
+        Self::start_in(tempfile::tempdir().expect("temporary directory"), change).await
+    }
+
+    /// With the data of a server that was there before.
+    pub(crate) async fn start_in(data: TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::for_tests(data.path());
         change(&mut config);
         let limits = config.limits;

@@ -1,9 +1,10 @@
-//! A path with a bottleneck: UDP packets between clients and a server, delayed, queued and dropped as a router does.
+//! A path with a bottleneck: UDP packets between clients and a server, delayed, queued and dropped as a router does; and cut
+//! off for a while.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
@@ -19,15 +20,48 @@ const QUEUE: Duration = Duration::from_millis(200);
 /// Stands between clients and the server; ends when dropped. The bottleneck is on the way to each client.
 pub(crate) struct Path {
     socket: Arc<UdpSocket>,
-    /// bit/s; 0 = as fast as possible.
-    rate: Arc<AtomicU64>,
+    road: Arc<Road>,
     tasks: JoinSet<()>,
+}
+
+/// What becomes of packets.
+#[derive(Default)]
+struct Road {
+    /// bit/s; 0 = as fast as possible.
+    rate: AtomicU64,
+    cut: Mutex<Cut>,
+}
+
+#[derive(Default)]
+struct Cut {
+    is_cut: bool,
+    /// Everybody who has come this way, in that order.
+    known: Vec<SocketAddr>,
+    /// Who is cut off in any case.
+    blocked: HashSet<SocketAddr>,
+    /// Who is never cut off.
+    spared: HashSet<SocketAddr>,
+}
+
+impl Road {
+    fn cut(&self) -> MutexGuard<'_, Cut> {
+        self.cut.lock().expect("no code panics while it holds this lock")
+    }
+
+    /// Whether a packet from or to this client passes.
+    fn passes(&self, client: SocketAddr) -> bool {
+        let mut cut = self.cut();
+        if !cut.known.contains(&client) {
+            cut.known.push(client);
+        }
+        !cut.blocked.contains(&client) && (!cut.is_cut || cut.spared.contains(&client))
+    }
 }
 
 impl Path {
     pub(crate) async fn open() -> Self {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
-        Self { socket: Arc::new(socket), rate: Arc::default(), tasks: JoinSet::new() }
+        Self { socket: Arc::new(socket), road: Arc::default(), tasks: JoinSet::new() }
     }
 
     /// Where clients find the server.
@@ -35,18 +69,42 @@ impl Path {
         format!("https://{}", self.socket.local_addr().expect("bound"))
     }
 
-    /// Begins to forward to the server.
+    /// Begins to forward to the server, and to no other any more.
     pub(crate) fn lead_to(&mut self, server: SocketAddr) {
-        self.tasks.spawn(forward(Arc::clone(&self.socket), Arc::clone(&self.rate), server));
+        self.tasks.abort_all();
+        self.tasks.spawn(forward(Arc::clone(&self.socket), Arc::clone(&self.road), server));
+    }
+
+    /// Whoever has come this way before is not cut off.
+    pub(crate) fn spare_those_who_are_here(&self) {
+        let mut cut = self.road.cut();
+        cut.spared = cut.known.iter().copied().collect();
+    }
+
+    /// From now on nothing arrives, whichever way, also of who comes anew.
+    pub(crate) fn cut(&self) {
+        self.road.cut().is_cut = true;
+    }
+
+    /// Cuts one connection off for good: the `n`th of those that are there, from the last, which is 0.
+    pub(crate) fn cut_one(&self, n: usize) {
+        let mut cut = self.road.cut();
+        let client = *cut.known.iter().rev().nth(n).expect("there are as many");
+        cut.blocked.insert(client);
+    }
+
+    /// Everything arrives again.
+    pub(crate) fn mend(&self) {
+        self.road.cut().is_cut = false;
     }
 
     /// bit/s to each client from now on; 0 = as fast as possible.
     pub(crate) fn set_rate(&self, rate: u64) {
-        self.rate.store(rate, Ordering::Relaxed);
+        self.road.rate.store(rate, Ordering::Relaxed);
     }
 }
 
-async fn forward(socket: Arc<UdpSocket>, rate: Arc<AtomicU64>, server: SocketAddr) {
+async fn forward(socket: Arc<UdpSocket>, road: Arc<Road>, server: SocketAddr) {
     let mut flows = HashMap::<SocketAddr, Arc<UdpSocket>>::new();
     let mut tasks = JoinSet::new();
     let mut packet = vec![0; 65_536];
@@ -60,11 +118,14 @@ async fn forward(socket: Arc<UdpSocket>, rate: Arc<AtomicU64>, server: SocketAdd
                 let upstream = Arc::new(upstream);
                 flows.insert(client, Arc::clone(&upstream));
                 let (queue, queued) = mpsc::unbounded_channel();
-                tasks.spawn(enqueue(Arc::clone(&upstream), Arc::clone(&rate), queue));
-                tasks.spawn(deliver(queued, Arc::clone(&socket), client));
+                tasks.spawn(enqueue(Arc::clone(&upstream), Arc::clone(&road), queue));
+                tasks.spawn(deliver(queued, Arc::clone(&socket), Arc::clone(&road), client));
                 upstream
             }
         };
+        if !road.passes(client) {
+            continue;
+        }
         // A packet that the system does not take is lost, as on any path.
         let _lost = upstream.send(&packet[..len]).await;
     }
@@ -73,7 +134,7 @@ async fn forward(socket: Arc<UdpSocket>, rate: Arc<AtomicU64>, server: SocketAdd
 /// Packets from the server, with the time at which each has passed the bottleneck.
 async fn enqueue(
     upstream: Arc<UdpSocket>,
-    rate: Arc<AtomicU64>,
+    road: Arc<Road>,
     queue: mpsc::UnboundedSender<(Instant, Vec<u8>)>,
 ) {
     let mut packet = vec![0; 65_536];
@@ -85,7 +146,7 @@ async fn enqueue(
         if begins > now + QUEUE {
             continue;
         }
-        let takes = (len as u64 * 8_000_000).checked_div(rate.load(Ordering::Relaxed)).unwrap_or(0);
+        let takes = (len as u64 * 8_000_000).checked_div(road.rate.load(Ordering::Relaxed)).unwrap_or(0);
         busy_until = begins + Duration::from_micros(takes);
         if queue.send((busy_until + DELAY, packet[..len].to_vec())).is_err() {
             return;
@@ -96,10 +157,13 @@ async fn enqueue(
 async fn deliver(
     mut queued: mpsc::UnboundedReceiver<(Instant, Vec<u8>)>,
     socket: Arc<UdpSocket>,
+    road: Arc<Road>,
     client: SocketAddr,
 ) {
     while let Some((at, packet)) = queued.recv().await {
         tokio::time::sleep_until(at).await;
-        let _lost = socket.send_to(&packet, client).await;
+        if road.passes(client) {
+            let _lost = socket.send_to(&packet, client).await;
+        }
     }
 }

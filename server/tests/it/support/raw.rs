@@ -5,13 +5,17 @@ use darktower_client::Error;
 use darktower_client::signaling::{SignalEvents, SignalingClient};
 use darktower_client::transport::{Connection, RecvStream, Role, SendStream, TransportKind, connect};
 use darktower_protocol::limits::MAX_MESSAGE;
-use darktower_protocol::message::{self, MessageDecoder};
+use darktower_protocol::message::MessageDecoder;
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{
     Code, Features, Flags, FrameType, HeaderFields, MeetingId, ParticipantId, StreamId, Unit,
 };
+use pb::ErrorCode;
 use pb::envelope::Message;
 use pb::media_client_message::Message as ToHandler;
+use prost::Message as _;
+use reqwest::Method;
+use serde_json::json;
 
 use super::{TestServer, soon};
 
@@ -95,6 +99,141 @@ impl RawSignaling {
     }
 }
 
+impl RawSignaling {
+    /// The code that a request is refused with.
+    pub(crate) async fn refused(&self, request: Message) -> ErrorCode {
+        match self.client.request(request).await {
+            Err(Error::Refused { code, .. }) => code,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    /// A request that is carried out.
+    pub(crate) async fn done(&self, request: Message) -> pb::Ack {
+        self.client.command(request).await.expect("acknowledged")
+    }
+
+    /// Waits for an event that `find` likes; others before it are passed over.
+    pub(crate) async fn event<T>(&mut self, what: &str, find: impl Fn(&Message) -> Option<T>) -> T {
+        loop {
+            let event = soon(what, self.events.next()).await.expect("the session is open");
+            if let Some(found) = find(&event.message) {
+                return found;
+            }
+        }
+    }
+
+    /// Waits for the end of the session.
+    pub(crate) async fn end(&mut self) -> Error {
+        while soon("the end", self.events.next()).await.is_some() {}
+        self.client.ended()
+    }
+
+    /// As text.
+    pub(crate) fn id(&self) -> String {
+        self.participant_id.to_string()
+    }
+}
+
+/// A join token for somebody with this preset.
+pub(crate) async fn token(server: &TestServer, meeting: MeetingId, name: &str, preset: &str) -> String {
+    let body = json!({"name": name, "preset": preset});
+    let path = format!("/meetings/{meeting}/participants");
+    let (status, body) = server.rest().call(Method::POST, &path, Some(body)).await;
+    assert!(status.is_success(), "{body}");
+    body["join_token"].as_str().expect("text").to_owned()
+}
+
+/// Somebody with this preset, who has joined.
+pub(crate) async fn join(server: &TestServer, meeting: MeetingId, name: &str, preset: &str) -> RawSignaling {
+    let token = token(server, meeting, name, preset).await;
+    RawSignaling::join_with_token(server, meeting, token, TransportKind::Native).await.expect("joined")
+}
+
+/// A signaling session, byte by byte.
+pub(crate) struct WireSignaling {
+    pub(crate) connection: Connection,
+    send: SendStream,
+    recv: RecvStream,
+    decoder: MessageDecoder,
+}
+
+impl WireSignaling {
+    /// Opens the control stream and says nothing yet.
+    pub(crate) async fn connect(server: &TestServer, kind: TransportKind) -> Self {
+        let connecting = connect(&server.signaling_url, kind, &server.trust, Role::Signal);
+        let connection = soon("connect", connecting).await.expect("connected");
+        let (send, recv) = soon("open", connection.open_bi()).await.expect("a control stream");
+        Self { connection, send, recv, decoder: MessageDecoder::new(MAX_MESSAGE) }
+    }
+
+    /// Asks to join. The first answer may be that it has to wait.
+    pub(crate) async fn knock(&mut self, meeting: MeetingId, join_token: String) -> Option<Message> {
+        let join = pb::JoinRequest { meeting_id: meeting.to_string(), join_token, ..Default::default() };
+        self.ask(&envelope(1, Some(Message::JoinRequest(join)))).await
+    }
+
+    /// Somebody with this preset, who has joined.
+    pub(crate) async fn join(
+        server: &TestServer,
+        meeting: MeetingId,
+        kind: TransportKind,
+        name: &str,
+        preset: &str,
+    ) -> Self {
+        let mut session = Self::connect(server, kind).await;
+        let answer = session.knock(meeting, token(server, meeting, name, preset).await).await;
+        assert!(matches!(answer, Some(Message::JoinResponse(_))), "{answer:?}");
+        session
+    }
+
+    /// Sends the bytes of a message with their length before them, and waits for the answer; events are passed over.
+    pub(crate) async fn ask(&mut self, message: &[u8]) -> Option<Message> {
+        // The server may close before everything is written.
+        let _ = soon("write", self.send.write_all(&framed(message))).await;
+        loop {
+            if let Some(envelope) = self.decoder.next_message::<pb::Envelope>().expect("well formed") {
+                if envelope.request_id != 0 || matches!(envelope.message, Some(Message::Error(_))) {
+                    return envelope.message;
+                }
+                continue;
+            }
+            match soon("answer", self.recv.read_chunk()).await {
+                Ok(Some(chunk)) => self.decoder.push(&chunk),
+                Ok(None) | Err(_) => return None,
+            }
+        }
+    }
+
+    /// The refusal of a message, after which the session goes on.
+    pub(crate) async fn refused(&mut self, message: &[u8]) -> ErrorCode {
+        match self.ask(message).await {
+            Some(Message::Error(error)) => error.code(),
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    /// The code that a message ends the session with.
+    pub(crate) async fn ended(mut self, message: &[u8]) -> Option<Code> {
+        let answer = self.ask(message).await;
+        assert!(matches!(answer, Some(Message::Error(_))), "{answer:?}");
+        soon("close", self.connection.closed()).await.code()
+    }
+}
+
+/// Bytes with their length before them, whatever they are.
+fn framed(message: &[u8]) -> Vec<u8> {
+    let mut framed = Vec::with_capacity(message.len() + 5);
+    prost::encoding::encode_varint(message.len() as u64, &mut framed);
+    framed.extend_from_slice(message);
+    framed
+}
+
+/// The bytes of a request, without their length.
+pub(crate) fn envelope(request_id: u64, message: Option<Message>) -> Vec<u8> {
+    pb::Envelope { version: 1, request_id, event_sequence: 0, message }.encode_to_vec()
+}
+
 /// A media session after its hello.
 pub(crate) struct RawMedia {
     pub(crate) connection: Connection,
@@ -133,7 +272,12 @@ impl RawMedia {
 
     pub(crate) async fn send(&mut self, message: ToHandler) {
         let message = pb::MediaClientMessage { message: Some(message) };
-        self.send.write_all(&message::encode(&message)).await.expect("control stream");
+        self.send_bytes(&message.encode_to_vec()).await;
+    }
+
+    /// The bytes of a message, with their length before them.
+    pub(crate) async fn send_bytes(&mut self, message: &[u8]) {
+        self.send.write_all(&framed(message)).await.expect("control stream");
     }
 
     /// A session that has been welcomed.

@@ -312,6 +312,13 @@ impl<C: Connection> Fanout<C> {
         stream.dirty = stream.dirty.max(Some(class));
     }
 
+    /// The stream is not forwarded for now: nobody gets what has not left yet.
+    pub fn clear_stream(&mut self, slot: StreamSlot) {
+        if let Some(stream) = stream_mut(&mut self.streams, slot) {
+            stream.ring.clear();
+        }
+    }
+
     /// The publisher has ended the stream.
     pub fn end_stream(&mut self, slot: StreamSlot) {
         let Some(stream) = stream_mut(&mut self.streams, slot) else { return };

@@ -1,0 +1,351 @@
+//! What the handles of a meeting share with the task that follows it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use darktower_protocol::signaling::{StreamDescription, pb};
+use darktower_protocol::{Features, StreamId};
+use pb::envelope::Message;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
+use crate::events::EventSender;
+use crate::media::{Routes, attach, lock};
+use crate::options::SubscribeOptions;
+use crate::publisher::Publication;
+use crate::reach::Reach;
+use crate::session::event::Event;
+use crate::session::inbox::Inbox;
+use crate::session::roster::{Change, Roster};
+use crate::session::statistics::Counters;
+use crate::signaling::SignalingClient;
+use crate::subscriber::SharedInbox;
+
+/// Entries of [`Statistics::streams`](crate::Statistics::streams) before the oldest ended ones are forgotten.
+const MAX_STATISTICS: usize = 4096;
+
+/// How long ago something may have been told to a server that has not heard it: longer than it takes to see that a
+/// connection is lost.
+const UNDO_AGAIN: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(crate) struct MeetingState {
+    pub(crate) roster: Mutex<Roster>,
+    pub(crate) events: EventSender,
+    pub(crate) reach: Reach,
+    pub(crate) routes: Arc<Routes>,
+    subscriptions: Mutex<HashMap<StreamId, Subscription>>,
+    /// What this session publishes; gone with the last publisher of a stream.
+    publications: Mutex<Vec<Weak<Publication>>>,
+    measured: Mutex<Vec<Measured>>,
+    undone: Mutex<Vec<(Instant, Undo)>>,
+    /// The handles are gone, or one of them leaves.
+    pub(crate) closing: CancellationToken,
+}
+
+/// What this session gets.
+#[derive(Debug)]
+struct Subscription {
+    inbox: Arc<SharedInbox>,
+    is_audio: bool,
+    options: SubscribeOptions,
+    /// What the server has promised, of all that may come.
+    wire_stream_id: Option<StreamId>,
+    layers: Vec<StreamId>,
+    /// The number of the media session that it was attached to.
+    attached: Option<u64>,
+}
+
+/// What is over by the will of this session. A server that may not have heard it is told again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Undo {
+    Unsubscribe(StreamId),
+    Unpublish(StreamId),
+}
+
+#[derive(Debug)]
+pub(crate) enum Measured {
+    Incoming(Arc<SharedInbox>),
+    Outgoing(Arc<Mutex<Counters>>),
+}
+
+impl Measured {
+    fn has_ended(&self) -> bool {
+        match self {
+            Self::Incoming(inbox) => inbox.inspect(Inbox::has_ended),
+            Self::Outgoing(counters) => lock(counters).has_ended(),
+        }
+    }
+}
+
+impl MeetingState {
+    pub(crate) fn new(roster: Roster, reach: Reach, routes: Arc<Routes>) -> Self {
+        Self {
+            roster: Mutex::new(roster),
+            events: EventSender::default(),
+            reach,
+            routes,
+            subscriptions: Mutex::default(),
+            publications: Mutex::default(),
+            measured: Mutex::default(),
+            undone: Mutex::default(),
+            closing: CancellationToken::new(),
+        }
+    }
+
+    /// Carries out what a message of the server has changed, and tells the application.
+    pub(crate) fn carry_out(&self, change: Change) {
+        for stream_id in change.ended_streams {
+            let inbox = lock(&self.subscriptions).get(&stream_id).map(|known| Arc::clone(&known.inbox));
+            if let Some(inbox) = inbox {
+                inbox.update(|inbox| inbox.announce_end(Instant::now()));
+            }
+        }
+        if let Some(stream_id) = change.ended_publication {
+            let ended = self.publications().into_iter().filter(|live| live.stream_id() == stream_id);
+            ended.for_each(|publication| publication.end());
+        }
+        if let Some(event) = change.event {
+            self.events.send(event);
+        }
+    }
+
+    pub(crate) fn measure(&self, measured: Measured) {
+        let mut all = lock(&self.measured);
+        if all.len() >= MAX_STATISTICS
+            && let Some(oldest) = all.iter().position(Measured::has_ended)
+        {
+            all.remove(oldest);
+        }
+        all.push(measured);
+    }
+
+    pub(crate) fn each_measured(&self, look: impl FnMut(&Measured)) {
+        lock(&self.measured).iter().for_each(look);
+    }
+}
+
+/// What is published.
+impl MeetingState {
+    pub(crate) fn add_publication(&self, stream: &StreamDescription) -> Arc<Publication> {
+        let publication = Arc::new(Publication::new(stream.clone()));
+        let mut publications = lock(&self.publications);
+        publications.retain(|known| known.strong_count() > 0);
+        publications.push(Arc::downgrade(&publication));
+        publication
+    }
+
+    pub(crate) fn publications(&self) -> Vec<Arc<Publication>> {
+        let publications = lock(&self.publications);
+        publications.iter().filter_map(Weak::upgrade).filter(|publication| publication.is_live()).collect()
+    }
+
+    /// Ends what the server does not know, if it knows only these streams.
+    pub(crate) fn end_publications_except(&self, known: &[StreamDescription]) {
+        let is_known = |live: &Publication| known.iter().any(|stream| stream.stream_id == live.stream_id());
+        self.publications().iter().filter(|live| !is_known(live)).for_each(|live| self.end_publication(live));
+    }
+
+    fn end_publication(&self, publication: &Publication) {
+        publication.end();
+        let participant_id = lock(&self.roster).own();
+        let stream_id = publication.stream_id();
+        self.events.send(Event::StreamUnpublished { participant_id, stream_id });
+    }
+
+    /// Publishes everything to a server that knows of nothing.
+    pub(crate) async fn publish_again(&self, client: &SignalingClient) -> Result<(), Error> {
+        for publication in self.publications() {
+            match client.command(publication.request()).await {
+                Ok(_) => {}
+                Err(Error::Refused { .. }) => self.end_publication(&publication),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is subscribed to.
+impl MeetingState {
+    pub(crate) fn add_subscription(
+        &self,
+        stream_id: StreamId,
+        known: Option<&StreamDescription>,
+        options: SubscribeOptions,
+        inbox: &Arc<SharedInbox>,
+    ) -> Result<(), Error> {
+        let layers: Vec<StreamId> = match known {
+            Some(stream) => stream.layers.iter().map(|layer| layer.wire_stream_id).collect(),
+            None => vec![stream_id],
+        };
+        let mut subscriptions = lock(&self.subscriptions);
+        if subscriptions.get(&stream_id).is_some_and(|current| !current.inbox.inspect(Inbox::has_ended)) {
+            return Err(Error::Invalid(format!("stream {stream_id} is subscribed to already")));
+        }
+        let subscription = Subscription {
+            inbox: Arc::clone(inbox),
+            is_audio: known.is_some_and(StreamDescription::is_audio),
+            options,
+            wire_stream_id: None,
+            layers: layers.clone(),
+            attached: None,
+        };
+        subscriptions.insert(stream_id, subscription);
+        drop(subscriptions);
+        // Media may arrive before the answer.
+        self.routes.add(&layers, inbox);
+        Ok(())
+    }
+
+    /// Whether there was such a subscription.
+    pub(crate) fn change_subscription(&self, stream_id: StreamId, options: &SubscribeOptions) -> bool {
+        let mut subscriptions = lock(&self.subscriptions);
+        let found = subscriptions.get_mut(&stream_id);
+        found.map(|subscription| subscription.options.clone_from(options)).is_some()
+    }
+
+    /// Forgets a subscription, of this inbox if one is given.
+    pub(crate) fn remove_subscription(
+        &self,
+        stream_id: StreamId,
+        inbox: Option<&Arc<SharedInbox>>,
+    ) -> Option<Arc<SharedInbox>> {
+        let mut subscriptions = lock(&self.subscriptions);
+        let current = &subscriptions.get(&stream_id)?.inbox;
+        if inbox.is_some_and(|inbox| !Arc::ptr_eq(inbox, current)) {
+            return None;
+        }
+        let removed = subscriptions.remove(&stream_id)?.inbox;
+        drop(subscriptions);
+        self.routes.remove(&removed);
+        Some(removed)
+    }
+
+    /// The server has taken a subscription.
+    pub(crate) async fn subscribed(&self, stream_id: StreamId, ack: &pb::Ack) -> Result<(), Error> {
+        let wire_stream_id = match ack.wire_stream_id.as_str() {
+            "" => stream_id,
+            text => text.parse().map_err(|error| Error::Protocol(format!("in Ack: {error}")))?,
+        };
+        if let Some(subscription) = lock(&self.subscriptions).get_mut(&stream_id) {
+            subscription.wire_stream_id = Some(wire_stream_id);
+            subscription.inbox.update(|inbox| inbox.expect_layer(wire_stream_id));
+            if !subscription.layers.contains(&wire_stream_id) {
+                subscription.layers.push(wire_stream_id);
+                self.routes.add(&[wire_stream_id], &subscription.inbox);
+            }
+        }
+        self.attach(stream_id).await
+    }
+
+    /// Opens the QUIC stream that a subscription needs in the baseline, unless it is open.
+    async fn attach(&self, stream_id: StreamId) -> Result<(), Error> {
+        let media = self.reach.media();
+        if !media.is_open() {
+            // Done when it is.
+            return Ok(());
+        }
+        let (wire_stream_id, layers, inbox) = {
+            let mut subscriptions = lock(&self.subscriptions);
+            let Some(subscription) = subscriptions.get_mut(&stream_id) else { return Ok(()) };
+            let Some(wire_stream_id) = subscription.wire_stream_id else { return Ok(()) };
+            let feature = if subscription.is_audio { Features::AUDIO_DATAGRAMS } else { Features::GROUPS };
+            let is_done = media.session.features.contains(feature)
+                || subscription.attached == Some(media.session.number)
+                || subscription.inbox.inspect(Inbox::has_ended);
+            if is_done {
+                return Ok(());
+            }
+            subscription.attached = Some(media.session.number);
+            (wire_stream_id, subscription.layers.clone(), Arc::clone(&subscription.inbox))
+        };
+        match attach(media.session.ingress(), wire_stream_id, layers, inbox).await {
+            // The next session attaches it.
+            Err(_) if media.session.connection.close_reason().is_some() => Ok(()),
+            attached => attached,
+        }
+    }
+
+    /// A new media session is open.
+    pub(crate) async fn attach_all(&self) {
+        for stream_id in self.subscribed_streams() {
+            if let Err(error) = self.attach(stream_id).await {
+                tracing::warn!(%stream_id, %error, "a subscription could not be attached");
+            }
+        }
+    }
+
+    fn subscribed_streams(&self) -> Vec<StreamId> {
+        let subscriptions = lock(&self.subscriptions);
+        let live = subscriptions.iter().filter(|(_, known)| !known.inbox.inspect(Inbox::has_ended));
+        live.map(|(stream_id, _)| *stream_id).collect()
+    }
+
+    /// Subscribes to everything at a server that may not know of it.
+    pub(crate) async fn subscribe_again(&self, client: &SignalingClient) -> Result<(), Error> {
+        for stream_id in self.subscribed_streams() {
+            let subscription = lock(&self.subscriptions)
+                .get(&stream_id)
+                .map(|known| (known.options.clone(), Arc::clone(&known.inbox)));
+            let Some((options, inbox)) = subscription else { continue };
+            match client.command(subscribe_request(stream_id, options)).await {
+                Ok(ack) => self.subscribed(stream_id, &ack).await?,
+                Err(Error::Refused { .. }) => inbox.update(|inbox| inbox.announce_end(Instant::now())),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is over.
+impl MeetingState {
+    /// Remembers it until the server must have heard of it.
+    pub(crate) fn undo(&self, undo: Undo) {
+        let now = Instant::now();
+        let mut undone = lock(&self.undone);
+        if self.reach.signaling().is_open() {
+            undone.retain(|(at, _)| now.duration_since(*at) < UNDO_AGAIN);
+        }
+        undone.push((now, undo));
+    }
+
+    /// Nothing is known there.
+    pub(crate) fn forget_undone(&self) {
+        lock(&self.undone).clear();
+    }
+
+    /// Tells the server again, which may not have heard of it, unless it was begun anew.
+    pub(crate) fn undo_again(&self, client: &SignalingClient) {
+        let undone = std::mem::take(&mut *lock(&self.undone));
+        for (_, undo) in undone {
+            let request = match undo {
+                Undo::Unsubscribe(id) if lock(&self.subscriptions).contains_key(&id) => continue,
+                Undo::Unpublish(id) if self.publications().iter().any(|live| live.stream_id() == id) => {
+                    continue;
+                }
+                Undo::Unsubscribe(id) => unsubscribe_request(id),
+                Undo::Unpublish(id) => {
+                    Message::UnpublishStream(pb::UnpublishStream { stream_id: id.to_string() })
+                }
+            };
+            client.send_and_forget(request);
+        }
+    }
+}
+
+pub(crate) fn subscribe_request(stream_id: StreamId, options: SubscribeOptions) -> Message {
+    Message::SubscribeStream(pb::SubscribeStream {
+        stream_id: stream_id.to_string(),
+        options: Some(pb::SubscriptionOptions {
+            preferred_layer: options.preferred_layer,
+            max_bitrate: options.max_bitrate_bps,
+        }),
+    })
+}
+
+pub(crate) fn unsubscribe_request(stream_id: StreamId) -> Message {
+    Message::UnsubscribeStream(pb::UnsubscribeStream { stream_id: stream_id.to_string() })
+}
