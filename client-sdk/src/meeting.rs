@@ -75,7 +75,8 @@ impl Meeting {
     ///
     /// # Errors
     /// [`Error::Refused`] by the server or by those who let participants in, [`Error::Timeout`]
-    /// after [`JoinOptions::timeout`] or [`JoinOptions::waiting_timeout`], else as [`connect`].
+    /// after [`JoinOptions::timeout`] or [`JoinOptions::waiting_timeout`], else as
+    /// [`connect`](crate::transport::connect).
     pub async fn join(grant: &JoinGrant, options: JoinOptions) -> Result<Self, Error> {
         Box::pin(Self::join_in_steps(grant, options)).await
     }
@@ -128,8 +129,9 @@ impl Meeting {
         let routes = Arc::<Routes>::default();
         let to_handler = route(&server.media_handler_url, Role::Media);
         let starting = Box::pin(async {
+            let origin = signaling.connection().origin();
+            let connection = origin.connect(&to_handler.url, to_handler.kind, Role::Media).await?;
             let news = NewsSender { number: 1, sender: news.clone() };
-            let connection = to_handler.connect().await?;
             let token = server.connection_token;
             MediaSession::start(connection, token, features, Arc::clone(&routes), news).await
         });

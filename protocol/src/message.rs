@@ -1,7 +1,7 @@
 //! Length-delimited protobuf messages with a size bound (docs/protocol.md 5.1): a varint of
 //! protobuf (LEB128) with the length, then the message.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
 
 use crate::error_code::Code;
@@ -42,6 +42,14 @@ impl MessageError {
 /// The message with its length prefix.
 pub fn encode(message: &impl Message) -> Bytes {
     message.encode_length_delimited_to_vec().into()
+}
+
+/// Appends the message that has the fields of `head` and, encoded already, those of `rest`, with its length prefix. The order
+/// of fields means nothing to who reads them.
+pub fn append(out: &mut impl BufMut, head: &impl Message, rest: &[u8]) {
+    prost::encoding::encode_varint((head.encoded_len() + rest.len()) as u64, out);
+    head.encode_raw(out);
+    out.put_slice(rest);
 }
 
 /// Decodes length-delimited messages of one type from chunks of a byte stream.

@@ -290,6 +290,10 @@ pub fn rustls_server_config(
         .with_no_client_auth()
         .with_cert_resolver(certificates.resolver());
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    // A client's second connection needs no certificate and no signature. Nothing is remembered for it here: the library's
+    // cache of 256 sessions lasts a fraction of a second when many come.
+    config.ticketer =
+        aws_lc_rs::Ticketer::new().expect("the system has randomness: keys are made with it, too");
     config
 }
 

@@ -10,6 +10,7 @@ use darktower_webtransport::{DATAGRAM_PREFIX, Session};
 use quinn::VarInt;
 
 use super::TransportKind;
+use super::dial::Origin;
 use super::stream::{RecvStream, SendStream};
 use crate::error::Error;
 
@@ -23,15 +24,24 @@ pub struct Connection {
     quic: quinn::Connection,
     web: Option<Arc<Session>>,
     endpoint: quinn::Endpoint,
+    /// Whom the client trusts, and what it remembers of servers.
+    tls: Arc<rustls::ClientConfig>,
 }
 
 impl Connection {
-    pub(super) fn native(quic: quinn::Connection, endpoint: quinn::Endpoint) -> Self {
-        Self { quic, web: None, endpoint }
+    /// `web` is its WebTransport session, if that is what it is for.
+    pub(super) fn new(
+        quic: quinn::Connection,
+        web: Option<Session>,
+        endpoint: quinn::Endpoint,
+        tls: Arc<rustls::ClientConfig>,
+    ) -> Self {
+        Self { quic, web: web.map(Arc::new), endpoint, tls }
     }
 
-    pub(super) fn web(quic: quinn::Connection, session: Session, endpoint: quinn::Endpoint) -> Self {
-        Self { quic, web: Some(Arc::new(session)), endpoint }
+    /// Where further connections of the same client come from.
+    pub fn origin(&self) -> Origin {
+        Origin::of(self.endpoint.clone(), Arc::clone(&self.tls))
     }
 
     /// quinn's connection, which both kinds have.
@@ -179,7 +189,7 @@ impl Connection {
         reason.map(|error| close_error(&error))
     }
 
-    /// Waits until a closed connection has told its peer so. A program that exits without waiting
+    /// Waits until a closed connection, and every other on its socket, has told its peer so. A program that exits without waiting
     /// leaves the server to find out by its idle timeout.
     pub async fn wait_idle(&self) {
         self.endpoint.wait_idle().await;

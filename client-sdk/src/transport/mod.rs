@@ -32,7 +32,7 @@ use std::time::Duration;
 use crate::error::Error;
 
 pub use connection::Connection;
-pub use dial::{CONNECT_TIMEOUT, connect, quic_client_config};
+pub use dial::{CONNECT_TIMEOUT, Origin, connect, quic_client_config};
 pub use stream::{RecvStream, SendStream};
 pub use tls::{Trust, warm_up};
 

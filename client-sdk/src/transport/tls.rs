@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -9,6 +10,9 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
+
+/// TLS sessions that are remembered: eight of a server.
+const REMEMBERED_SESSIONS: usize = 16;
 
 /// Which server certificates are accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,9 +37,12 @@ pub(crate) fn https_config(trust: &Trust) -> Result<ClientConfig, Error> {
     config(trust, rustls::ALL_VERSIONS, &[b"h2", b"http/1.1"])
 }
 
-/// For QUIC.
-pub(super) fn quic_config(trust: &Trust, alpn: &[u8]) -> Result<ClientConfig, Error> {
-    config(trust, &[&rustls::version::TLS13], &[alpn])
+/// For QUIC, without application protocols. Its clones share what they remember of servers.
+pub(super) fn quic_config(trust: &Trust) -> Result<ClientConfig, Error> {
+    let mut config = config(trust, &[&rustls::version::TLS13], &[])?;
+    // For the second connection of a participant and for coming back; room for more costs memory at once.
+    config.resumption = Resumption::in_memory_sessions(REMEMBERED_SESSIONS);
+    Ok(config)
 }
 
 fn config(

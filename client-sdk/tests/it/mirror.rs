@@ -45,6 +45,10 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    pub(crate) fn remote_address(&self) -> SocketAddr {
+        self.quic.remote_address()
+    }
+
     async fn webtransport(quic: quinn::Connection) -> Option<(Self, ConnectRequest)> {
         let mut control = quic.open_uni().await.ok()?;
         let mut settings = Settings::default();

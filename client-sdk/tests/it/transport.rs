@@ -18,6 +18,23 @@ async fn connected(kind: TransportKind) -> (Connection, Session, Listener) {
 }
 
 #[tokio::test]
+async fn a_further_connection_of_a_client_comes_from_its_socket() {
+    for kind in KINDS {
+        let (first, server, listener) = connected(kind).await;
+        let (url, origin) = (listener.url("/v1/signal"), first.origin());
+        let (second, accepted) = tokio::join!(origin.connect(&url, kind, Role::Signal), listener.accept());
+        let (beside, is_signaling) = accepted.unwrap();
+        assert!(is_signaling);
+        assert_eq!(beside.remote_address(), server.remote_address());
+        first.close(Code::NO_ERROR, "");
+        let (mut send, _recv) = second.unwrap().open_bi().await.unwrap();
+        send.write_all(b"still there").await.unwrap();
+        let (_send, mut recv) = beside.accept_bi().await.unwrap();
+        assert_eq!(recv.read_chunk().await.unwrap().unwrap(), "still there");
+    }
+}
+
+#[tokio::test]
 async fn bytes_go_both_ways() {
     for kind in KINDS {
         let (client, server, _listener) = connected(kind).await;

@@ -1,7 +1,7 @@
 //! Who came and went, written to the session records behind the back of the live meeting.
 //!
-//! Each live meeting has an [`Attendance`] with a task that writes one fact after the other, in the order in which they
-//! happened. A participant that is let in takes two places of the queue, one for its coming and one for its going, so
+//! Each live meeting has an [`Attendance`] with a task that writes the facts in the order in which they happened; those
+//! that wait together and are about different participants share a transaction. A participant that is let in takes two places of the queue, one for its coming and one for its going, so
 //! that its leave is never lost for want of room; who comes waits while the database is that far behind.
 //!
 //! The task ends the session when nobody has been there for the keep-alive time, then itself. It does not end it when
@@ -16,6 +16,7 @@ use std::time::Duration;
 use darktower_core::meeting::lifecycle::MeetingStatus;
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{Code, MeetingId, MeetingSessionId, ParticipantId};
+use futures_util::future::join_all;
 use time::OffsetDateTime;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -29,6 +30,9 @@ const QUEUE: usize = 256;
 
 /// Who comes waits this long for a place in the queue.
 const PLACE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Facts that are brought to the store at the same time.
+const TOGETHER: usize = 32;
 
 /// How often a write is tried while the database fails.
 const WRITE_ATTEMPTS: u32 = 6;
@@ -103,6 +107,22 @@ enum What {
         participant: ParticipantId,
         reason: &'static str,
     },
+}
+
+/// What the store says of somebody who came.
+struct Stored {
+    /// The session that it is in; `None` if it may not be there.
+    session: Option<MeetingSession>,
+    /// What a session that begins with it is called.
+    new_session_id: MeetingSessionId,
+}
+
+impl What {
+    fn participant(&self) -> ParticipantId {
+        match self {
+            Self::Came { participant, .. } | Self::Went { participant, .. } => *participant,
+        }
+    }
 }
 
 /// The database is too far behind to let more people in.
@@ -252,44 +272,85 @@ impl Writer {
         self.controller.attendances.remove_if(&self.meeting, unused).is_some()
     }
 
-    async fn write(&mut self, fact: Fact) {
-        match fact.what {
-            What::Came { participant, name, keep_alive, written } => {
-                self.keep_alive = keep_alive;
-                self.ends = None;
-                self.came(participant, name, fact.at).await;
-                if let Some(written) = written {
-                    let _gave_up = written.send(());
+    /// Writes a fact, and those that wait behind it.
+    async fn write(&mut self, first: Fact) {
+        let mut next = Some(first);
+        while let Some(fact) = next.take() {
+            let mut together = vec![fact];
+            // The first one to come begins the session that the others are in.
+            while self.session.is_some() && together.len() < TOGETHER {
+                let Ok(fact) = self.facts.try_recv() else { break };
+                let who = fact.what.participant();
+                if together.iter().any(|earlier| earlier.what.participant() == who) {
+                    next = Some(fact);
+                    break;
                 }
+                together.push(fact);
             }
-            What::Went { participant, reason } => {
-                if let Some(session) = self.session {
-                    let store = &self.controller.store;
-                    let depart = || store.depart(session, participant, fact.at, reason);
-                    persist(self.meeting, "a leave", depart).await;
+            self.write_together(together).await;
+        }
+    }
+
+    /// Writes facts of different participants, which share a transaction as far as the store has room in one.
+    async fn write_together(&mut self, facts: Vec<Fact>) {
+        for fact in &facts {
+            if let What::Came { participant, keep_alive, .. } = &fact.what {
+                self.keep_alive = *keep_alive;
+                self.ends = None;
+                self.present.insert(*participant);
+            }
+        }
+        let written = join_all(facts.iter().map(|fact| self.store(fact))).await;
+        for (fact, written) in facts.into_iter().zip(written) {
+            match fact.what {
+                What::Came { participant, written: tell, .. } => {
+                    match written {
+                        Some(Stored { session: Some(session), new_session_id })
+                            if self.session != Some(session.id) =>
+                        {
+                            self.begin(&session, new_session_id).await;
+                        }
+                        Some(Stored { session: Some(_), .. }) => {}
+                        Some(Stored { session: None, .. }) => self.refused(participant).await,
+                        // The log knows. Its leave will find no stay.
+                        None => {}
+                    }
+                    if let Some(tell) = tell {
+                        let _gave_up = tell.send(());
+                    }
                 }
-                self.present.remove(&participant);
-                if self.present.is_empty() && self.session.is_some() {
-                    self.ends = Some(Instant::now() + self.keep_alive);
+                What::Went { participant, .. } => {
+                    self.present.remove(&participant);
+                    if self.present.is_empty() && self.session.is_some() {
+                        self.ends = Some(Instant::now() + self.keep_alive);
+                    }
                 }
             }
         }
     }
 
-    async fn came(&mut self, participant: ParticipantId, name: String, at: OffsetDateTime) {
-        let new_session_id = MeetingSessionId::generate();
-        let arrival =
-            Arrival { meeting_id: self.meeting, new_session_id, participant_id: participant, name, at };
-        self.present.insert(participant);
-        let written = persist(self.meeting, "a join", || self.controller.store.arrive(&arrival)).await;
-        match written {
-            Some(Some(session)) if self.session != Some(session.id) => {
-                self.begin(&session, new_session_id).await;
+    /// Brings a fact to the store. `None` if it is a leave, or cannot be written.
+    async fn store(&self, fact: &Fact) -> Option<Stored> {
+        let store = &self.controller.store;
+        match &fact.what {
+            What::Came { participant, name, .. } => {
+                let new_session_id = MeetingSessionId::generate();
+                let arrival = Arrival {
+                    meeting_id: self.meeting,
+                    new_session_id,
+                    participant_id: *participant,
+                    name: name.clone(),
+                    at: fact.at,
+                };
+                let session = persist(self.meeting, "a join", || store.arrive(&arrival)).await?;
+                Some(Stored { session, new_session_id })
             }
-            Some(Some(_)) => {}
-            Some(None) => self.refused(participant).await,
-            // The log knows. Its leave will find no stay.
-            None => {}
+            What::Went { participant, reason } => {
+                let session = self.session?;
+                let depart = || store.depart(session, *participant, fact.at, reason);
+                persist(self.meeting, "a leave", depart).await;
+                None
+            }
         }
     }
 

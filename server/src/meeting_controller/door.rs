@@ -6,7 +6,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use darktower_core::access::ParticipantRole;
+use darktower_core::meeting::lifecycle::MeetingStatus;
 use darktower_core::meeting::{Entry, Identity, Joined, Refusal, Resumed, Rights, display_name};
 use darktower_core::preset::{preset_name, shipped};
 use darktower_protocol::signaling::pb;
@@ -18,15 +20,20 @@ use time::OffsetDateTime;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::session::{Channel, End, end_of_right, ended_by, fitting, refusal};
+use super::outbox::{self, NumberedEvent};
+use super::session::{Channel, End, end_of_right, ended_by, envelope, fitting, refusal};
 use super::{Client, Former, Link, LiveMeeting, MeetingController, Newcomer, Seat, Welcome, lock};
 use crate::auth::JoinClaims;
 use crate::clock::unix_micros;
+use crate::storage::StoreError;
 use crate::storage::model::{IssuedParticipant, Meeting as StoredMeeting};
 use crate::transport::Session;
 
 /// Who is not let in for this long is turned away.
 const MAX_WAIT: Duration = Duration::from_secs(15 * 60);
+
+/// Facts that many ask for are read again after this time. Changes that another server makes count within it.
+const MAX_AGE: Duration = Duration::from_secs(1);
 
 /// Messages that somebody who waits may send.
 const MAX_MESSAGES_WAITING: u32 = 20;
@@ -122,7 +129,7 @@ impl MeetingController {
         }
         let mut facts = self.facts(&claims).await?;
         let mut identity = identity_of(&request, &facts)?;
-        if self.wait_at_door(session, channel, &facts.meeting, &identity).await? {
+        if self.wait_at_door(session, channel, &facts, &identity).await? {
             // They may have changed meanwhile, and the token may have ended.
             self.tokens.verify_join(&request.join_token).map_err(|error| unauthorized(error.to_string()))?;
             facts = self.facts(&claims).await?;
@@ -146,7 +153,7 @@ impl MeetingController {
             ..response
         };
         channel.answer(Message::JoinResponse(response)).await?;
-        tell_rest(channel, &mut seat, rest).await?;
+        tell(channel, &mut seat, continued(rest)).await?;
         Ok((seat, issued.expires_at))
     }
 
@@ -183,14 +190,7 @@ impl MeetingController {
         }
         tracing::info!(%participant, meeting = %presented.meeting, "is back");
         channel.answer(Message::ResumeResponse(response)).await?;
-        tell_rest(channel, &mut seat, rest).await?;
-        for (sequence, event) in missed {
-            tokio::select! {
-                biased;
-                Some(code) = seat.close.recv() => return Err(ended_by(code)),
-                told = channel.event(sequence, &event) => told?,
-            }
-        }
+        tell(channel, &mut seat, continued(rest).chain(outbox::writes(missed))).await?;
         Ok((seat, expires_at))
     }
 
@@ -200,7 +200,7 @@ impl MeetingController {
         meeting: &Arc<Mutex<LiveMeeting>>,
         presented: &Ticket,
         request: &pb::ResumeRequest,
-    ) -> Result<(Seat, pb::ResumeResponse, Vec<(u64, Arc<Message>)>, Vec<pb::Participant>), End> {
+    ) -> Result<(Seat, pb::ResumeResponse, Vec<NumberedEvent>, Vec<pb::Participant>), End> {
         let participant = presented.participant;
         let mut live = lock(meeting);
         let client = live.clients.get(&participant).filter(|client| client.knows(presented));
@@ -283,12 +283,9 @@ impl MeetingController {
 
     /// Reads what the store says of somebody with a token.
     async fn facts(&self, claims: &JoinClaims) -> Result<Facts, End> {
-        let checked_at = Instant::now();
-        let facts = tokio::try_join!(
-            self.store.meeting(claims.meeting_id),
-            self.store.participant(claims.participant_id)
-        );
-        let (meeting, issued) = facts.map_err(|error| End::unavailable("a meeting", &error))?;
+        let facts =
+            tokio::try_join!(self.meeting(claims.meeting_id), self.store.participant(claims.participant_id));
+        let ((meeting, checked_at), issued) = facts.map_err(|error| End::unavailable("a meeting", &error))?;
         let meeting = meeting.filter(|meeting| meeting.status.is_joinable()).ok_or_else(End::over)?;
         let issued = issued.filter(|issued| issued.meeting_id == meeting.id);
         let issued = issued.ok_or_else(|| unauthorized("this server did not issue the token".to_owned()))?;
@@ -302,14 +299,37 @@ impl MeetingController {
         Ok(Facts { meeting, issued, rights, checked_at })
     }
 
-    /// What a participant may do: according to its preset as it is now, or where that is gone, to the shipped one of its
-    /// role.
+    /// A meeting, and when reading it began. Of one that is going on here, what was read within a second: changes that
+    /// are made here are known, and who is not to be there any more is found out when its coming is recorded.
+    async fn meeting(&self, id: MeetingId) -> Result<(Option<StoredMeeting>, Instant), StoreError> {
+        if let Some(live) = self.live(id) {
+            let (known, read_at) = lock(&live).facts.clone();
+            // One that waits for its time may begin at any moment.
+            if known.status == MeetingStatus::Active && read_at.elapsed() < MAX_AGE {
+                return Ok((Some(known), read_at));
+            }
+        }
+        let read_at = Instant::now();
+        Ok((self.store.meeting(id).await?, read_at))
+    }
+
+    /// What a participant may do: according to its preset as it was within the last second, or where that is gone, to the
+    /// shipped one of its role.
     async fn rights(&self, meeting: &StoredMeeting, issued: &IssuedParticipant) -> Result<Rights, End> {
+        let runs_meeting = issued.role == ParticipantRole::Host;
+        let key = (meeting.organization_id, issued.preset.clone());
+        if let Some((read_at, preset)) = self.presets.get(&key)
+            && read_at.elapsed() < MAX_AGE
+        {
+            return Ok(Rights::new(&preset, runs_meeting));
+        }
+        let read_at = Instant::now();
         let stored = self.store.preset(meeting.organization_id, &issued.preset).await;
         let stored = stored.map_err(|error| End::unavailable("a preset", &error))?;
-        let runs_meeting = issued.role == ParticipantRole::Host;
         if let Some(stored) = stored {
-            return Ok(Rights::new(&stored.preset, runs_meeting));
+            let rights = Rights::new(&stored.preset, runs_meeting);
+            self.presets.insert(key, (read_at, Arc::new(stored.preset)));
+            return Ok(rights);
         }
         let name = preset_name(meeting.meeting_type, issued.role).unwrap_or("webinar_viewer");
         let preset = shipped().into_iter().find(|preset| preset.name == name);
@@ -322,12 +342,13 @@ impl MeetingController {
         self: &Arc<Self>,
         session: &Session,
         channel: &mut Channel,
-        meeting: &StoredMeeting,
+        facts: &Facts,
         identity: &Identity,
     ) -> Result<bool, End> {
+        let meeting = &facts.meeting;
         let participant = identity.participant_id;
         let (sender, receiver) = oneshot::channel();
-        let entered = self.enter(meeting, |live_meeting, live| {
+        let entered = self.enter(meeting, facts.checked_at, |live_meeting, live| {
             let entry = live.core.knock(identity, unix_micros())?;
             let waiting = (entry == Entry::Waits).then(|| Arc::clone(live_meeting));
             if waiting.is_some() {
@@ -458,14 +479,21 @@ fn snapshot(joined: Joined) -> (pb::JoinResponse, Vec<pb::Participant>) {
     (response, rest)
 }
 
-/// Tells of those who did not fit into the answer, unless the participant is thrown out meanwhile.
-async fn tell_rest(channel: &mut Channel, seat: &mut Seat, rest: Vec<pb::Participant>) -> Result<(), End> {
-    for participant in rest {
+/// Tells of those who did not fit into the answer.
+fn continued(rest: Vec<pb::Participant>) -> impl Iterator<Item = Bytes> {
+    outbox::together(rest.into_iter().map(|participant| {
         let joined = pb::ParticipantJoined { participant: Some(participant) };
+        envelope(0, Message::ParticipantJoined(joined))
+    }))
+}
+
+/// Queues what comes before the first events, unless the participant is thrown out meanwhile.
+async fn tell(channel: &Channel, seat: &mut Seat, writes: impl Iterator<Item = Bytes>) -> Result<(), End> {
+    for write in writes {
         tokio::select! {
             biased;
             Some(code) = seat.close.recv() => return Err(ended_by(code)),
-            told = channel.notice(Message::ParticipantJoined(joined)) => told?,
+            told = channel.queue(write) => told?,
         }
     }
     Ok(())

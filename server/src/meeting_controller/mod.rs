@@ -3,6 +3,7 @@
 //! ```text
 //! mod.rs         MeetingController: live meetings; carries out what the pure core asks for
 //! session.rs     one client's signaling session: join, then requests and events
+//! outbox.rs      events on their way to one client, gathered when many come
 //! door.rs        who may come in: facts, waiting room, and coming back after a lost connection
 //! controls.rs    what hosts do that changes facts: removing people, ending the meeting, giving presets
 //! attendance.rs  who came and went, written to the session records in the background
@@ -17,6 +18,7 @@ mod attendance;
 mod changes;
 mod controls;
 mod door;
+mod outbox;
 mod quality;
 mod removals;
 mod session;
@@ -26,6 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use darktower_core::access::ParticipantRole;
 use darktower_core::access::guests::guest_cap;
 use darktower_core::meeting::{
@@ -33,7 +36,7 @@ use darktower_core::meeting::{
 };
 use darktower_core::preset::Preset;
 use darktower_protocol::signaling::pb;
-use darktower_protocol::{Code, MeetingId, MeetingSessionId, ParticipantId};
+use darktower_protocol::{Code, MeetingId, MeetingSessionId, OrganizationId, ParticipantId};
 use dashmap::DashMap;
 use pb::envelope::Message;
 use time::OffsetDateTime;
@@ -45,21 +48,22 @@ use tokio_util::task::TaskTracker;
 use attendance::{Attendance, Behind, Coming, Departure};
 use changes::Changes;
 use door::{Ticket, Verdict};
+use outbox::{Inlet, Outbox};
 pub use quality::QualityInbox;
 use quality::QualityMetrics;
 use removals::{Barred, Removals};
 use session::End;
 
 use crate::auth::TokenService;
+use crate::auth::recent::Recent;
 use crate::clock::unix_micros;
 use crate::global_controller::{LiveMeetings, LiveParticipant, LiveStream, LiveStreamType};
 use crate::media_handler::MediaControl;
 use crate::storage::Store;
 use crate::storage::model::{IssuedParticipant, Meeting as StoredMeeting, Removal};
 
-/// Events waiting for one client. A client that is this far behind is disconnected: its roster
-/// could no longer be right.
-const EVENT_QUEUE: usize = 512;
+/// Presets that are remembered for a moment: twice as many at most.
+const REMEMBERED_PRESETS: usize = 512;
 
 /// How often it is noted that sessions run here. A session nobody notes for longer than the job's `stale_after_seconds`
 /// is taken for that of a dead server.
@@ -88,6 +92,8 @@ pub struct MeetingController {
     messages_per_minute: std::num::NonZeroU32,
     max_concurrent_meetings: u32,
     meetings: DashMap<MeetingId, Arc<Mutex<LiveMeeting>>>,
+    /// Presets that somebody came with lately, and when they were read.
+    presets: Recent<(OrganizationId, String), (Instant, Arc<Preset>)>,
     /// Of live meetings and of those whose session outlasts their participants.
     attendances: DashMap<MeetingId, Arc<Attendance>>,
     /// The tasks of `attendances`.
@@ -110,8 +116,8 @@ struct LiveMeeting {
     clients: HashMap<ParticipantId, Client>,
     /// Who waits to be let in.
     waiting: HashMap<ParticipantId, oneshot::Sender<Verdict>>,
-    /// Of the facts that apply; older ones that somebody has read do not.
-    version: i64,
+    /// The facts that apply, and when they were read; older ones that somebody has read do not.
+    facts: (StoredMeeting, Instant),
     /// Nobody was left and it has been taken out of the table: joining needs a new one.
     retired: bool,
 }
@@ -138,12 +144,9 @@ struct Former {
 
 /// The way to a participant's signaling session.
 struct Link {
-    events: mpsc::Sender<NumberedEvent>,
+    events: Inlet,
     close: mpsc::Sender<Code>,
 }
-
-/// An event with its number among those of its participant.
-type NumberedEvent = (u64, Arc<Message>);
 
 /// Somebody whose token and facts have been checked.
 struct Newcomer<'a> {
@@ -160,7 +163,7 @@ struct Seat {
     participant: ParticipantId,
     meeting: Arc<Mutex<LiveMeeting>>,
     epoch: Epoch,
-    events: mpsc::Receiver<NumberedEvent>,
+    events: Outbox,
     close: mpsc::Receiver<Code>,
     /// The client has sent something in this session.
     is_heard: AtomicBool,
@@ -192,6 +195,7 @@ impl MeetingController {
             messages_per_minute,
             max_concurrent_meetings,
             meetings: DashMap::new(),
+            presets: Recent::new(REMEMBERED_PRESETS),
             attendances: DashMap::new(),
             writers: TaskTracker::new(),
             running: Mutex::default(),
@@ -319,7 +323,7 @@ impl MeetingController {
     ) -> Result<(Seat, Welcome), End> {
         let Newcomer { meeting: stored, identity, capabilities, checked_at } = newcomer;
         let participant = identity.participant_id;
-        self.enter(stored, |meeting, live| {
+        self.enter(stored, *checked_at, |meeting, live| {
             match self.removals.bar(stored.id, participant, *checked_at) {
                 Some(Barred::Removed) => return Err(End::removed()),
                 Some(Barred::Over) => return Err(End::over()),
@@ -371,10 +375,12 @@ impl MeetingController {
         })
     }
 
-    /// Does something with the live meeting, which begins to be if it is not, and carries out what follows.
+    /// Does something with the live meeting, which begins to be if it is not, and carries out what follows. Reading the facts
+    /// began at `read_at`.
     fn enter<T>(
         &self,
         stored: &StoredMeeting,
+        read_at: Instant,
         act: impl FnOnce(&Arc<Mutex<LiveMeeting>>, &mut LiveMeeting) -> T,
     ) -> T {
         let max_participants = self.limits.max_participants.min(stored.max_participants as usize);
@@ -383,7 +389,8 @@ impl MeetingController {
             let new = || {
                 let core = Meeting::new(stored.id, limits);
                 let (clients, waiting) = (HashMap::new(), HashMap::new());
-                Arc::new(Mutex::new(LiveMeeting { core, clients, waiting, version: 0, retired: false }))
+                let facts = (stored.clone(), read_at);
+                Arc::new(Mutex::new(LiveMeeting { core, clients, waiting, facts, retired: false }))
             };
             // The table is not locked any more when the meeting is: leaving locks them the other
             // way round.
@@ -392,9 +399,10 @@ impl MeetingController {
             if live.retired {
                 continue;
             }
-            live.apply(stored, max_participants);
+            live.apply(stored, read_at, max_participants);
             if let Some(newer) = self.changes.since(stored) {
-                live.apply(&newer, self.limits.max_participants.min(newer.max_participants as usize));
+                let max_participants = self.limits.max_participants.min(newer.max_participants as usize);
+                live.apply(&newer, read_at, max_participants);
             }
             let result = act(&meeting, &mut live);
             self.carry_out(&mut live);
@@ -530,9 +538,13 @@ impl LiveMeeting {
 
 impl LiveMeeting {
     /// Makes use of the facts of the meeting, unless newer ones apply.
-    fn apply(&mut self, stored: &StoredMeeting, max_participants: usize) {
-        if stored.version >= self.version {
-            self.version = stored.version;
+    fn apply(&mut self, stored: &StoredMeeting, read_at: Instant, max_participants: usize) {
+        let (known, known_at) = &mut self.facts;
+        if stored.version >= known.version {
+            if stored.version > known.version {
+                known.clone_from(stored);
+            }
+            *known_at = read_at.max(*known_at);
             self.core.set_max_participants(max_participants);
             self.core.set_display_name(&stored.display_name);
             self.core.set_waiting_room(stored.settings.waiting_room);
@@ -548,9 +560,8 @@ impl LiveMeeting {
 }
 
 impl Link {
-    fn new(max_participants: usize) -> (Self, mpsc::Receiver<NumberedEvent>, mpsc::Receiver<Code>) {
-        // One request of a host may make news of everybody. What is not used takes no room.
-        let (events, received) = mpsc::channel(EVENT_QUEUE.saturating_add(max_participants));
+    fn new(max_participants: usize) -> (Self, Outbox, mpsc::Receiver<Code>) {
+        let (events, received) = Outbox::new(max_participants);
         let (close, closed) = mpsc::channel(1);
         (Self { events, close }, received, closed)
     }
@@ -578,6 +589,11 @@ impl Seat {
         {
             client.former = None;
         }
+    }
+
+    /// What is to be written of the events; `None` if nothing has come.
+    fn take_events(&mut self) -> Option<Bytes> {
+        self.events.take(|| lock(&self.meeting).core.participant_count())
     }
 
     /// Nothing is heard of the client any more, or something is again.
@@ -669,7 +685,8 @@ impl LiveMeetings for MeetingController {
         self.changes.note(stored);
         let Some(meeting) = self.live(stored.id) else { return };
         let mut live = lock(&meeting);
-        live.apply(stored, self.limits.max_participants.min(stored.max_participants as usize));
+        let max_participants = self.limits.max_participants.min(stored.max_participants as usize);
+        live.apply(stored, Instant::now(), max_participants);
         self.carry_out(&mut live);
     }
 

@@ -257,7 +257,6 @@ impl MeetingController {
             // While the client does not read, nothing more is taken from it or put in its queue.
             let has_room = channel.has_room();
             let step = tokio::select! {
-                // Events first: an answer must not overtake what happened before it.
                 biased;
                 Some(code) = seat.close.recv() => Err(ended_by(code)),
                 _ended = session.closed() => Err(channel.last_words()),
@@ -269,18 +268,17 @@ impl MeetingController {
                 }
                 () = &mut expiry => Err(End::expired()),
                 _permit = outgoing.reserve(), if !has_room => Ok(()),
-                Some((sequence, event)) = seat.events.recv(), if has_room => channel.event(sequence, &event).await,
+                () = seat.events.due(), if has_room => channel.events(seat).await,
                 () = self.stopping.cancelled(), if has_room && !told_to_go => {
                     told_to_go = true;
                     let go_away = pb::GoAway { new_url: String::new(), deadline_ms: GO_AWAY_DEADLINE_MS };
                     channel.notice(Message::GoAway(go_away)).await
                 }
                 envelope = channel.requests.next::<pb::Envelope>(), if has_room => match envelope {
-                    Ok(Some(envelope)) => match limiter.check(Instant::now()) {
-                        Allowance::Granted => self.request(channel, seat, envelope).await,
-                        Allowance::Refused => channel.refuse_rate(&envelope).await,
-                        Allowance::Exhausted => Err(End::fault(Code::RATE_LIMITED, ErrorCode::RateLimited, TOO_MANY)),
-                    },
+                    Ok(Some(envelope)) => {
+                        let allowance = limiter.check(Instant::now());
+                        self.message(channel, seat, envelope, allowance).await
+                    }
                     Ok(None) => Err(End::lost()),
                     Err(error) => Err(error.into()),
                 },
@@ -288,6 +286,22 @@ impl MeetingController {
             if let Err(end) = step {
                 return end;
             }
+        }
+    }
+
+    /// A message has come. An answer does not overtake what happened before it: the events that wait for more are written.
+    async fn message(
+        &self,
+        channel: &mut Channel,
+        seat: &mut Seat,
+        envelope: pb::Envelope,
+        allowance: Allowance,
+    ) -> Result<(), End> {
+        channel.events(seat).await?;
+        match allowance {
+            Allowance::Granted => self.request(channel, seat, envelope).await,
+            Allowance::Refused => channel.refuse_rate(&envelope).await,
+            Allowance::Exhausted => Err(End::fault(Code::RATE_LIMITED, ErrorCode::RateLimited, TOO_MANY)),
         }
     }
 
@@ -565,31 +579,34 @@ impl Channel {
 
     pub(super) async fn answer(&mut self, message: Message) -> Result<(), End> {
         let request_id = std::mem::take(&mut self.answering);
-        self.queue(envelope(request_id, 0, message)).await
+        self.queue(envelope(request_id, message)).await
     }
 
     /// Something that comes before the answer to the open request.
     pub(super) async fn provisional(&mut self, message: Message) -> Result<(), End> {
-        self.queue(envelope(self.answering, 0, message)).await
+        self.queue(envelope(self.answering, message)).await
     }
 
-    /// An event of the meeting.
-    pub(super) async fn event(&mut self, sequence: u64, message: &Message) -> Result<(), End> {
-        self.queue(envelope(0, sequence, message.clone())).await
+    /// The events of the meeting that have come.
+    async fn events(&mut self, seat: &mut Seat) -> Result<(), End> {
+        while let Some(events) = seat.take_events() {
+            self.queue(events).await?;
+        }
+        Ok(())
     }
 
     /// Something about this session alone, which nobody needs to know who comes back with another.
     pub(super) async fn notice(&mut self, message: Message) -> Result<(), End> {
-        self.queue(envelope(0, 0, message)).await
+        self.queue(envelope(0, message)).await
     }
 
     /// Acknowledges a request that came while another was open.
     pub(super) async fn acknowledge(&mut self, request: &pb::Envelope) -> Result<(), End> {
-        self.queue(envelope(request.request_id, 0, Message::Ack(pb::Ack::default()))).await
+        self.queue(envelope(request.request_id, Message::Ack(pb::Ack::default()))).await
     }
 
     pub(super) async fn refuse(&mut self, request: &pb::Envelope, refusal: Refusal) -> Result<(), End> {
-        self.queue(envelope(request.request_id, 0, Message::Error(refusal_message(refusal)))).await
+        self.queue(envelope(request.request_id, Message::Error(refusal_message(refusal)))).await
     }
 
     async fn refuse_rate(&mut self, request: &pb::Envelope) -> Result<(), End> {
@@ -597,7 +614,7 @@ impl Channel {
         self.answer(Message::Error(refusal_message(refusal(ErrorCode::RateLimited, TOO_MANY)))).await
     }
 
-    async fn queue(&self, bytes: Bytes) -> Result<(), End> {
+    pub(super) async fn queue(&self, bytes: Bytes) -> Result<(), End> {
         self.outgoing.send(bytes).await.map_err(|_writer_gone| End::lost())
     }
 
@@ -605,19 +622,19 @@ impl Channel {
     fn tell(&mut self, code: ErrorCode, end: &End) {
         let details = [("close_code".to_owned(), end.code.name().to_owned())].into();
         let error = pb::ErrorMessage { code: code.into(), message: end.message.clone(), details };
-        let _no_room = self.outgoing.try_send(envelope(self.answering, 0, Message::Error(error)));
+        let _no_room = self.outgoing.try_send(envelope(self.answering, Message::Error(error)));
     }
 
     /// The last event of a meeting that is over, if there is room for it.
     fn tell_meeting_ended(&mut self, end: &End) {
         let ended = Message::MeetingEnded(pb::MeetingEnded { reason: end.message.clone() });
-        let _no_room = self.outgoing.try_send(envelope(0, 0, ended));
+        let _no_room = self.outgoing.try_send(envelope(0, ended));
     }
 }
 
-fn envelope(request_id: u64, event_sequence: u64, message: Message) -> Bytes {
+pub(super) fn envelope(request_id: u64, message: Message) -> Bytes {
     let version = PROTOCOL_VERSION;
-    message::encode(&pb::Envelope { version, request_id, event_sequence, message: Some(message) })
+    message::encode(&pb::Envelope { version, request_id, event_sequence: 0, message: Some(message) })
 }
 
 #[cfg(test)]

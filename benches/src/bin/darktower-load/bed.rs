@@ -25,7 +25,7 @@ use crate::workload::noise;
 const PAUSE_WARM_UP: Duration = Duration::from_millis(500);
 /// Files and sockets besides those of participants.
 const OWN_DESCRIPTORS: u64 = 200;
-/// A runtime's share of descriptors and a participant's: signaling and media, on a socket each.
+/// A participant's socket, and one while it is replaced.
 const DESCRIPTORS_PER_PARTICIPANT: u64 = 2;
 
 /// Which cores belong to whom.
@@ -117,7 +117,7 @@ impl Bed {
         }
         let transport = match common.per_socket {
             1 => common.transport.name().to_owned(),
-            shared => format!("{}, {shared} media connections per socket", common.transport.name()),
+            shared => format!("{}, {shared} subscribers per socket", common.transport.name()),
         };
         Ok(Self { sides, plan, pinning, transport, warm: false, live: Live::new() })
     }

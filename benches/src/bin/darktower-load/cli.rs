@@ -223,6 +223,13 @@ pub(crate) struct JoinsArgs {
     /// Seconds that a participant stays
     #[arg(long, value_name = "S", default_value_t = 2.0)]
     pub(crate) stay: f64,
+    /// Participants on one UDP socket: real clients have one each, which costs the tester more than all else of a join
+    #[arg(long, value_name = "K", default_value_t = 50, value_parser = positive())]
+    pub(crate) participants_per_socket: usize,
+    /// Measure instead what it costs to tell so many participants of one meeting who joins and leaves it (--rate 20 and 3
+    /// --rounds unless told otherwise)
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) roster: usize,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 }
@@ -352,7 +359,7 @@ pub(crate) struct CommonArgs {
     /// Joins at the same time while the audience comes in
     #[arg(long, value_name = "C", default_value_t = 32, value_parser = positive())]
     pub(crate) ramp: usize,
-    /// Native media connections of subscribers on one UDP socket: 1 as real clients have it; 50 costs the tester less
+    /// Subscribers on one UDP socket: 1 as real clients have it; 50 costs the tester less
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = positive())]
     pub(crate) per_socket: usize,
     /// Audio units over this are late, ms

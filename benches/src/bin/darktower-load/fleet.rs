@@ -206,6 +206,7 @@ impl Fleet {
                 subscribes: plan.publishers_subscribe,
                 wanted: plan.wanted,
                 sockets,
+                events: None,
             };
             let joining = Joining { meeting: at, intent, wanted, runtime: runtime.clone(), tally };
             let participant = self.spawn_join(joining)?.await??;
@@ -325,6 +326,7 @@ impl Fleet {
             subscribes: true,
             wanted: self.settings.plan.wanted,
             sockets,
+            events: None,
         };
         Ok(Joining { meeting: meeting.at, intent, wanted, runtime, tally })
     }

@@ -14,8 +14,10 @@ use crate::cli::JoinsArgs;
 use crate::link::{Faults, Intent, MeetingAt, Target, Wanted};
 use crate::live::Live;
 use crate::machine;
+use crate::media::SharedSockets;
 use crate::procfs::{MachineReading, ProcessReading};
 use crate::report::{CIPHER_SUITE, JoinMs};
+use crate::roster;
 use crate::runtimes::Runtimes;
 use crate::statistics::rounded;
 use crate::tally::histogram;
@@ -29,9 +31,12 @@ struct JoinsReport {
     join_ms: JoinMs,
     join_ms_max: f64,
     server_cpu_s: Option<f64>,
+    cpu_ms_per_join: Option<f64>,
     joins_per_cpu_s: Option<f64>,
+    server_waiting_s: Option<f64>,
     server_rss_bytes: Option<u64>,
     tester_cpu_s: f64,
+    tester_cpu_ms_per_join: f64,
     steal_s: f64,
     duration_s: f64,
     transport: &'static str,
@@ -41,6 +46,9 @@ struct JoinsReport {
 
 /// Joins until the time is over.
 pub(crate) async fn run(args: &JoinsArgs) -> Result<()> {
+    if args.roster > 0 {
+        return Box::pin(roster::run(args)).await;
+    }
     let common = &args.common;
     let pinning = Pinning::apply(common)?;
     let staying = (args.rate.max(1.0) * args.stay) as u64 + args.concurrency as u64;
@@ -50,6 +58,8 @@ pub(crate) async fn run(args: &JoinsArgs) -> Result<()> {
     let (mut server, target) = start_darktower(common, &pinning)?;
     let target = Arc::new(target);
     let faults = Arc::new(Faults::default());
+    let sockets: Vec<_> =
+        runtimes.shards.iter().map(|_| Arc::new(SharedSockets::new(args.participants_per_socket))).collect();
     let mut live = Live::new();
     live.say(&format!(
         "joins: {}, meetings of {}, everybody stays {} s",
@@ -62,7 +72,7 @@ pub(crate) async fn run(args: &JoinsArgs) -> Result<()> {
         args.stay
     ));
     // The first join pays for what is made once.
-    one_join(&target, target.make_meeting(0).await?, 0, Duration::ZERO, &faults).await?;
+    one_join(&target, target.make_meeting(0).await?, 0, Duration::ZERO, None, &faults).await?;
 
     let tester_before = ProcessReading::take(std::process::id())?;
     let machine_before = MachineReading::take();
@@ -90,9 +100,11 @@ pub(crate) async fn run(args: &JoinsArgs) -> Result<()> {
                     meeting = Some(target.make_meeting(u32::try_from(begun)?).await?);
                 }
                 let Some(at) = meeting else { continue };
-                let shard = &runtimes.shards[begun as usize % runtimes.shards.len()];
+                let shard = begun as usize % runtimes.shards.len();
                 let (target, faults) = (Arc::clone(&target), Arc::clone(&faults));
-                joins.spawn_on(async move { one_join(&target, at, begun, stay, &faults).await }, shard);
+                let sockets = Some(Arc::clone(&sockets[shard]));
+                let join = async move { one_join(&target, at, begun, stay, sockets, &faults).await };
+                joins.spawn_on(join, &runtimes.shards[shard]);
                 begun += 1;
             }
         }
@@ -117,9 +129,12 @@ pub(crate) async fn run(args: &JoinsArgs) -> Result<()> {
         join_ms: JoinMs { p50: ms(&times, 0.5), p99: ms(&times, 0.99) },
         join_ms_max: rounded(times.max() as f64 / 1000.0),
         server_cpu_s: server_used.map(|used| rounded(used.cpu_s)),
+        cpu_ms_per_join: server_used.map(|used| rounded(used.cpu_s * 1000.0 / done.max(1) as f64)),
         joins_per_cpu_s: server_used.map(|used| rounded(done as f64 / used.cpu_s.max(1e-9))),
+        server_waiting_s: server_used.map(|used| rounded(used.waiting_s)),
         server_rss_bytes: server_used.map(|used| used.rss_bytes),
         tester_cpu_s: rounded(tester_used.cpu_s),
+        tester_cpu_ms_per_join: rounded(tester_used.cpu_s * 1000.0 / done.max(1) as f64),
         steal_s: rounded(steal_s),
         duration_s: rounded(tester_used.wall_s),
         transport: common.transport.name(),
@@ -154,6 +169,7 @@ async fn one_join(
     meeting: MeetingAt,
     number: u64,
     stay: Duration,
+    sockets: Option<Arc<SharedSockets>>,
     faults: &Arc<Faults>,
 ) -> Result<Duration> {
     let intent = Intent {
@@ -161,7 +177,8 @@ async fn one_join(
         publishes: Vec::new(),
         subscribes: true,
         wanted: Wanted::default(),
-        sockets: None,
+        sockets,
+        events: None,
     };
     let ticket = target.ticket(meeting, &intent.name).await?;
     let link = target.join(ticket, &intent, faults).await?;
@@ -178,8 +195,8 @@ impl JoinsReport {
         let optional = |value: Option<f64>| value.map_or("unknown".to_owned(), |value| value.to_string());
         format!(
             "joins                {} in {} s, {} failed\nrate                 {} per second\n\
-             join p50/p99/max     {} / {} / {} ms\nserver CPU           {} s\njoins per CPU second {}\n\
-             tester CPU           {} s\nsteal                {} s\n",
+             join p50/p99/max     {} / {} / {} ms\nserver CPU           {} s, {} ms per join\n\
+             tester CPU           {} s, {} ms per join\nsteal                {} s\n",
             self.joins,
             self.duration_s,
             self.joins_failed,
@@ -188,8 +205,9 @@ impl JoinsReport {
             self.join_ms.p99,
             self.join_ms_max,
             optional(self.server_cpu_s),
-            optional(self.joins_per_cpu_s),
+            optional(self.cpu_ms_per_join),
             self.tester_cpu_s,
+            self.tester_cpu_ms_per_join,
             self.steal_s
         )
     }

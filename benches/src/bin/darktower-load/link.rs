@@ -1,14 +1,15 @@
 //! One participant's connections, to our server or to the reference.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use darktower_benches::naive::{Hello, READY};
 use darktower_client::api::{Api, JoinGrant, NewMeeting};
-use darktower_client::signaling::{SignalingClient, pb};
+use darktower_client::signaling::{SignalEvents, SignalingClient, pb};
+use darktower_client::transport::Role;
 use darktower_client::{Code, Features, MeetingId, StreamId, TransportKind, Trust};
 use darktower_protocol::limits::MAX_MESSAGE;
 use darktower_protocol::message::{self, MessageDecoder};
@@ -18,7 +19,7 @@ use pb::media_client_message::Message as ClientMessage;
 use pb::media_server_message::Message as ServerMessage;
 
 use crate::ledger::Ledger;
-use crate::media::{Media, Receiving, SharedSockets};
+use crate::media::{self, Media, Receiving, SharedSockets};
 use crate::tally::lock;
 
 /// How long one participant may take to join.
@@ -57,8 +58,10 @@ pub(crate) struct Intent {
     pub(crate) subscribes: bool,
     /// Of those that it subscribes to: only the first so many streams of the meeting.
     pub(crate) wanted: Wanted,
-    /// The media connection shares a socket.
+    /// Its connections share a socket with those of others.
     pub(crate) sockets: Option<Arc<SharedSockets>>,
+    /// Counts what it is told of others who come and go; else nobody reads its events.
+    pub(crate) events: Option<Arc<AtomicU64>>,
 }
 
 /// What went wrong during a run, for the report. Counted, and the first ones kept.
@@ -159,8 +162,15 @@ async fn join_darktower(
         [] => Trust::System,
         hashes => Trust::PinnedSha256(hashes.to_vec()),
     };
-    // Events are read and thrown away: with the receiver dropped, the SDK keeps none.
-    let (signaling, _) = SignalingClient::connect(&grant.meeting_controller_url, kind, &trust).await?;
+    // With the receiver of events dropped, the SDK keeps none.
+    let origin = media::origin(intent.sockets.as_deref(), &trust)?;
+    let connection = origin.connect(&grant.meeting_controller_url, kind, Role::Signal).await?;
+    let (signaling, events) = SignalingClient::start(connection).await?;
+    if let Some(counted) = &intent.events {
+        tokio::spawn(count_comings_and_goings(events, Arc::clone(counted)));
+    } else {
+        drop(events);
+    }
     let joined = signaling
         .join(pb::JoinRequest {
             meeting_id: grant.meeting_id.to_string(),
@@ -171,7 +181,8 @@ async fn join_darktower(
         })
         .await?;
     let server = joined.media_server.context("JoinResponse names no media server")?;
-    let media = Media::connect(&server.media_handler_url, kind, &trust, intent.sockets.as_deref()).await?;
+    let origin = signaling.connection().origin();
+    let media = Media(origin.connect(&server.media_handler_url, kind, Role::Media).await?);
     let (mut send, mut recv) = media.open_bi().await?;
     let features = Features::GROUPS | Features::AUDIO_DATAGRAMS;
     let hello = pb::MediaHello {
@@ -213,6 +224,16 @@ async fn join_darktower(
     Ok(Link { media, signaling: Some(signaling), wishes, join_time, leaving })
 }
 
+async fn count_comings_and_goings(mut events: SignalEvents, counted: Arc<AtomicU64>) {
+    while let Some(event) = events.next().await {
+        let is_news = matches!(event.message, Message::ParticipantJoined(_) | Message::ParticipantLeft(_));
+        // Without a number it continues the roster.
+        if is_news && event.sequence > 0 {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 fn announcement(ledger: &Ledger) -> pb::PublishStream {
     let metadata = if ledger.is_audio {
         pb::StreamMetadata {
@@ -241,7 +262,8 @@ async fn join_naive(
     faults: &Arc<Faults>,
 ) -> Result<Link> {
     let started = Instant::now();
-    let media = Media::connect(url, TransportKind::Native, trust, intent.sockets.as_deref()).await?;
+    let origin = media::origin(intent.sockets.as_deref(), trust)?;
+    let media = Media(origin.connect(url, TransportKind::Native, Role::Media).await?);
     let (mut send, mut recv) = media.open_bi().await?;
     let count = |audio| intent.publishes.iter().filter(|ledger| ledger.is_audio == audio).count() as u32;
     let wanted = |first: Option<u32>| if intent.subscribes { first.unwrap_or(Hello::EVERYTHING) } else { 0 };

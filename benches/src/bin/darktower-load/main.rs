@@ -11,7 +11,7 @@
 //! | [`server`], [`procfs`], [`machine`] | child processes, what the system knows of them, cores and limits |
 //! | [`mod@measure`], [`bed`] | one window; servers side by side, by turns |
 //! | [`api`] | requests of the API, beside a bare server |
-//! | [`joins`], [`find_max`], [`sweep`], [`svg`] | the commands that are more than rounds on a bed |
+//! | [`joins`], [`roster`], [`find_max`], [`sweep`], [`svg`] | the commands that are more than rounds on a bed |
 //! | [`report`], [`live`] | what is printed |
 
 mod api;
@@ -32,6 +32,7 @@ mod procfs;
 mod publish;
 mod receive;
 mod report;
+mod roster;
 mod runtimes;
 mod scenario;
 mod server;
@@ -54,6 +55,10 @@ use crate::cli::{Cli, Command, CommonArgs, FindMaxArgs};
 use crate::disturbance::Disturbers;
 use crate::plan::Plan;
 use crate::report::Report;
+
+/// As the server has it: what the tester does not spend on pieces of packets is left for participants.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match start(Cli::parse()) {

@@ -1,26 +1,20 @@
-//! The media connection of a participant: the SDK's, on a socket of its own as a real client has, or one of many on a
-//! shared socket, which costs the tester less.
+//! The media connection of a participant, and the sockets: one for each participant as real clients have it, or one for
+//! many, which costs the tester less.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 use bytes::Bytes;
-use darktower_client::transport::{Connection, RecvStream, Role, SendStream, connect, quic_client_config};
-use darktower_client::{Code, Error, TransportKind, Trust};
-use darktower_protocol::version::ALPN_MEDIA;
-use quinn::VarInt;
+use darktower_client::transport::{Connection, Origin, RecvStream, SendStream};
+use darktower_client::{Code, Error, Trust};
 
 use crate::tally::lock;
 
 /// Of a shared socket, for the burst of a frame to all who share it; the kernel clamps it to net.core.rmem_max.
 const SHARED_SOCKET_BUFFER: usize = 8 << 20;
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// Bytes that one read takes at most.
-const MAX_CHUNK: usize = 64 * 1024;
 
-/// Sockets of one runtime that media connections share.
+/// Sockets of one runtime that participants share.
 #[derive(Debug)]
 pub(crate) struct SharedSockets {
     per_socket: usize,
@@ -51,26 +45,25 @@ impl SharedSockets {
     }
 }
 
+/// Where a participant's connections come from: one of `shared`, if there are any, else a socket of its own.
+pub(crate) fn origin(shared: Option<&SharedSockets>, trust: &Trust) -> Result<Origin> {
+    Ok(match shared {
+        Some(shared) => Origin::on_socket(shared.endpoint()?, trust)?,
+        None => Origin::new(trust)?,
+    })
+}
+
 /// A media connection.
 #[derive(Debug, Clone)]
-pub(crate) enum Media {
-    Own(Connection),
-    Shared(quinn::Connection),
-}
+pub(crate) struct Media(pub(crate) Connection);
 
 /// The writing half of a QUIC stream.
 #[derive(Debug)]
-pub(crate) enum Sending {
-    Own(SendStream),
-    Shared(quinn::SendStream),
-}
+pub(crate) struct Sending(SendStream);
 
 /// The reading half of a QUIC stream.
 #[derive(Debug)]
-pub(crate) enum Receiving {
-    Own(RecvStream),
-    Shared(quinn::RecvStream),
-}
+pub(crate) struct Receiving(RecvStream);
 
 /// How a stream ended that was read from.
 #[derive(Debug)]
@@ -81,132 +74,66 @@ pub(crate) enum ReadEnd {
 }
 
 impl Media {
-    /// Connects to `url`; natively on one of `shared`, if there are any.
-    pub(crate) async fn connect(
-        url: &str,
-        kind: TransportKind,
-        trust: &Trust,
-        shared: Option<&SharedSockets>,
-    ) -> Result<Self> {
-        if let (Some(shared), TransportKind::Native) = (shared, kind) {
-            let endpoint = shared.endpoint()?;
-            let connecting = connect_shared(url, trust, &endpoint);
-            let connected = tokio::time::timeout(CONNECT_LIMIT, connecting).await;
-            return connected.context("no answer from the server's QUIC port")?.map(Self::Shared);
-        }
-        Ok(Self::Own(connect(url, kind, trust, Role::Media).await?))
-    }
-
     pub(crate) async fn open_bi(&self) -> Result<(Sending, Receiving)> {
-        match self {
-            Self::Own(connection) => {
-                let (send, recv) = connection.open_bi().await?;
-                Ok((Sending::Own(send), Receiving::Own(recv)))
-            }
-            Self::Shared(connection) => {
-                let (send, recv) = connection.open_bi().await?;
-                Ok((Sending::Shared(send), Receiving::Shared(recv)))
-            }
-        }
+        let (send, recv) = self.0.open_bi().await?;
+        Ok((Sending(send), Receiving(recv)))
     }
 
     pub(crate) async fn open_uni(&self) -> Result<Sending> {
-        match self {
-            Self::Own(connection) => Ok(Sending::Own(connection.open_uni().await?)),
-            Self::Shared(connection) => Ok(Sending::Shared(connection.open_uni().await?)),
-        }
+        Ok(Sending(self.0.open_uni().await?))
     }
 
     pub(crate) async fn accept_uni(&self) -> Result<Receiving> {
-        match self {
-            Self::Own(connection) => Ok(Receiving::Own(connection.accept_uni().await?)),
-            Self::Shared(connection) => Ok(Receiving::Shared(connection.accept_uni().await?)),
-        }
+        Ok(Receiving(self.0.accept_uni().await?))
     }
 
     pub(crate) async fn send_datagram(&self, datagram: Bytes) -> Result<()> {
-        match self {
-            Self::Own(connection) => Ok(connection.send_datagram(datagram).await?),
-            Self::Shared(connection) => Ok(connection.send_datagram_wait(datagram).await?),
-        }
+        Ok(self.0.send_datagram(datagram).await?)
     }
 
     pub(crate) async fn read_datagram(&self) -> Result<Bytes> {
-        match self {
-            Self::Own(connection) => Ok(connection.read_datagram().await?),
-            Self::Shared(connection) => Ok(connection.read_datagram().await?),
-        }
+        Ok(self.0.read_datagram().await?)
     }
 
     pub(crate) fn close(&self) {
-        match self {
-            Self::Own(connection) => connection.close(Code::NO_ERROR, ""),
-            Self::Shared(connection) => connection.close(Code::NO_ERROR.as_u32().into(), b""),
-        }
+        self.0.close(Code::NO_ERROR, "");
     }
 
     /// Waits for the end and says why.
     pub(crate) async fn closed(&self) -> anyhow::Error {
-        match self {
-            Self::Own(connection) => connection.closed().await.into(),
-            Self::Shared(connection) => connection.closed().await.into(),
-        }
+        self.0.closed().await.into()
     }
 
     pub(crate) fn stats(&self) -> quinn::ConnectionStats {
-        match self {
-            Self::Own(connection) => connection.quic().stats(),
-            Self::Shared(connection) => connection.stats(),
-        }
+        self.0.quic().stats()
     }
 }
 
 impl Sending {
     pub(crate) async fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
-        match self {
-            Self::Own(stream) => Ok(stream.write_all(bytes).await?),
-            Self::Shared(stream) => Ok(stream.write_all(bytes).await?),
-        }
+        Ok(self.0.write_all(bytes).await?)
     }
 
     pub(crate) async fn write_chunks(&mut self, chunks: &mut [Bytes]) -> Result<()> {
-        match self {
-            Self::Own(stream) => Ok(stream.write_chunks(chunks).await?),
-            Self::Shared(stream) => Ok(stream.write_all_chunks(chunks).await?),
-        }
+        Ok(self.0.write_chunks(chunks).await?)
     }
 
     pub(crate) fn finish(&mut self) {
-        match self {
-            Self::Own(stream) => stream.finish(),
-            // The only error is that it has ended already.
-            Self::Shared(stream) => drop(stream.finish()),
-        }
+        self.0.finish();
     }
 }
 
 impl Receiving {
     /// The next bytes; `None` at the end.
     pub(crate) async fn read_chunk(&mut self) -> Result<Option<Bytes>, ReadEnd> {
-        match self {
-            Self::Own(stream) => stream.read_chunk().await.map_err(|error| match error {
-                Error::StreamEnded(code) => ReadEnd::Reset(code),
-                error => ReadEnd::Lost(error.into()),
-            }),
-            Self::Shared(stream) => match stream.read_chunk(MAX_CHUNK, true).await {
-                Ok(chunk) => Ok(chunk.map(|chunk| chunk.bytes)),
-                Err(quinn::ReadError::Reset(code)) => Err(ReadEnd::Reset(Code::from_quic(code.into_inner()))),
-                Err(error) => Err(ReadEnd::Lost(error.into())),
-            },
-        }
+        self.0.read_chunk().await.map_err(|error| match error {
+            Error::StreamEnded(code) => ReadEnd::Reset(code),
+            error => ReadEnd::Lost(error.into()),
+        })
     }
 
     pub(crate) fn stop(&mut self, code: Code) {
-        match self {
-            Self::Own(stream) => stream.stop(code),
-            // The only error is that it has ended already.
-            Self::Shared(stream) => drop(stream.stop(VarInt::from_u32(code.as_u32()))),
-        }
+        self.0.stop(code);
     }
 }
 
@@ -217,15 +144,4 @@ impl From<ReadEnd> for anyhow::Error {
             ReadEnd::Lost(error) => error,
         }
     }
-}
-
-async fn connect_shared(url: &str, trust: &Trust, endpoint: &quinn::Endpoint) -> Result<quinn::Connection> {
-    let authority = url.strip_prefix("https://").and_then(|rest| rest.split('/').next()).unwrap_or(url);
-    let (host, _) = authority.rsplit_once(':').context("the media URL has no port")?;
-    let mut addresses = tokio::net::lookup_host(authority).await?;
-    let address = addresses
-        .find(SocketAddr::is_ipv4)
-        .with_context(|| format!("{authority} has no IPv4 address: shared sockets need one"))?;
-    let config = quic_client_config(trust, ALPN_MEDIA)?;
-    Ok(endpoint.connect_with(config, address, host)?.await?)
 }

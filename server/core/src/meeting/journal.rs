@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use darktower_protocol::signaling::pb::envelope::Message;
+use super::Event;
 
 /// Events that are kept. Beyond that somebody who comes back gets everything as it is then. Most are shared with everybody
 /// else who got them, so that each costs a pointer.
@@ -17,14 +17,14 @@ const MAX_BYTES: usize = 256 * 1024;
 pub(super) struct Journal {
     /// The number of the latest event; the first has 1.
     last: u64,
-    kept: VecDeque<Arc<Message>>,
+    kept: VecDeque<Arc<Event>>,
     /// Of all that is kept, encoded.
     bytes: usize,
 }
 
 impl Journal {
     /// Adds an event and returns its number.
-    pub(super) fn push(&mut self, event: &Arc<Message>) -> u64 {
+    pub(super) fn push(&mut self, event: &Arc<Event>) -> u64 {
         self.bytes += event.encoded_len();
         self.kept.push_back(Arc::clone(event));
         while self.kept.len() > KEPT || self.bytes > MAX_BYTES {
@@ -36,7 +36,7 @@ impl Journal {
     }
 
     /// What came after the event with this number; `None` if not all of it is there, or there never was such an event.
-    pub(super) fn after(&self, seen: u64) -> Option<Vec<(u64, Arc<Message>)>> {
+    pub(super) fn after(&self, seen: u64) -> Option<Vec<(u64, Arc<Event>)>> {
         let missed = usize::try_from(self.last.checked_sub(seen)?).ok()?;
         let skip = self.kept.len().checked_sub(missed)?;
         Some((seen + 1..).zip(self.kept.iter().skip(skip).cloned()).collect())
@@ -51,11 +51,12 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use darktower_protocol::signaling::pb;
+    use pb::envelope::Message;
 
     use super::*;
 
-    fn event(deadline_ms: u32) -> Arc<Message> {
-        Arc::new(Message::GoAway(pb::GoAway { new_url: String::new(), deadline_ms }))
+    fn event(deadline_ms: u32) -> Arc<Event> {
+        Arc::new(Event::new(Message::GoAway(pb::GoAway { new_url: String::new(), deadline_ms })))
     }
 
     #[test]
@@ -74,7 +75,7 @@ mod tests {
         assert_eq!(journal.after(u64::MAX), None);
         let message = pb::ChatMessage { text: "x".repeat(100_000), ..Default::default() };
         let long = Message::ChatMessageSent(pb::ChatMessageSent { message: Some(message) });
-        (301..=303).for_each(|n| assert_eq!(journal.push(&Arc::new(long.clone())), n));
+        (301..=303).for_each(|n| assert_eq!(journal.push(&Arc::new(Event::new(long.clone()))), n));
         assert_eq!(journal.after(301).map(|events| events.len()), Some(2));
         assert_eq!(journal.after(300), None, "too long");
         journal.restart();

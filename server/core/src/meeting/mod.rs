@@ -11,6 +11,7 @@ mod allowance;
 mod auto;
 mod chat;
 mod controls;
+mod event;
 mod journal;
 pub mod lifecycle;
 mod messages;
@@ -40,6 +41,7 @@ use allowance::AllAllowances;
 pub use allowance::is_change;
 use auto::AutoState;
 use chat::Chat;
+pub use event::Event;
 use participant::Participant;
 pub use participant::{Identity, MAX_NAME_CHARS, display_name};
 use quality::Quality;
@@ -180,14 +182,14 @@ pub enum Output {
         /// The number of the event among those of this participant, from 1 without gaps.
         sequence: u64,
         /// What.
-        event: Arc<Message>,
+        event: Arc<Event>,
     },
     /// Tell a participant something of the moment, which is not numbered and may be left out: it will be told again.
     Notice {
         /// Whom.
         to: ParticipantId,
         /// What.
-        event: Arc<Message>,
+        event: Arc<Event>,
     },
     /// Change media forwarding.
     Media(MediaCommand),
@@ -658,7 +660,7 @@ impl Meeting {
 
     /// Tells these participants, as far as they are here.
     fn tell_each(&mut self, to: impl IntoIterator<Item = ParticipantId>, event: Message) {
-        let event = Arc::new(event);
+        let event = Arc::new(Event::new(event));
         for to in to {
             let Some(participant) = self.participants.get_mut(&to) else { continue };
             let sequence = participant.journal.push(&event);

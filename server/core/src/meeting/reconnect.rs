@@ -6,15 +6,14 @@ use std::time::Instant;
 use darktower_protocol::ParticipantId;
 use darktower_protocol::signaling::pb;
 use pb::ErrorCode;
-use pb::envelope::Message;
 
-use super::{Epoch, Joined, Meeting, Refusal};
+use super::{Epoch, Event, Joined, Meeting, Refusal};
 
 /// What a participant that came back is told.
 #[derive(Debug)]
 pub enum Resumed {
     /// All that it missed, with its numbers.
-    Missed(Epoch, Vec<(u64, Arc<Message>)>),
+    Missed(Epoch, Vec<(u64, Arc<Event>)>),
     /// Everything as it is now: it missed more than is kept. Its events begin with 1 again.
     Snapshot(Joined),
 }

@@ -56,7 +56,7 @@ pub(super) fn outputs(meeting: &mut Meeting) -> Vec<Output> {
 
 pub(super) fn events_to(outputs: &[Output], n: u8) -> Vec<&Message> {
     let of = |output| match output {
-        &Output::Event { to, ref event, .. } if to == participant(n) => Some(&**event),
+        &Output::Event { to, ref event, .. } if to == participant(n) => Some(&***event),
         _ => None,
     };
     outputs.iter().filter_map(of).collect()
@@ -443,7 +443,7 @@ mod properties {
                                 prop_assert!(newcomer.is_none_or(|(who, _)| who != to), "a newcomer is told of its own join");
                                 return Err(TestCaseError::fail("event to somebody who is not here"));
                             };
-                            match Message::clone(&event) {
+                            match Message::clone(&**event) {
                                 Message::ParticipantJoined(joined) => { let p = joined.participant.expect("set"); view.insert(p.participant_id.clone(), streams_of(&p)); }
                                 Message::ParticipantLeft(left) => { view.remove(&left.participant_id); }
                                 Message::StreamPublished(published) => { view.get_mut(&published.participant_id).expect("known").insert(published.stream.expect("set").stream_id); }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use darktower_core::meeting::{Joined, MediaCommand};
+use darktower_core::meeting::{Event, Joined, MediaCommand};
 use darktower_protocol::signaling::{StreamDescription, pb};
 use darktower_protocol::{ParticipantId, StreamId};
 use pb::envelope::Message;
@@ -97,7 +97,7 @@ impl Client {
     }
 
     /// It is back, and gets everything after `from`, maybe some of it again.
-    pub(crate) fn catch_up(&mut self, from: u64, missed: &[(u64, Arc<Message>)]) -> Checked {
+    pub(crate) fn catch_up(&mut self, from: u64, missed: &[(u64, Arc<Event>)]) -> Checked {
         self.connected = true;
         let numbers: Vec<u64> = missed.iter().map(|(sequence, _)| *sequence).collect();
         let expected: Vec<u64> = (from + 1..=self.sent).collect();

@@ -937,7 +937,7 @@ impl World {
                     if !client.take(sequence, &event)? {
                         self.tally.fault("an event is lost");
                     }
-                    match *event {
+                    match **event {
                         Message::ChatMessageSent(_) | Message::ChatMessageUpdated(_) => heard.chat.push(to),
                         Message::MessageBroadcast(_) => heard.broadcast.push(to),
                         _ => {}

@@ -86,10 +86,16 @@ pub(super) async fn signaling_clients_that_never_read_are_closed(stage: &Stage) 
         let noise = pb::BroadcastMessage { r#type, payload, ..Default::default() };
         // 3 MB: more than the windows of the transport (2.5 MiB), less than would fill the queue of
         // events behind them, so that it is the writing that takes too long.
-        for n in 0..375 {
-            busy[n % busy.len()].done(Message::BroadcastMessage(noise.clone())).await;
-            let is_noise = |message: &Message| matches!(message, Message::MessageBroadcast(_)).then_some(());
-            attentive.event("news", is_noise).await;
+        // News that follows other news is gathered for a moment: several at a time.
+        for _ in 0..94 {
+            for one in &mut busy {
+                one.done(Message::BroadcastMessage(noise.clone())).await;
+            }
+            for _ in &busy {
+                let is_noise =
+                    |message: &Message| matches!(message, Message::MessageBroadcast(_)).then_some(());
+                attentive.event("news", is_noise).await;
+            }
         }
         std::future::pending::<()>().await;
     };

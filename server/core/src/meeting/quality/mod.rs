@@ -21,7 +21,7 @@ pub use sample::{EgressSample, MediaSample, PathSample};
 use score::{GradeControl, mean_opinion_score};
 use target::{TargetRate, Way};
 
-use super::{MediaCommand, Meeting, Output, Refusal, parse_stream_id};
+use super::{Event, MediaCommand, Meeting, Output, Refusal, parse_stream_id};
 use crate::media::IngressCount;
 
 /// What was seen of somebody so long ago says nothing any more; nor does what a client told.
@@ -316,7 +316,7 @@ impl Meeting {
                 score: observed.score as f32,
             };
             let event = pb::NetworkQualityChanged { participants: vec![quality] };
-            let event = Arc::new(Message::NetworkQualityChanged(event));
+            let event = Arc::new(Event::new(Message::NetworkQualityChanged(event)));
             self.outputs.push_back(Output::Notice { to: *id, event });
         }
     }
@@ -331,7 +331,7 @@ impl Meeting {
             let told = Told { at: now, available_bps, loss: observed.loss_down.value(), rtt };
             if told.is_news(observed.told_downlink.as_ref()) {
                 observed.told_downlink = Some(told);
-                let event = Arc::new(told.to_message(String::new()));
+                let event = Arc::new(Event::new(told.to_message(String::new())));
                 self.outputs.push_back(Output::Notice { to: *id, event });
             }
         }
@@ -361,7 +361,7 @@ impl Meeting {
                 };
                 if told.is_news(observed.told_streams.get(stream_id)) {
                     observed.told_streams.insert(*stream_id, told);
-                    let event = Arc::new(told.to_message(stream_id.to_string()));
+                    let event = Arc::new(Event::new(told.to_message(stream_id.to_string())));
                     outputs.push_back(Output::Notice { to: *id, event });
                 }
                 if stream.stream_type == StreamType::Audio {
