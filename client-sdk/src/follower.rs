@@ -402,6 +402,7 @@ impl Follower {
         let Back { client, events, answer, early } = back;
         let older = std::mem::replace(&mut self.client, client);
         older.close(Code::NO_ERROR, "the session goes on in another connection");
+        older.connection().abandon();
         self.events = events;
         self.signaling = Line::new(self.client.connection());
         let mut rejoined = false;
@@ -530,7 +531,7 @@ impl Follower {
             // Its end may have been told before it was known here.
             Step::Opened(Ok(session)) if session.connection.close_reason().is_none() => {
                 let older = std::mem::replace(&mut self.session, Arc::new(session));
-                older.connection.close(Code::NO_ERROR, "the session goes on in another connection");
+                older.connection.abandon();
                 self.media = Line::new(&self.session.connection);
                 self.state.reach.media_opened(Some(Arc::clone(&self.session)));
                 self.state.routes.begin_anew();

@@ -64,7 +64,7 @@ pub mod transport;
 
 pub use chat::ChatQuery;
 pub use darktower_protocol::signaling::pb::{
-    AudioMetadata, ChatHistory, ChatMessage, ErrorCode, LeaveReason, ParticipantCapabilities,
+    AudioMetadata, ChatHistory, ChatMessage, ErrorCode, LeaveReason, NetworkGrade, ParticipantCapabilities,
     ParticipantState, Produce, Rights, Role, SimulcastLayer, StreamMetadata, StreamType, VideoMetadata,
 };
 pub use darktower_protocol::signaling::{Layer, StreamDescription};
@@ -74,7 +74,7 @@ pub use events::Events;
 pub use meeting::Meeting;
 pub use options::{JoinOptions, PublishOptions, SubscribeOptions};
 pub use publisher::{Feedback, FeedbackReceiver, OutgoingFrame, Publisher, SentUnits};
-pub use session::event::Event;
+pub use session::event::{Event, NetworkQuality};
 pub use session::frame::Frame;
 pub use session::roster::Participant;
 pub use session::statistics::{Direction, Latency, Statistics, StreamStatistics};

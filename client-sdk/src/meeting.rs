@@ -1,6 +1,6 @@
 //! A meeting as a participant sees it.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use darktower_protocol::signaling::{StreamDescription, pb};
@@ -18,6 +18,7 @@ use crate::options::{JoinOptions, PublishOptions, SubscribeOptions};
 use crate::publisher::Publisher;
 use crate::reach::{Reach, State};
 use crate::session::inbox::Inbox;
+use crate::session::losses::{Came, Losses};
 use crate::session::roster::{Participant, Roster};
 use crate::session::standing::Standing;
 use crate::session::statistics::{Counters, Direction, Statistics};
@@ -28,6 +29,9 @@ use crate::transport::{Role, Trust};
 
 /// How long [`Meeting::subscribe`] waits for a stream that it does not know.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often the server is told what is lost: its memory of it is 15 s.
+const QUALITY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long [`Meeting::leave`] waits until the server has been told of the end of connections.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -152,7 +156,9 @@ impl Meeting {
             join_duration: started.elapsed().saturating_sub(waited),
             state,
         };
-        Ok(Self { session: Arc::new(session) })
+        let session = Arc::new(session);
+        tokio::spawn(tell_quality(Arc::downgrade(&session)));
+        Ok(Self { session })
     }
 
     /// The meeting.
@@ -389,20 +395,7 @@ impl Meeting {
 
     /// What was measured up to now.
     pub fn statistics(&self) -> Statistics {
-        let session = &self.session;
-        let now = Instant::now();
-        let mut streams = Vec::new();
-        session.state.each_measured(|measured| match measured {
-            Measured::Incoming(inbox) => inbox.inspect(|inbox| streams.extend(inbox.statistics(now))),
-            Measured::Outgoing(counters) => streams.push(lock(counters).snapshot(now)),
-        });
-        let media = session.reach().media().session;
-        Statistics {
-            join_duration: session.join_duration,
-            rtt: media.connection.rtt(),
-            clock_offset_us: media.clock_offset_us(),
-            streams,
-        }
+        self.session.statistics()
     }
 }
 
@@ -482,10 +475,50 @@ impl Session {
         self.reach().media().session.connection.close(Code::NO_ERROR, "");
         self.state.closing.cancel();
     }
+
+    fn statistics(&self) -> Statistics {
+        let now = Instant::now();
+        let mut streams = Vec::new();
+        self.state.each_measured(|measured| match measured {
+            Measured::Incoming(inbox) => inbox.inspect(|inbox| streams.extend(inbox.statistics(now))),
+            Measured::Outgoing(counters) => streams.push(lock(counters).snapshot(now)),
+        });
+        let media = self.reach().media().session;
+        Statistics {
+            join_duration: self.join_duration,
+            rtt: media.connection.rtt(),
+            clock_offset_us: media.clock_offset_us(),
+            streams,
+        }
+    }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// Tells the server, for as long as the session lives, what is lost of the streams that come. The rest it sees itself.
+async fn tell_quality(session: Weak<Session>) {
+    let mut losses = Losses::default();
+    loop {
+        tokio::time::sleep(QUALITY_INTERVAL).await;
+        let Some(session) = session.upgrade().filter(|session| !session.state.closing.is_cancelled()) else {
+            return;
+        };
+        let Statistics { rtt, streams, .. } = session.statistics();
+        let come = streams.iter().filter(|stream| stream.direction == Direction::Incoming && !stream.ended);
+        let came =
+            come.map(|stream| (stream.stream_id, Came { units: stream.units, lost: stream.lost_units }));
+        let signaling = session.reach().signaling().session;
+        for (stream_id, packet_loss) in losses.since_last(came) {
+            signaling.send_and_forget(Message::StreamQualityUpdate(pb::StreamQualityUpdate {
+                stream_id: stream_id.to_string(),
+                available_bitrate: 0,
+                packet_loss,
+                rtt_ms: u32::try_from(rtt.as_millis()).unwrap_or(u32::MAX),
+            }));
+        }
     }
 }

@@ -319,6 +319,12 @@ impl Publisher {
         Ok(SentUnits { first_sequence, units: units.len() as u64 })
     }
 
+    /// Whether nobody watches this layer, as far as the server has said: frames need not be sent, and the first after that
+    /// is to be a key frame. The server asks for one when somebody watches again.
+    pub fn is_paused(&self) -> bool {
+        self.feedback.borrow().paused
+    }
+
     /// A receiver of the server's wishes. There can be several; each gets everything.
     pub fn feedback(&self) -> FeedbackReceiver {
         FeedbackReceiver::new(self.feedback.clone())

@@ -19,7 +19,7 @@ use crate::certificate::{CertificateStore, TlsVersions, rustls_server_config};
 use crate::config::Config;
 use crate::global_controller::{self, ApiState, Bootstrapped, Jobs, Urls, bootstrap, http};
 use crate::media_handler::{MediaControl, MediaHandler, MediaSettings};
-use crate::meeting_controller::{MeetingController, MeetingSettings};
+use crate::meeting_controller::{MeetingController, MeetingSettings, QualityInbox};
 use crate::shards::ShardThread;
 use crate::transport::socket::{self, bind_group};
 use crate::transport::{Endpoint, EndpointFactory, Http3Endpoint, Role, Session, TransportSettings};
@@ -44,6 +44,8 @@ pub struct Server {
     state: ApiState,
     meetings: Arc<MeetingController>,
     media: Arc<MediaHandler>,
+    /// What the shards tell the meeting controller.
+    quality: QualityInbox,
     /// With this somebody becomes the owner of the default organization.
     setup_secret: Option<OneTimeSecret>,
     jobs: Jobs,
@@ -83,9 +85,12 @@ impl Server {
             company: Duration::from_millis(config.media.company_milliseconds.into()),
             ..FanoutSettings::default()
         };
+        let (telemetry, quality) = QualityInbox::open();
         let mut shards = (0..config.media.shard_count())
             .map(|index| {
-                Ok((ShardThread::start(index, fanout).context("cannot start a thread")?, Vec::new()))
+                let telemetry = Arc::clone(&telemetry);
+                let thread = ShardThread::start(index, fanout, telemetry).context("cannot start a thread")?;
+                Ok((thread, Vec::new()))
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         let mut https = Vec::new();
@@ -165,6 +170,7 @@ impl Server {
             state,
             meetings,
             media,
+            quality,
             setup_secret,
             jobs,
         })
@@ -324,7 +330,7 @@ impl Server {
         tokio::spawn(Arc::clone(&self.certificates).keep_fresh(shutdown.clone()));
         tokio::spawn(self.state.clone().keep_small(shutdown.clone()));
         tokio::spawn(self.state.clone().keep_keys_fresh(shutdown.clone()));
-        let attending = tokio::spawn(Arc::clone(&self.meetings).attend());
+        let attending = tokio::spawn(Arc::clone(&self.meetings).attend(self.quality));
         let jobs = tokio::spawn(self.jobs.run(shutdown.clone()));
 
         // Without one of its sockets the kernel would lead packets astray: whoever supervises the server starts it again.

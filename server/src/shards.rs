@@ -8,7 +8,7 @@ use darktower_core::media::fanout::FanoutSettings;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
-use crate::media_handler::Shard;
+use crate::media_handler::{Shard, TelemetrySink};
 
 /// How often a shard looks at how busy its thread is.
 const LOAD_INTERVAL: Duration = Duration::from_secs(1);
@@ -25,9 +25,13 @@ pub(crate) struct ShardThread {
 }
 
 impl ShardThread {
-    /// Starts the thread of shard `index`.
-    pub(crate) fn start(index: usize, settings: FanoutSettings) -> io::Result<Self> {
-        let (shard, pump) = Shard::new(index, settings);
+    /// Starts the thread of shard `index`, which tells `telemetry` how its sessions are.
+    pub(crate) fn start(
+        index: usize,
+        settings: FanoutSettings,
+        telemetry: Arc<dyn TelemetrySink>,
+    ) -> io::Result<Self> {
+        let (shard, pump) = Shard::new(index, settings, telemetry);
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let stop = CancellationToken::new();

@@ -8,6 +8,17 @@ use darktower_protocol::{Code, ParticipantId, StreamId};
 
 use super::roster::Participant;
 
+/// How well the network of a participant carries calls.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NetworkQuality {
+    /// Whose; it may be this session's own.
+    pub participant_id: ParticipantId,
+    /// In four grades.
+    pub grade: pb::NetworkGrade,
+    /// Mean opinion score, 1 to 4.5; of this session's own participant only.
+    pub score: Option<f32>,
+}
+
 /// What happened in a meeting.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -45,6 +56,20 @@ pub enum Event {
     RightsChanged(pb::Rights),
     /// Somebody else speaks. It stays the active speaker while nobody does.
     ActiveSpeaker(ParticipantId),
+    /// How media gets through has changed: that of a stream of this session, up to the worst of its receivers, or
+    /// everything that comes to this session.
+    StreamQuality {
+        /// Which of the own streams; `None` for what comes here.
+        stream_id: Option<StreamId>,
+        /// bit/s that the way seems to carry; 0 if that is not known.
+        available_bitrate_bps: u32,
+        /// The share that is lost, 0 to 1.
+        packet_loss: f32,
+        /// There and back.
+        rtt: Duration,
+    },
+    /// The networks of these participants carry calls better or worse than before.
+    NetworkQuality(Vec<NetworkQuality>),
     /// Somebody wrote to everybody, or to this participant alone.
     ChatMessage(pb::ChatMessage),
     /// A message of the chat was edited, pinned, unpinned or deleted.

@@ -9,6 +9,7 @@
 //! | [`reconnect`] | when to try to connect again |
 //! | [`inbox`] | units of one subscription between network and reader |
 //! | [`frame`] | units put together to frames |
+//! | [`losses`] | what is lost of streams, as the server is told |
 //! | [`statistics`] | counters, rates, latencies |
 //! | [`clock`] | the server's clock seen from here |
 
@@ -16,6 +17,7 @@ pub(crate) mod clock;
 pub(crate) mod event;
 pub(crate) mod frame;
 pub(crate) mod inbox;
+pub(crate) mod losses;
 pub(crate) mod reconnect;
 pub(crate) mod requests;
 pub(crate) mod roster;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use darktower_protocol::Code;
+use darktower_protocol::signaling::pb::ErrorCode;
 
 use crate::error::Error;
 
@@ -45,10 +46,8 @@ impl Answer {
     /// Of a server that did not take somebody back.
     pub(crate) fn of(error: &Error) -> Self {
         match error {
-            Error::Refused { code: darktower_protocol::signaling::pb::ErrorCode::InternalError, .. } => {
-                Self::TryAgain
-            }
-            Error::Refused { code: darktower_protocol::signaling::pb::ErrorCode::NotFound, .. }
+            Error::Refused { code: ErrorCode::InternalError | ErrorCode::RateLimited, .. } => Self::TryAgain,
+            Error::Refused { code: ErrorCode::NotFound, .. }
                 if closes_with(error) != Some(Code::MEETING_ENDED) =>
             {
                 Self::JoinAnew
@@ -123,8 +122,6 @@ impl Pace {
 mod tests {
     use std::collections::HashMap;
 
-    use darktower_protocol::signaling::pb::ErrorCode;
-
     use super::*;
 
     fn closed(code: Code) -> Error {
@@ -166,6 +163,7 @@ mod tests {
         assert_eq!(answer(ErrorCode::Unauthorized, Code::UNAUTHORIZED), Answer::Final);
         assert_eq!(answer(ErrorCode::Forbidden, Code::KICKED), Answer::Final);
         assert_eq!(answer(ErrorCode::InternalError, Code::INTERNAL), Answer::TryAgain);
+        assert_eq!(answer(ErrorCode::RateLimited, Code::UNAUTHORIZED), Answer::TryAgain);
         assert_eq!(closes_with(&refused(ErrorCode::Forbidden, Code::KICKED)), Some(Code::KICKED));
         assert_eq!(closes_with(&closed(Code::KICKED)), None);
     }

@@ -7,7 +7,7 @@ use darktower_protocol::signaling::{StreamDescription, pb};
 use darktower_protocol::{ParticipantId, StreamId};
 use pb::envelope::Message;
 
-use super::event::Event;
+use super::event::{Event, NetworkQuality};
 use super::standing::{Standing, participant_ids};
 
 /// A participant as the server describes it.
@@ -31,6 +31,8 @@ pub struct Participant {
     pub on_stage: bool,
     /// Nothing is heard of it, or its connection is lost, and it may come back.
     pub reconnecting: bool,
+    /// How well its network carries calls.
+    pub network_grade: pb::NetworkGrade,
 }
 
 impl Participant {
@@ -39,6 +41,7 @@ impl Participant {
         Some(Self {
             participant_id: message.participant_id.parse().ok()?,
             role: message.role(),
+            network_grade: message.network_grade(),
             name: message.name,
             joined_at_us: message.joined_at,
             streams: message.streams.into_iter().filter_map(describe).collect(),
@@ -174,6 +177,25 @@ impl Roster {
                 Ok(participant_id) => Event::ActiveSpeaker(participant_id).into(),
                 Err(_) => Change::default(),
             },
+            Message::StreamQualityUpdate(update) => {
+                let stream_id = update.stream_id.parse().ok();
+                if stream_id.is_none() && !update.stream_id.is_empty() {
+                    return Change::default();
+                }
+                Event::StreamQuality {
+                    stream_id,
+                    available_bitrate_bps: update.available_bitrate,
+                    packet_loss: update.packet_loss,
+                    rtt: Duration::from_millis(update.rtt_ms.into()),
+                }
+                .into()
+            }
+            Message::NetworkQualityChanged(changed) => {
+                let qualities: Vec<NetworkQuality> =
+                    changed.participants.iter().filter_map(|quality| self.graded(quality)).collect();
+                let event = (!qualities.is_empty()).then_some(Event::NetworkQuality(qualities));
+                Change { event, ..Change::default() }
+            }
             Message::MeetingUpdated(updated) => {
                 let spotlight = participant_ids(&updated.spotlight_participant_ids);
                 self.standing.locked = updated.locked;
@@ -228,6 +250,19 @@ impl Roster {
                 true
             }
         }
+    }
+
+    fn graded(&mut self, quality: &pb::NetworkQuality) -> Option<NetworkQuality> {
+        let participant_id = quality.participant_id.parse().ok()?;
+        let grade = quality.grade();
+        let is_own = participant_id == self.own;
+        match self.find(participant_id) {
+            Some(known) => known.network_grade = grade,
+            None if is_own => {}
+            None => return None,
+        }
+        let score = is_own.then_some(quality.score);
+        Some(NetworkQuality { participant_id, grade, score })
     }
 
     fn is_own(&self, participant_id: &str) -> bool {

@@ -155,6 +155,13 @@ impl Connection {
         }
     }
 
+    /// Closes a connection that another has taken the place of: at once, on both kinds, so that nobody waits for what it
+    /// carried.
+    pub(crate) fn abandon(&self) {
+        self.quic
+            .close(VarInt::from_u32(Code::NO_ERROR.as_u32()), b"the session goes on in another connection");
+    }
+
     /// Waits until the connection is closed by either side, and says why. Cancel-safe.
     pub async fn closed(&self) -> Error {
         close_error(&match &self.web {

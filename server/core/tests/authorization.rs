@@ -3,6 +3,7 @@
 //! of rights.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use darktower_core::meeting::{Entry, Identity, Meeting, MeetingLimits, Refusal, Rights, WaitingRoom};
 use darktower_core::preset::{Preset, Produce, RecorderType, shipped};
@@ -39,15 +40,16 @@ messages! {
     meeting:
         PublishStream UnpublishStream SubscribeStream UnsubscribeStream SubscribeAuto UpdateParticipant
         SendChatMessage EditChatMessage DeleteChatMessage PinChatMessage FetchChatHistory BroadcastMessage AudioLevels
+        StreamQualityUpdate
         KickParticipant MuteParticipant LockMeeting EndMeeting AdmitParticipant SetPreset StageRequest
         SpotlightParticipant LowerHands;
     elsewhere:
-        JoinRequest LeaveRequest ResumeRequest KeyFrameRequest RefreshConnectionToken StreamQualityUpdate;
+        JoinRequest LeaveRequest ResumeRequest KeyFrameRequest RefreshConnectionToken;
     server:
         Ack Error JoinResponse ConnectionTokenRefreshed ChatHistory ResumeResponse JoinWaiting
         ParticipantJoined ParticipantLeft StreamPublished StreamUnpublished ParticipantUpdated GoAway
         WaitingRoomChanged StageChanged MeetingUpdated MeetingEnded ChatMessageSent ChatMessageUpdated
-        MessageBroadcast RightsChanged ActiveSpeakerChanged AutoSubscriptionsChanged;
+        MessageBroadcast RightsChanged ActiveSpeakerChanged AutoSubscriptionsChanged NetworkQualityChanged;
 }
 
 /// Rows for one preset and one target.
@@ -201,7 +203,14 @@ impl Actor {
             _ => NOT_FOUND,
         };
         let unsubscribed = if target == Target::Participant { ALLOWED } else { NOT_FOUND };
+        let measured = match target {
+            Target::Oneself if self.publishes() => ALLOWED,
+            _ => unsubscribed,
+        };
+        let quality =
+            pb::StreamQualityUpdate { stream_id: stream_id.clone(), ..pb::StreamQualityUpdate::default() };
         vec![
+            (Message::StreamQualityUpdate(quality), measured),
             publish(StreamType::Audio, media.audio.can_produce),
             publish(StreamType::VideoCamera, media.video.can_produce),
             publish(StreamType::VideoScreen, media.screenshare.can_produce),
@@ -414,15 +423,12 @@ impl Actor {
 
 fn rows_decided_elsewhere(target: Target) -> Vec<(Message, Outcome)> {
     let stream_id = target.stream().to_string();
-    let quality =
-        pb::StreamQualityUpdate { stream_id: stream_id.clone(), ..pb::StreamQualityUpdate::default() };
     let messages = [
         Message::JoinRequest(pb::JoinRequest::default()),
         Message::LeaveRequest(pb::LeaveRequest {}),
         Message::ResumeRequest(pb::ResumeRequest::default()),
         Message::KeyFrameRequest(pb::KeyFrameRequest { stream_id }),
         Message::RefreshConnectionToken(pb::RefreshConnectionToken {}),
-        Message::StreamQualityUpdate(quality),
     ];
     messages.into_iter().map(|message| (message, Outcome::DecidedElsewhere)).collect()
 }
@@ -455,6 +461,7 @@ fn decide(meeting: &mut Meeting, by: ParticipantId, message: &Message) -> Option
         Message::FetchChatHistory(request) => meeting.chat_history(by, request, NOW_US).map(drop),
         Message::BroadcastMessage(request) => meeting.broadcast(by, request, NOW_US),
         Message::AudioLevels(request) => meeting.tell_levels(by, request, NOW_US),
+        Message::StreamQualityUpdate(request) => meeting.tell_quality(by, request, Instant::now()),
         Message::KickParticipant(request) => meeting.check_kick(by, request).map(drop),
         Message::MuteParticipant(request) => meeting.mute(by, request),
         Message::LockMeeting(request) => meeting.lock(by, request),

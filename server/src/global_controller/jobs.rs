@@ -179,7 +179,8 @@ impl Jobs {
         }
         let mut ended = 0;
         for session in stale {
-            if self.store.end_session(session.id, now).await? {
+            // Nobody knows that it went on after that.
+            if self.store.end_session(session.id, session.last_seen_at).await? {
                 tracing::warn!(meeting = %session.meeting_id, session = %session.id, "ended a session whose server is gone");
                 ended += 1;
             }

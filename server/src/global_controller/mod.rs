@@ -38,6 +38,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::routing::get;
 use axum::{Router, middleware};
+use darktower_core::preset::Preset;
 use darktower_protocol::{MeetingId, MeetingSessionId, OrganizationId, ParticipantId, StreamId};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
@@ -47,7 +48,7 @@ use crate::auth::keys::READ_EVERY;
 use crate::certificate::CertificateStore;
 use crate::config::Config;
 use crate::storage::Store;
-use crate::storage::model::{Meeting, Removal};
+use crate::storage::model::{IssuedParticipant, Meeting, Removal};
 use crate::telemetry::metrics::Exposition;
 use accounts::Accounts;
 use audit::{Audit, Who};
@@ -87,6 +88,15 @@ pub trait LiveMeetings: Send + Sync + 'static {
     /// Throws out whom a removal names that the store has already: it acts on it once, also when the store tells of it
     /// later. Answers how many that were here.
     fn remove(&self, removal: &Removal) -> usize;
+
+    /// A participant has been given another name, or another preset with the role of its record: it applies at once where
+    /// the meeting is live, also if it comes later.
+    fn participant_changed(
+        &self,
+        participant: &IssuedParticipant,
+        name: Option<&str>,
+        preset: Option<&Preset>,
+    );
 
     /// A meeting has been changed: what applies to it applies at once where it is live.
     fn changed(&self, meeting: &Meeting);

@@ -51,6 +51,13 @@ pub(super) struct NewParticipant {
     pub(super) expires_in: Option<u32>,
 }
 
+/// What changes of a participant.
+#[derive(Debug, Default)]
+pub(super) struct ParticipantChange {
+    pub(super) name: Option<String>,
+    pub(super) preset: Option<String>,
+}
+
 /// Somebody without an account who wants to come in, with a name that will do.
 #[derive(Debug)]
 pub(super) struct NewGuest {
@@ -216,6 +223,54 @@ impl Meetings {
         Ok(self.token_for(&participant, found.meeting.organization_id))
     }
 
+    /// Gives a participant another name, another preset, or both: in its record, and at once where it is.
+    pub(super) async fn change_participant(
+        &self,
+        caller: &Caller,
+        id: MeetingId,
+        participant: ParticipantId,
+        change: ParticipantChange,
+    ) -> Result<ParticipantView, MeetingsError> {
+        let name = change.name.as_deref().map(shown_name).transpose()?;
+        let found = self.find_known(caller, Action::IssueToken, id).await?;
+        let mut issued = self.issued(id, participant).await?;
+        let gone = || MeetingsError::ParticipantNotFound(participant);
+        if issued.revoked_at.is_some() {
+            return Err(gone());
+        }
+        let preset = match &change.preset {
+            Some(preset) => {
+                let name = self.preset(&found.organization, preset).await?;
+                let stored = self.store.preset(found.meeting.organization_id, &name).await?;
+                // Deleted in this moment.
+                Some(stored.ok_or_else(no_preset)?.preset)
+            }
+            None => None,
+        };
+        let role = preset.as_ref().map(|preset| role_of(&preset.name));
+        let preset_and_role = preset.as_ref().map(|preset| preset.name.as_str()).zip(role);
+        if !self.store.change_participant(participant, name.as_deref(), preset_and_role).await? {
+            return Err(gone());
+        }
+        if let Some(name) = &name {
+            issued.name.clone_from(name);
+        }
+        if let Some((preset, role)) = preset_and_role {
+            preset.clone_into(&mut issued.preset);
+            issued.role = role;
+        }
+        if name.is_some() || preset.is_some() {
+            self.live.participant_changed(&issued, name.as_deref(), preset.as_ref());
+            let details = json!({
+                "participant_id": participant.to_string(),
+                "name": name,
+                "preset": preset.as_ref().map(|preset| &preset.name),
+            });
+            self.record(caller, "participant.change", id, details).await?;
+        }
+        Ok(ParticipantView { is_present: self.live.is_present(id, participant), participant: issued })
+    }
+
     /// Takes a participant's right back, and throws it out. Again changes nothing.
     pub(super) async fn revoke(
         &self,
@@ -302,7 +357,7 @@ impl Meetings {
                 return Ok(name.to_owned());
             }
         }
-        Err(MeetingsError::invalid("preset", "must be the name of one of the organization's presets"))
+        Err(no_preset())
     }
 
     /// Refuses whom the meeting would refuse now. Who is in it keeps its place, whatever the numbers. The last word is the
@@ -343,6 +398,10 @@ impl Meetings {
         }
         Ok(())
     }
+}
+
+fn no_preset() -> MeetingsError {
+    MeetingsError::invalid("preset", "must be the name of one of the organization's presets")
 }
 
 /// A participant with the preset that goes with its role in this meeting.

@@ -11,7 +11,7 @@ use darktower_protocol::group::{GroupKind, GroupPreamble};
 use darktower_protocol::{Code, Features, StreamId};
 use tokio::sync::Semaphore;
 
-use crate::transport::{SendStream, Session, WriteError};
+use crate::transport::{PathCounts, SendStream, Session, WriteError};
 
 /// Audio units on streams of their own at one time; what comes on top is left out.
 const MAX_OVERSIZED: usize = 8;
@@ -34,6 +34,13 @@ impl Link {
     /// `waker` is called when the session takes bytes again.
     pub(super) fn new(session: Session, features: Features, waker: Waker) -> Self {
         Self { session, features, waker, oversized: Arc::new(Semaphore::new(MAX_OVERSIZED)) }
+    }
+}
+
+impl Link {
+    /// What is known of the path.
+    pub(super) fn path(&self) -> PathCounts {
+        self.session.path()
     }
 }
 

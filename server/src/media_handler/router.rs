@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use darktower_core::media::MediaKind;
+use darktower_core::media::{IngressCount, MediaKind};
 use darktower_core::meeting::MediaCommand;
 use darktower_protocol::limits::UnitLimits;
 use darktower_protocol::signaling::{StreamDescription, pb};
@@ -146,6 +146,7 @@ impl MediaHandler {
             let id = layer.wire_stream_id;
             let added = routing.published.entry(id).or_insert_with(|| {
                 let added = MediaStream::new(id, kind, is_screen, is_prominent, lower.clone());
+                added.watch_demand();
                 // The same id may still be draining from an earlier publication.
                 if let Some(older) = self.streams.insert((meeting, id), Arc::clone(&added)) {
                     older.end();
@@ -243,6 +244,11 @@ impl MediaControl for Arc<MediaHandler> {
             MediaCommand::Prominent { participant, is_prominent } => {
                 self.set_prominent(participant, is_prominent);
             }
+            MediaCommand::Advise { wire_stream_id, target_bitrate_bps } => {
+                if let Some(stream) = self.streams.get(&(meeting, wire_stream_id)) {
+                    stream.advise(target_bitrate_bps);
+                }
+            }
             MediaCommand::Forward { wire_stream_id, is_forwarded } => {
                 if let Some(stream) = self.streams.get(&(meeting, wire_stream_id)) {
                     stream.set_forwarded(is_forwarded);
@@ -290,6 +296,12 @@ impl Participant {
     /// The stream it may publish under this id, if it is registered now.
     pub(super) fn published_now(&self, wire_id: StreamId) -> Option<Arc<MediaStream>> {
         self.lock().published.get(&wire_id).cloned()
+    }
+
+    /// What has come of everything that it publishes, since this was last asked.
+    pub(super) fn take_counts(&self) -> Vec<(StreamId, IngressCount)> {
+        let published: Vec<Arc<MediaStream>> = self.lock().published.values().cloned().collect();
+        published.iter().map(|stream| (stream.id, stream.take_count())).collect()
     }
 
     /// It has been sent the end of a stream.

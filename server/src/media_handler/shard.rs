@@ -21,6 +21,7 @@ use super::metrics::PumpMetrics;
 use super::router::Participant;
 use super::session::Fault;
 use super::stream::MediaStream;
+use super::telemetry::{LastLook, Rounds, TelemetrySink};
 use crate::transport::{SendStream, Session};
 
 /// Bytes of units waiting for the pump beyond which publishers are held back.
@@ -111,7 +112,11 @@ pub(super) struct SubscriberHandle {
 
 impl Shard {
     /// A shard and its pump, which is to run on the shard's thread.
-    pub(crate) fn new(index: usize, settings: FanoutSettings) -> (Arc<Self>, Pump) {
+    pub(crate) fn new(
+        index: usize,
+        settings: FanoutSettings,
+        telemetry: Arc<dyn TelemetrySink>,
+    ) -> (Arc<Self>, Pump) {
         let (commands, commands_rx) = mpsc::unbounded_channel();
         let shard = Arc::new(Self {
             index,
@@ -130,6 +135,9 @@ impl Shard {
             events: Vec::new(),
             handed_over: Vec::new(),
             metrics: PumpMetrics::new(index),
+            telemetry,
+            rounds: Rounds::new(Instant::now()),
+            open_sessions: 0,
         };
         (shard, pump)
     }
@@ -282,6 +290,7 @@ impl Wake for SubscriberWaker {
 struct Receiving {
     participant: Arc<Participant>,
     waker: Arc<SubscriberWaker>,
+    last_look: LastLook,
     faults: Option<oneshot::Sender<Fault>>,
 }
 
@@ -297,6 +306,9 @@ pub(crate) struct Pump {
     events: Vec<Event>,
     handed_over: Vec<HandedOver>,
     metrics: PumpMetrics,
+    telemetry: Arc<dyn TelemetrySink>,
+    rounds: Rounds,
+    open_sessions: usize,
 }
 
 impl Pump {
@@ -319,8 +331,10 @@ impl Pump {
                 self.metrics.record(&mut self.handed_over, Instant::now());
             }
             self.metrics.publish(&self.fanout);
+            let look_at = self.look();
             let Pass::Idle(deadline) = pass else { continue };
-            let deadline = [deadline, self.metrics.publish_at(&self.fanout)].into_iter().flatten().min();
+            let deadlines = [deadline, self.metrics.publish_at(&self.fanout), look_at];
+            let deadline = deadlines.into_iter().flatten().min();
             if let Some(deadline) = deadline {
                 timer.as_mut().reset(deadline.into());
             }
@@ -333,6 +347,27 @@ impl Pump {
                 () = &mut timer, if deadline.is_some() => {}
             }
         }
+    }
+
+    /// Tells how some of the sessions are, if it is their turn. Answers when to go on.
+    fn look(&mut self) -> Option<Instant> {
+        if self.open_sessions == 0 {
+            return None;
+        }
+        let now = Instant::now();
+        if let Some(places) = self.rounds.portion(self.sessions.len(), now) {
+            let Self { sessions, fanout, .. } = self;
+            let open = places.filter_map(|place| {
+                let slot = SubscriberSlot(u32::try_from(place).ok()?);
+                let Receiving { participant, last_look, .. } = entry(sessions, slot.0)?;
+                last_look.sample(participant, fanout, slot, now)
+            });
+            let portion: Vec<_> = open.collect();
+            if !portion.is_empty() {
+                self.telemetry.take(portion);
+            }
+        }
+        Some(self.rounds.deadline(now))
     }
 
     fn carry_out(&mut self, command: Command) {
@@ -363,13 +398,18 @@ impl Pump {
             Command::AddSubscriber(slot, new) => {
                 let NewSubscriber { participant, link, features, waker, faults } = *new;
                 self.fanout.add_subscriber(slot, link, features);
-                put(&mut self.sessions, slot.0, Receiving { participant, waker, faults: Some(faults) });
+                let last_look = LastLook::new(Instant::now());
+                let receiving = Receiving { participant, waker, last_look, faults: Some(faults) };
+                put(&mut self.sessions, slot.0, receiving);
+                self.open_sessions += 1;
             }
             Command::RemoveSubscriber(slot) => {
                 self.fanout.remove_subscriber(slot);
                 // Before the number is given to another.
                 self.carry_out_events();
-                take(&mut self.sessions, slot.0);
+                if take(&mut self.sessions, slot.0).is_some() {
+                    self.open_sessions -= 1;
+                }
             }
             Command::Subscribe(subscriber, layers) => {
                 self.fanout.subscribe(subscriber, &layers, Instant::now());

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use darktower_core::media::fanout::StreamSlot;
-use darktower_core::media::{KeyFrameLimiter, MediaKind, RingLimits, StreamRing};
+use darktower_core::media::{
+    IngressCount, IngressMeter, KeyFrameLimiter, LayerDemand, MediaKind, RingLimits, StreamRing,
+};
 use darktower_protocol::group::GroupPreamble;
 use darktower_protocol::sequencer::{Sequencer, SequencerLimits};
 use darktower_protocol::signaling::pb::{self, PublisherFeedback};
@@ -39,6 +41,7 @@ pub(super) struct MediaStream {
     state: Mutex<State>,
     hold_timer_runs: AtomicBool,
     key_frame_timer_runs: AtomicBool,
+    demand_timer_runs: AtomicBool,
     /// How often a key frame was asked for.
     key_frames_wanted: Counter,
     /// How often the publisher was asked for one.
@@ -60,6 +63,7 @@ pub(super) enum Ingested {
 #[derive(Debug)]
 struct State {
     ring: StreamRing,
+    meter: IngressMeter,
     sequencer: Sequencer<SourceKey>,
     open_sources: usize,
     last_ingest: Instant,
@@ -67,6 +71,9 @@ struct State {
     targets: Vec<Target>,
     destinations: BTreeSet<ParticipantId>,
     key_frames: KeyFrameLimiter,
+    /// It goes to somebody.
+    is_wanted: bool,
+    demand: LayerDemand,
     publisher: Option<FeedbackPath>,
     /// Sent before other video where a path does not carry both.
     is_prominent: bool,
@@ -109,7 +116,7 @@ impl Drop for Source {
     }
 }
 
-/// How a publisher hears of key-frame requests. Both queues are bounded; what does not fit is left
+/// How a publisher hears what the server wants of it. Both queues are bounded; what does not fit is left
 /// out, because whoever needs a key frame asks again.
 #[derive(Debug)]
 pub(super) enum FeedbackPath {
@@ -120,6 +127,15 @@ pub(super) enum FeedbackPath {
 }
 
 impl FeedbackPath {
+    /// Whether both lead to the same end.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Control(one), Self::Control(other)) => one.same_channel(other),
+            (Self::ReturnHalf(one), Self::ReturnHalf(other)) => one.same_channel(other),
+            _ => false,
+        }
+    }
+
     fn send(&self, feedback: PublisherFeedback) {
         match self {
             Self::Control(control) => {
@@ -149,6 +165,7 @@ impl MediaStream {
             lower,
             state: Mutex::new(State {
                 ring: StreamRing::new(ring_limits(kind)),
+                meter: IngressMeter::default(),
                 sequencer: Sequencer::new(SequencerLimits {
                     max_held_bytes: MAX_HELD_BYTES,
                     ..SequencerLimits::default()
@@ -158,11 +175,14 @@ impl MediaStream {
                 targets: Vec::new(),
                 destinations: BTreeSet::new(),
                 key_frames: KeyFrameLimiter::default(),
+                is_wanted: false,
+                demand: LayerDemand::new(Instant::now()),
                 publisher: None,
                 is_prominent: is_screen || is_prominent,
             }),
             hold_timer_runs: AtomicBool::new(false),
             key_frame_timer_runs: AtomicBool::new(false),
+            demand_timer_runs: AtomicBool::new(false),
             key_frames_wanted: metrics::counter!("media_key_frames_wanted_total"),
             key_frame_requests: metrics::counter!("media_key_frame_requests_total"),
         })
@@ -176,9 +196,14 @@ impl MediaStream {
         }
     }
 
-    /// Where the publisher hears of key-frame requests from now on.
+    /// Where the publisher hears what the server wants from now on.
     pub(super) fn set_publisher(&self, path: FeedbackPath) {
-        self.lock().publisher = Some(path);
+        let mut state = self.lock();
+        let is_new = state.publisher.as_ref().is_none_or(|before| !before.is_same(&path));
+        state.publisher = Some(path);
+        if is_new && state.demand.is_paused() {
+            self.tell(&state, PublisherFeedback { paused: Some(true), ..PublisherFeedback::default() });
+        }
     }
 
     /// A group stream has begun.
@@ -230,14 +255,75 @@ impl MediaStream {
 
     /// Replaces who gets the stream, and returns who is new and who is gone.
     pub(super) fn set_destinations(
-        &self,
+        self: &Arc<Self>,
         destinations: BTreeSet<ParticipantId>,
     ) -> (Vec<ParticipantId>, Vec<ParticipantId>) {
         let mut state = self.lock();
         let added = destinations.difference(&state.destinations).copied().collect();
         let removed = state.destinations.difference(&destinations).copied().collect();
         state.destinations = destinations;
+        self.note_demand(state);
         (added, removed)
+    }
+
+    /// Who gets the stream has changed, or whether anybody does.
+    fn note_demand(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        let is_wanted = !state.destinations.is_empty() && !state.ring.is_shut();
+        let was_wanted = std::mem::replace(&mut state.is_wanted, is_wanted);
+        drop(state);
+        if is_wanted != was_wanted {
+            // Who gets this layer may have to fall back to a lower one.
+            [self].into_iter().chain(&self.lower).for_each(|layer| layer.change_demand(is_wanted));
+        }
+    }
+
+    /// Somebody wants the layer, or one above it, or nobody does any more.
+    fn change_demand(self: &Arc<Self>, is_wanted: bool) {
+        if self.kind != MediaKind::Video {
+            return;
+        }
+        let mut state = self.lock();
+        let resumes = state.demand.change(is_wanted, Instant::now());
+        if resumes {
+            self.request_key_frame_locked(&mut state);
+        }
+        self.watch_demand_locked(&state);
+    }
+
+    /// Tells the publisher, when it is time, that nobody wants the layer. Audio is always sent.
+    pub(super) fn watch_demand(self: &Arc<Self>) {
+        if self.kind == MediaKind::Video {
+            self.watch_demand_locked(&self.lock());
+        }
+    }
+
+    fn watch_demand_locked(self: &Arc<Self>, state: &State) {
+        let Some(mut deadline) = state.demand.next_deadline() else { return };
+        if self.demand_timer_runs.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let stream = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep_until(deadline.into()).await;
+                let Some(stream) = stream.upgrade() else { return };
+                let mut state = stream.lock();
+                if state.demand.poll(Instant::now()) {
+                    stream.tell(
+                        &state,
+                        PublisherFeedback { paused: Some(true), ..PublisherFeedback::default() },
+                    );
+                }
+                match state.demand.next_deadline() {
+                    Some(later) => deadline = later,
+                    None => {
+                        // Under the lock: whoever sets a deadline after this starts another task.
+                        stream.demand_timer_runs.store(false, Ordering::Release);
+                        return;
+                    }
+                }
+            }
+        });
     }
 
     /// Who gets the stream.
@@ -302,13 +388,14 @@ impl MediaStream {
         }
         if is_forwarded {
             state.ring.open();
-            drop(state);
+            self.note_demand(state);
             self.request_key_frame();
         } else {
             state.ring.shut();
             for target in &state.targets {
                 target.shard.clear_stream(target.slot);
             }
+            self.note_demand(state);
         }
     }
 
@@ -349,6 +436,23 @@ impl MediaStream {
         state.ring.end();
         for target in &state.targets {
             target.shard.end_stream(target.slot);
+        }
+    }
+
+    /// What has come since this was last asked.
+    pub(super) fn take_count(&self) -> IngressCount {
+        self.lock().meter.take()
+    }
+
+    /// Tells the publisher how much to send; nothing if it is not there.
+    pub(super) fn advise(&self, target_bitrate_bps: u32) {
+        let target_bitrate = target_bitrate_bps;
+        self.tell(&self.lock(), PublisherFeedback { target_bitrate, ..PublisherFeedback::default() });
+    }
+
+    fn tell(&self, state: &State, feedback: PublisherFeedback) {
+        if let Some(publisher) = &state.publisher {
+            publisher.send(PublisherFeedback { stream_id: self.id.to_string(), ..feedback });
         }
     }
 
@@ -402,14 +506,13 @@ impl MediaStream {
 
     fn send_due_key_frame_request(&self, state: &mut State) -> bool {
         let due = state.key_frames.poll(Instant::now());
-        if due && let Some(publisher) = &state.publisher {
+        if due && state.publisher.is_some() {
             self.key_frame_requests.increment(1);
-            let feedback = PublisherFeedback {
-                stream_id: self.id.to_string(),
-                key_frame_requested: true,
-                ..PublisherFeedback::default()
-            };
-            publisher.send(feedback);
+            // Whoever needs a key frame needs what follows it: this also makes up for a word that was left out.
+            let paused = (!state.demand.is_paused()).then_some(false);
+            let feedback =
+                PublisherFeedback { key_frame_requested: true, paused, ..PublisherFeedback::default() };
+            self.tell(state, feedback);
         }
         due
     }
@@ -419,6 +522,7 @@ impl State {
     fn push(&mut self, unit: &Unit, now: Instant) {
         self.last_ingest = now;
         let Some(unit) = self.ring.push(unit, now) else { return };
+        self.meter.push(&unit);
         if unit.starts_group() {
             self.key_frames.on_key_frame();
         }
@@ -446,12 +550,20 @@ mod tests {
     use darktower_core::media::fanout::FanoutSettings;
     use darktower_protocol::{Flags, HeaderFields};
 
+    use super::super::telemetry::{Telemetry, TelemetrySink};
     use super::*;
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl TelemetrySink for Nobody {
+        fn take(&self, _portion: Vec<Telemetry>) {}
+    }
 
     #[test]
     fn an_overrun_shard_gets_what_came_on_quic_streams_and_no_datagrams() {
         // Its pump does not run.
-        let (shard, _pump) = Shard::new(0, FanoutSettings::default());
+        let (shard, _pump) = Shard::new(0, FanoutSettings::default(), Arc::new(Nobody));
         let stream =
             MediaStream::new(StreamId::from_bytes([9; 16]), MediaKind::Audio, false, false, Vec::new());
         stream.lock().targets.push(Target { shard, slot: StreamSlot(0), subscriptions: 1 });

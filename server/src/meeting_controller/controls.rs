@@ -4,6 +4,7 @@ use darktower_core::meeting::lifecycle::{LifecycleEvent, Scheduling};
 use darktower_core::meeting::{Refusal, Rights};
 use darktower_core::preset::canonical_name;
 use darktower_protocol::signaling::pb;
+use futures_util::future::join_all;
 use pb::ErrorCode;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -20,21 +21,23 @@ const ATTEMPTS: u32 = 5;
 impl MeetingController {
     /// Removes participants for good: their tokens are void.
     pub(super) async fn kick(&self, seat: &Seat, request: &pb::KickParticipant) -> Result<(), Refusal> {
-        let targets = seat.with_meeting(|meeting| meeting.check_kick(seat.participant, request))?;
+        seat.with_meeting(|meeting| meeting.check_kick(seat.participant, request))?;
         let meeting = self.stored(seat).await?;
-        for target in targets {
-            let one = pb::KickParticipant { participant_id: target.to_string() };
-            // Meanwhile it may have left, or its remover been removed.
-            match seat.with_meeting(|meeting| meeting.check_kick(seat.participant, &one)) {
-                Err(refusal) if refusal.code == ErrorCode::NotFound => continue,
-                checked => checked?,
-            };
-            let removal = Removal::now(meeting.id, Some(target), false);
-            self.store.revoke_participant(&removal).await.map_err(|error| failed("remove", &error))?;
-            self.carry_out_removal(&removal);
-            let details = json!({ "participant_id": target.to_string() });
-            self.enter_in_log(seat, &meeting, "participant.kick", details).await;
+        // Meanwhile some may have left or come, or their remover been removed.
+        let targets = seat.with_meeting(|meeting| meeting.check_kick(seat.participant, request))?;
+        let removal = |target| Removal::now(meeting.id, Some(target), false);
+        let removals: Vec<Removal> = targets.into_iter().map(removal).collect();
+        self.store.revoke_participants(&removals).await.map_err(|error| failed("remove", &error))?;
+        for removal in &removals {
+            self.carry_out_removal(removal);
         }
+        // Together: they share a transaction.
+        join_all(removals.iter().map(|removal| {
+            let participant = removal.participant_id.map(|id| id.to_string());
+            let details = json!({ "participant_id": participant });
+            self.enter_in_log(seat, &meeting, "participant.kick", details)
+        }))
+        .await;
         Ok(())
     }
 

@@ -121,14 +121,14 @@ impl MeetingController {
             return Err(unauthorized("the token is for another meeting".to_owned()));
         }
         let mut facts = self.facts(&claims).await?;
-        let who = identity(&request, &claims, &facts)?;
-        if self.wait_at_door(session, channel, &facts.meeting, &who).await? {
+        let mut identity = identity_of(&request, &facts)?;
+        if self.wait_at_door(session, channel, &facts.meeting, &identity).await? {
             // They may have changed meanwhile, and the token may have ended.
             self.tokens.verify_join(&request.join_token).map_err(|error| unauthorized(error.to_string()))?;
             facts = self.facts(&claims).await?;
+            identity = identity_of(&request, &facts)?;
         }
-        let Facts { meeting, issued, rights, checked_at } = facts;
-        let identity = Identity { rights, ..who };
+        let Facts { meeting, issued, checked_at, .. } = facts;
         let participant = identity.participant_id;
         let capabilities = request.capabilities.unwrap_or_default();
         let newcomer = Newcomer { meeting: &meeting, identity, capabilities, checked_at };
@@ -208,6 +208,7 @@ impl MeetingController {
         let epoch = client.epoch;
         let again =
             client.former.as_ref().is_some_and(|former| former.began_anew && former.ticket.is(presented));
+        live.core.count_entry(participant, unix_micros()).map_err(refused)?;
         // What it has seen was numbered before: a number that never was makes it a snapshot again.
         let seen = if again { u64::MAX } else { request.last_event_sequence };
         live.core.count_entry(participant, unix_micros()).map_err(refused)?;
@@ -417,19 +418,20 @@ fn end_grace(controller: &Weak<MeetingController>, meeting: &Weak<Mutex<LiveMeet
     controller.retire_if_empty(&mut live);
 }
 
-fn identity(request: &pb::JoinRequest, claims: &JoinClaims, facts: &Facts) -> Result<Identity, End> {
+/// Who somebody is: what its record says now, whatever its token said when it was issued.
+fn identity_of(request: &pb::JoinRequest, facts: &Facts) -> Result<Identity, End> {
     let Facts { issued, rights, .. } = facts;
     let may_choose = (rights.rename_self || rights.run_meeting) && !issued.is_guest;
     let may_choose = may_choose && !request.participant_name.is_empty();
-    let name = if may_choose { &request.participant_name } else { &claims.name };
+    let name = if may_choose { &request.participant_name } else { &issued.name };
     let bad_name = || {
         let message = "participant_name must have 1 to 64 printable characters";
         End::fault(Code::PROTOCOL_VIOLATION, ErrorCode::InvalidRequest, message)
     };
     Ok(Identity {
-        participant_id: claims.participant_id,
+        participant_id: issued.id,
         name: display_name(name).ok_or_else(bad_name)?,
-        role: match claims.role {
+        role: match issued.role {
             ParticipantRole::Host => pb::Role::Host,
             ParticipantRole::Participant | ParticipantRole::Guest | ParticipantRole::Viewer => {
                 pb::Role::Participant
@@ -437,7 +439,7 @@ fn identity(request: &pb::JoinRequest, claims: &JoinClaims, facts: &Facts) -> Re
         },
         rights: rights.clone(),
         is_guest: issued.is_guest,
-        user_id: claims.user_id.clone().unwrap_or_default(),
+        user_id: issued.user_id.clone().unwrap_or_default(),
     })
 }
 

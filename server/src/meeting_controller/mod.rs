@@ -7,13 +7,17 @@
 //! controls.rs    what hosts do that changes facts: removing people, ending the meeting, giving presets
 //! attendance.rs  who came and went, written to the session records in the background
 //! removals.rs    throwing people out, whoever asks for it
+//! changes.rs     facts that are newer than those somebody has read
+//! quality.rs     what media handlers see of participants
 //! ```
 //! Every meeting is a [`darktower_core::meeting::Meeting`] behind a lock that is held for single
 //! calls only; its outputs are carried out in order while it is held.
 
 mod attendance;
+mod changes;
 mod controls;
 mod door;
+mod quality;
 mod removals;
 mod session;
 
@@ -22,8 +26,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use darktower_core::access::ParticipantRole;
 use darktower_core::access::guests::guest_cap;
-use darktower_core::meeting::{Epoch, Identity, Joined, Meeting, MeetingLimits, Output, Refusal};
+use darktower_core::meeting::{
+    Epoch, Identity, Joined, MediaCommand, Meeting, MeetingLimits, Output, Refusal, Rights,
+};
+use darktower_core::preset::Preset;
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{Code, MeetingId, MeetingSessionId, ParticipantId};
 use dashmap::DashMap;
@@ -35,7 +43,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use attendance::{Attendance, Behind, Coming, Departure};
+use changes::Changes;
 use door::{Ticket, Verdict};
+pub use quality::QualityInbox;
+use quality::QualityMetrics;
 use removals::{Barred, Removals};
 use session::End;
 
@@ -44,7 +55,7 @@ use crate::clock::unix_micros;
 use crate::global_controller::{LiveMeetings, LiveParticipant, LiveStream, LiveStreamType};
 use crate::media_handler::MediaControl;
 use crate::storage::Store;
-use crate::storage::model::{Meeting as StoredMeeting, Removal};
+use crate::storage::model::{IssuedParticipant, Meeting as StoredMeeting, Removal};
 
 /// Events waiting for one client. A client that is this far behind is disconnected: its roster
 /// could no longer be right.
@@ -86,6 +97,8 @@ pub struct MeetingController {
     /// Held by whoever begins a session while their number is limited, so that two do not take the last place.
     beginning: tokio::sync::Mutex<()>,
     removals: Removals,
+    changes: Changes,
+    quality: QualityMetrics,
     stopping: CancellationToken,
     /// Signaling sessions of participants.
     sessions: TaskTracker,
@@ -184,17 +197,24 @@ impl MeetingController {
             running: Mutex::default(),
             beginning: tokio::sync::Mutex::new(()),
             removals: Removals::default(),
+            changes: Changes::default(),
+            quality: QualityMetrics::new(),
             stopping: CancellationToken::new(),
             sessions: TaskTracker::new(),
         })
     }
 
-    /// Carries out removals that others write to the store, notes there which sessions run here, and lets time pass in
-    /// meetings. Runs until it is dropped.
-    pub async fn attend(self: Arc<Self>) {
+    /// Carries out removals that others write to the store, notes there which sessions run here, lets time pass in
+    /// meetings, and follows what media handlers see. Runs until it is dropped.
+    pub async fn attend(self: Arc<Self>, quality: QualityInbox) {
         let running = || self.running_sessions();
         let touch = attendance::keep_alive(Arc::clone(&self.store), running, TOUCH);
-        tokio::join!(removals::watch(Arc::clone(&self)), touch, self.pass_time());
+        tokio::join!(
+            removals::watch(Arc::clone(&self)),
+            touch,
+            self.pass_time(),
+            quality::follow(&self, quality)
+        );
     }
 
     async fn pass_time(&self) {
@@ -373,6 +393,9 @@ impl MeetingController {
                 continue;
             }
             live.apply(stored, max_participants);
+            if let Some(newer) = self.changes.since(stored) {
+                live.apply(&newer, self.limits.max_participants.min(newer.max_participants as usize));
+            }
             let result = act(&meeting, &mut live);
             self.carry_out(&mut live);
             self.retire_if_empty(&mut live);
@@ -470,7 +493,17 @@ impl MeetingController {
                         let _closing_already = link.close.try_send(Code::TOO_SLOW);
                     }
                 }
-                Output::Media(command) => self.media.execute(meeting_id, command),
+                Output::Notice { to, event } => {
+                    let link = live.clients.get(&to).and_then(|client| client.link.as_ref());
+                    // One that is behind hears of the next moment.
+                    let _full = link.map(|link| link.events.try_send((0, event)));
+                }
+                Output::Media(command) => {
+                    if let MediaCommand::Advise { target_bitrate_bps, .. } = command {
+                        self.quality.advised(target_bitrate_bps);
+                    }
+                    self.media.execute(meeting_id, command);
+                }
                 Output::LetIn { participant } => live.decide(participant, Verdict::LetIn),
                 Output::TurnedAway { participant } => live.decide(participant, Verdict::TurnedAway),
             }
@@ -501,6 +534,7 @@ impl LiveMeeting {
         if stored.version >= self.version {
             self.version = stored.version;
             self.core.set_max_participants(max_participants);
+            self.core.set_display_name(&stored.display_name);
             self.core.set_waiting_room(stored.settings.waiting_room);
         }
     }
@@ -617,7 +651,22 @@ impl LiveMeetings for MeetingController {
         self.carry_out_removal(removal)
     }
 
+    fn participant_changed(
+        &self,
+        participant: &IssuedParticipant,
+        name: Option<&str>,
+        preset: Option<&Preset>,
+    ) {
+        let Some(meeting) = self.live(participant.meeting_id) else { return };
+        let runs_meeting = participant.role == ParticipantRole::Host;
+        let rights = preset.map(|preset| Rights::new(preset, runs_meeting));
+        let mut live = lock(&meeting);
+        live.core.change(participant.id, name.map(str::to_owned), rights);
+        self.carry_out(&mut live);
+    }
+
     fn changed(&self, stored: &StoredMeeting) {
+        self.changes.note(stored);
         let Some(meeting) = self.live(stored.id) else { return };
         let mut live = lock(&meeting);
         live.apply(stored, self.limits.max_participants.min(stored.max_participants as usize));

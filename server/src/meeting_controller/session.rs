@@ -371,6 +371,14 @@ impl MeetingController {
             Some(Message::AudioLevels(request)) => {
                 seat.acked(|meeting| meeting.tell_levels(participant, &request, unix_micros()))
             }
+            Some(Message::StreamQualityUpdate(update)) => {
+                let now = std::time::Instant::now();
+                let told = seat.acked(|meeting| meeting.tell_quality(participant, &update, now));
+                if envelope.request_id == 0 {
+                    return Ok(());
+                }
+                told
+            }
             Some(Message::MuteParticipant(request)) => {
                 seat.acked(|meeting| meeting.mute(participant, &request))
             }

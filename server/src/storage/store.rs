@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use async_trait::async_trait;
-use darktower_core::access::OrganizationRole;
+use darktower_core::access::{OrganizationRole, ParticipantRole};
 use darktower_protocol::{MeetingId, MeetingSessionId, OrganizationId, ParticipantId, UserId};
 use time::OffsetDateTime;
 
@@ -351,9 +351,24 @@ pub trait ParticipantStore: Send + Sync + 'static {
     /// Records that a further token of an unrevoked participant is about to be issued.
     async fn renew_participant(&self, id: ParticipantId, expires_at: OffsetDateTime) -> Stored<bool>;
 
+    /// Gives an unrevoked participant another name, another preset and the role that goes with it, or both; `false` if it
+    /// is revoked or unknown.
+    async fn change_participant(
+        &self,
+        id: ParticipantId,
+        name: Option<&str>,
+        preset: Option<(&str, ParticipantRole)>,
+    ) -> Stored<bool>;
+
     /// Marks `removal.participant_id` as revoked and has it thrown out, both or nothing; `false` if it is revoked
     /// already or unknown.
-    async fn revoke_participant(&self, removal: &Removal) -> Stored<bool>;
+    async fn revoke_participant(&self, removal: &Removal) -> Stored<bool> {
+        Ok(self.revoke_participants(std::slice::from_ref(removal)).await?.contains(&true))
+    }
+
+    /// As [`revoke_participant`](Self::revoke_participant) for many at once: all of it or nothing. Says of each whether
+    /// it was revoked.
+    async fn revoke_participants(&self, removals: &[Removal]) -> Stored<Vec<bool>>;
 
     /// Has everybody thrown out who is in the meeting now; their tokens go on working.
     async fn remove_all(&self, removal: &Removal) -> Stored<()>;
@@ -383,7 +398,8 @@ pub trait SessionStore: Send + Sync + 'static {
         reason: &str,
     ) -> Stored<bool>;
 
-    /// Ends a running session and every stay in it, and with it the meeting, unless that is permanent or over. A meeting whose
+    /// Ends a running session and every stay in it at a time that may have passed, and with it the meeting, unless that is
+    /// permanent or over. A meeting whose
     /// time is still to come waits for it again.
     async fn end_session(&self, id: MeetingSessionId, at: OffsetDateTime) -> Stored<bool>;
 

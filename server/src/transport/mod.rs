@@ -15,6 +15,7 @@ mod stream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use darktower_protocol::Code;
@@ -49,6 +50,17 @@ pub struct Session {
 /// Bounds of the send buffer in bytes, for all streams of a session together.
 const MIN_SEND_WINDOW: u64 = 32 << 10;
 const MAX_SEND_WINDOW: u64 = 512 << 10;
+
+/// See [`Session::path`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PathCounts {
+    /// There and back.
+    pub rtt: Duration,
+    /// QUIC packets sent.
+    pub sent_packets: u64,
+    /// Those of them that are taken for lost.
+    pub lost_packets: u64,
+}
 
 impl Session {
     fn native(quic: quinn::Connection) -> Self {
@@ -169,6 +181,12 @@ impl Session {
         let path = self.quic.stats().path;
         let micros = u64::try_from(path.rtt.as_micros()).ok()?;
         path.cwnd.saturating_mul(8_000_000).checked_div(micros)
+    }
+
+    /// What is known of the path to the client; counts are from the beginning.
+    pub fn path(&self) -> PathCounts {
+        let path = self.quic.stats().path;
+        PathCounts { rtt: path.rtt, sent_packets: path.sent_packets, lost_packets: path.lost_packets }
     }
 
     /// Ends the session: whoever waits for something of it hears so at once. A WebTransport client is told in the

@@ -16,6 +16,7 @@ use futures_util::{StreamExt as _, stream};
 use pb::ErrorCode;
 use pb::envelope::Message;
 use pb::stage_request::Action;
+use reqwest::Method;
 use serde_json::json;
 
 use crate::support::{
@@ -564,6 +565,62 @@ async fn a_server_that_stops_does_not_wait_for_who_is_lost_and_records_its_leave
     let reasons: Vec<_> =
         stays.iter().map(|stay| (stay.name.as_str(), stay.leave_reason.as_deref())).collect();
     assert_eq!(reasons, [("Alice", Some("voluntary")), ("Bob", Some("connection_lost"))]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_api_changes_of_a_participant_counts_at_once_and_when_it_comes_again() {
+    let server = TestServer::start().await;
+    let meeting = server.meeting().await;
+    let mut host = join(&server, meeting, "Host", "video_host").await;
+    let alices_token = token(&server, meeting, "Alice", "video_participant").await;
+    let mut alice =
+        RawSignaling::join_with_token(&server, meeting, alices_token.clone(), NATIVE).await.expect("joined");
+    let stream = StreamId::generate();
+    alice.publish(stream, video_metadata()).await.expect("published");
+    let patch = async |path: String, body: serde_json::Value| {
+        let (status, body) = server.rest().call(Method::PATCH, &path, Some(body)).await;
+        assert!(status.is_success(), "{path}: {status} {body}");
+    };
+    let rights = |message: &Message| match message {
+        Message::RightsChanged(changed) => changed.rights.clone(),
+        _ => None,
+    };
+    let of_alice = format!("/meetings/{meeting}/participants/{}", alice.id());
+    patch(of_alice.clone(), json!({"preset": "video_host"})).await;
+    assert!(alice.event("its rights", rights).await.run_meeting);
+    alice.done(Message::LockMeeting(pb::LockMeeting { locked: true })).await;
+    alice.done(Message::LockMeeting(pb::LockMeeting { locked: false })).await;
+    patch(of_alice, json!({"preset": "webinar_viewer", "name": "Grace"})).await;
+    assert!(!alice.event("its rights", rights).await.run_meeting);
+    let ended = |message: &Message| match message {
+        Message::StreamUnpublished(ended) => Some(ended.stream_id.clone()),
+        _ => None,
+    };
+    assert_eq!(host.event("the end of its stream", ended).await, stream.to_string());
+    let named = |message: &Message| updated(message).map(|one| one.name).filter(|name| name == "Grace");
+    host.event("its name", named).await;
+    alice.event("its name", named).await;
+
+    // The token says what it was; the record counts.
+    alice.client.leave().await.expect("left");
+    let again = RawSignaling::join_with_token(&server, meeting, alices_token, NATIVE).await.expect("joined");
+    let came = |message: &Message| match message {
+        Message::ParticipantJoined(joined) => joined.participant.as_ref().map(|one| one.name.clone()),
+        _ => None,
+    };
+    assert_eq!(host.event("it comes again", came).await, "Grace");
+    assert_eq!(
+        again.refused(Message::LockMeeting(pb::LockMeeting { locked: true })).await,
+        ErrorCode::Forbidden
+    );
+
+    patch(format!("/meetings/{meeting}"), json!({"display_name": "Stand-up"})).await;
+    let renamed = |message: &Message| match message {
+        Message::MeetingUpdated(updated) => Some(updated.display_name.clone()),
+        _ => None,
+    };
+    let renamed = |message: &Message| renamed(message).filter(|name| name == "Stand-up");
+    host.event("the meeting's name", renamed).await;
 }
 
 /// Found in review: as many events at once as there are participants cut everybody off.

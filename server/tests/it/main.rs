@@ -34,6 +34,7 @@ mod layers;
 mod media_delivery;
 mod meeting;
 mod metrics;
+mod quality;
 mod rate_limits;
 mod reconnect;
 mod revocation;

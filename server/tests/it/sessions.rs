@@ -311,3 +311,40 @@ async fn a_stopping_server_closes_stays_and_leaves_the_session_to_the_next() {
     let meeting = database.meeting(meeting).await.expect("read").expect("stored");
     assert!(meeting.status.is_joinable());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_is_there_with_two_devices_and_each_has_one_session() {
+    let server = TestServer::start().await;
+    let meeting = server.meeting().await;
+    let mut tokens = Vec::new();
+    for name in ["Zoë", "Zoë (mobile)"] {
+        let body = json!({"name": name, "user_id": "user-17"});
+        let path = format!("/meetings/{meeting}/participants");
+        let (_, body) = server.rest().call(Method::POST, &path, Some(body)).await;
+        tokens.push(body["join_token"].as_str().expect("text").to_owned());
+    }
+    let join = async |token: &String, kind| {
+        RawSignaling::join_with_token(&server, meeting, token.clone(), kind).await.expect("joined")
+    };
+    let mut desktop = join(&tokens[0], TransportKind::Native).await;
+    let mobile = join(&tokens[1], TransportKind::WebTransport).await;
+    let came = |message: &Message| match message {
+        Message::ParticipantJoined(joined) => joined.participant.clone(),
+        _ => None,
+    };
+    let seen = desktop.event("the other device", came).await;
+    assert_eq!((seen.participant_id, seen.user_id.as_str()), (mobile.id(), "user-17"));
+    assert_ne!(desktop.id(), mobile.id());
+    // The same device again takes the place of its first session, and of no other.
+    let again = join(&tokens[0], TransportKind::WebTransport).await;
+    assert_eq!(desktop.end().await.code(), Some(Code::DUPLICATE));
+    assert_eq!(again.id(), desktop.id());
+    for device in [&mobile, &again] {
+        device.done(Message::UpdateParticipant(pb::UpdateParticipant::default())).await;
+    }
+    let session = active(&server, meeting, |session| session["live_count"] == 2).await;
+    let stays = stays(&server.rest(), &session).await;
+    let over: Vec<_> = stays.iter().filter(|stay| stay["left_at"].is_string()).collect();
+    assert_eq!((stays.len(), over.len()), (3, 1), "{stays:?}");
+    server.stop().await;
+}

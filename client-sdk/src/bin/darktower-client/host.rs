@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
-use darktower_client::{Meeting, Participant, ParticipantId, Role, StreamType};
+use darktower_client::{Meeting, NetworkGrade, Participant, ParticipantId, Role, StreamType};
 use serde_json::{Value, json};
 
 use crate::connection::{self, Target, WithoutMeeting};
@@ -440,6 +440,7 @@ fn figures(meeting: &Meeting, participants: &[Participant], waiting: &[Person]) 
             "hand_raised": participant.state.hand_raised,
             "on_stage": participant.on_stage,
             "reconnecting": participant.reconnecting,
+            "network": network(participant.network_grade),
             "spotlight": spotlight.contains(&participant.participant_id),
         })
     };
@@ -460,6 +461,16 @@ fn role(role: Role) -> &'static str {
     }
 }
 
+fn network(grade: NetworkGrade) -> Option<&'static str> {
+    match grade {
+        NetworkGrade::NotMeasured => None,
+        NetworkGrade::Excellent => Some("excellent"),
+        NetworkGrade::Good => Some("good"),
+        NetworkGrade::Fair => Some("fair"),
+        NetworkGrade::Poor => Some("poor"),
+    }
+}
+
 /// What there is to say of a participant, in words.
 fn state(participant: &Participant, is_large: bool) -> Vec<&'static str> {
     let says = participant.state;
@@ -471,6 +482,8 @@ fn state(participant: &Participant, is_large: bool) -> Vec<&'static str> {
         (participant.on_stage, "on the stage"),
         (is_large, "in the spotlight"),
         (participant.reconnecting, "reconnecting"),
+        (participant.network_grade == NetworkGrade::Fair, "fair network"),
+        (participant.network_grade == NetworkGrade::Poor, "poor network"),
     ];
     words.into_iter().filter(|(applies, _)| *applies).map(|(_, word)| word).collect()
 }

@@ -186,6 +186,7 @@ impl Player {
         stop: &CancellationToken,
         mut on_sent: impl FnMut(&OutgoingFrame, SentUnits),
     ) -> anyhow::Result<()> {
+        let mut gate = Gate::default();
         loop {
             let frame = tokio::select! {
                 biased;
@@ -195,6 +196,9 @@ impl Player {
                     None => return Ok(()),
                 },
             };
+            if !gate.lets_pass(frame.frame_type, publisher.is_paused()) {
+                continue;
+            }
             match publisher.send(frame.clone()).await {
                 Ok(units) => on_sent(&frame, units),
                 // The server gave this group of pictures up; the next one is welcome.
@@ -202,6 +206,20 @@ impl Player {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+/// Keeps back what nobody watches.
+#[derive(Debug, Default)]
+struct Gate {
+    is_shut: bool,
+}
+
+impl Gate {
+    /// Whether a frame is to be sent. After a pause the first is a key frame.
+    fn lets_pass(&mut self, frame_type: FrameType, is_paused: bool) -> bool {
+        self.is_shut = is_paused || self.is_shut && frame_type == FrameType::VideoDelta;
+        !self.is_shut
     }
 }
 
@@ -279,6 +297,23 @@ mod tests {
             keyframe: true,
             discardable: false,
         }
+    }
+
+    #[test]
+    fn what_nobody_watches_is_kept_back_up_to_a_key_frame() {
+        let mut gate = Gate::default();
+        let (key, delta) = (FrameType::VideoKey, FrameType::VideoDelta);
+        let seen = [
+            (key, false),
+            (delta, false),
+            (delta, true),
+            (key, true),
+            (delta, false),
+            (key, false),
+            (delta, false),
+        ];
+        let passed = seen.map(|(frame_type, is_paused)| gate.lets_pass(frame_type, is_paused));
+        assert_eq!(passed, [true, true, false, false, false, true, true]);
     }
 
     #[test]

@@ -209,7 +209,7 @@ pub struct Envelope {
     pub event_sequence: u64,
     #[prost(
         oneof = "envelope::Message",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 30, 31, 32, 33, 34, 35, 36, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 60, 70, 71, 72, 73, 74, 75, 76, 77, 78"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 30, 31, 32, 33, 34, 35, 36, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 57, 60, 70, 71, 72, 73, 74, 75, 76, 77, 78"
     )]
     pub message: ::core::option::Option<envelope::Message>,
 }
@@ -303,6 +303,8 @@ pub mod envelope {
         ActiveSpeakerChanged(super::ActiveSpeakerChanged),
         #[prost(message, tag = "55")]
         AutoSubscriptionsChanged(super::AutoSubscriptionsChanged),
+        #[prost(message, tag = "57")]
+        NetworkQualityChanged(super::NetworkQualityChanged),
         /// Both ways.
         #[prost(message, tag = "60")]
         StreamQualityUpdate(super::StreamQualityUpdate),
@@ -487,6 +489,9 @@ pub struct Participant {
     /// Nothing is heard of it, or its connection is lost, and it may come back.
     #[prost(bool, tag = "11")]
     pub reconnecting: bool,
+    /// How well its network carries calls.
+    #[prost(enumeration = "NetworkGrade", tag = "12")]
+    pub network_grade: i32,
 }
 /// What a participant says of itself, and what hosts changed of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -627,11 +632,14 @@ pub struct AutoSubscription {
     #[prost(string, tag = "3")]
     pub wire_stream_id: ::prost::alloc::string::String,
 }
+/// Live measurements. To a publisher, of a stream of its own: the worst receiver that is of use, with its own uplink. To
+/// a subscriber: its downlink. From a client: what it measures of a stream that it publishes or gets.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StreamQualityUpdate {
+    /// Empty, from the server: the receiver's downlink as a whole.
     #[prost(string, tag = "1")]
     pub stream_id: ::prost::alloc::string::String,
-    /// bit/s.
+    /// bit/s; 0 = not known.
     #[prost(uint32, tag = "2")]
     pub available_bitrate: u32,
     /// 0 to 1.
@@ -1018,6 +1026,22 @@ pub struct ActiveSpeakerChanged {
     #[prost(string, tag = "1")]
     pub participant_id: ::prost::alloc::string::String,
 }
+/// How well the networks of participants carry calls, of those for whom it has changed.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NetworkQualityChanged {
+    #[prost(message, repeated, tag = "1")]
+    pub participants: ::prost::alloc::vec::Vec<NetworkQuality>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NetworkQuality {
+    #[prost(string, tag = "1")]
+    pub participant_id: ::prost::alloc::string::String,
+    #[prost(enumeration = "NetworkGrade", tag = "2")]
+    pub grade: i32,
+    /// Mean opinion score, 1 to 4.5; told to the participant itself only, otherwise 0.
+    #[prost(float, tag = "3")]
+    pub score: f32,
+}
 /// Whether a kind of media may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1090,6 +1114,42 @@ impl LeaveReason {
             "DUPLICATE" => Some(Self::Duplicate),
             "TIMEOUT" => Some(Self::Timeout),
             "MOVED" => Some(Self::Moved),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum NetworkGrade {
+    /// No media yet.
+    NotMeasured = 0,
+    Excellent = 1,
+    Good = 2,
+    Fair = 3,
+    Poor = 4,
+}
+impl NetworkGrade {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::NotMeasured => "NOT_MEASURED",
+            Self::Excellent => "EXCELLENT",
+            Self::Good => "GOOD",
+            Self::Fair => "FAIR",
+            Self::Poor => "POOR",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "NOT_MEASURED" => Some(Self::NotMeasured),
+            "EXCELLENT" => Some(Self::Excellent),
+            "GOOD" => Some(Self::Good),
+            "FAIR" => Some(Self::Fair),
+            "POOR" => Some(Self::Poor),
             _ => None,
         }
     }

@@ -185,6 +185,38 @@ impl Meeting {
         self.tell_stage_to(id);
     }
 
+    /// The application has given a participant another name or other rights: at once, and when it comes again.
+    pub fn change(&mut self, id: ParticipantId, name: Option<String>, rights: Option<Rights>) {
+        if let Some(rights) = rights {
+            self.given.insert(id, rights.clone());
+            self.set_rights(id, rights);
+        }
+        let Some(name) = name else { return };
+        self.remember_name(id, Some(name.clone()));
+        if let Some(participant) = self.participants.get_mut(&id)
+            && participant.identity.name != name
+        {
+            participant.identity.name = name;
+            self.tell_updated(id, true);
+        }
+    }
+
+    /// What others call a participant stays when it comes again; `None` if it has named itself since.
+    pub(super) fn remember_name(&mut self, id: ParticipantId, name: Option<String>) {
+        match name {
+            Some(name) => self.given_names.insert(id, name),
+            None => self.given_names.remove(&id),
+        };
+    }
+
+    /// The meeting has this name for people.
+    pub fn set_display_name(&mut self, display_name: &str) {
+        if self.display_name != display_name {
+            display_name.clone_into(&mut self.display_name);
+            self.tell_meeting();
+        }
+    }
+
     /// Ends the streams of a participant that it may not send (any more).
     pub(super) fn end_forbidden_streams(&mut self, id: ParticipantId) {
         let Some(participant) = self.participants.get(&id) else { return };
@@ -268,7 +300,7 @@ impl Meeting {
     /// Tells everybody of the meeting as a whole.
     pub(super) fn tell_meeting(&mut self) {
         let updated = Message::MeetingUpdated(pb::MeetingUpdated {
-            display_name: String::new(),
+            display_name: self.display_name.clone(),
             locked: self.locked,
             spotlight_participant_ids: self.spotlight.iter().map(ToString::to_string).collect(),
         });

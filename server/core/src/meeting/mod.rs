@@ -15,6 +15,7 @@ mod journal;
 pub mod lifecycle;
 mod messages;
 mod participant;
+pub mod quality;
 mod reconnect;
 mod rights;
 pub mod speakers;
@@ -41,6 +42,7 @@ use auto::AutoState;
 use chat::Chat;
 use participant::Participant;
 pub use participant::{Identity, MAX_NAME_CHARS, display_name};
+use quality::Quality;
 pub use reconnect::Resumed;
 use rights::Control;
 pub use rights::Rights;
@@ -152,6 +154,13 @@ pub enum MediaCommand {
         /// Whether it is from now on; at first nobody's is.
         is_prominent: bool,
     },
+    /// Its publisher should send this much of a wire stream.
+    Advise {
+        /// The stream or layer.
+        wire_stream_id: StreamId,
+        /// bit/s.
+        target_bitrate_bps: u32,
+    },
     /// Whether units of a wire stream go to those to whom it is routed. They do when it is registered.
     Forward {
         /// The stream or layer.
@@ -170,6 +179,13 @@ pub enum Output {
         to: ParticipantId,
         /// The number of the event among those of this participant, from 1 without gaps.
         sequence: u64,
+        /// What.
+        event: Arc<Message>,
+    },
+    /// Tell a participant something of the moment, which is not numbered and may be left out: it will be told again.
+    Notice {
+        /// Whom.
+        to: ParticipantId,
         /// What.
         event: Arc<Message>,
     },
@@ -208,14 +224,19 @@ pub struct Meeting {
     waiting: BTreeMap<ParticipantId, pb::Participant>,
     /// Who was let in from the waiting room: it need not wait again.
     admitted: BTreeSet<ParticipantId>,
-    /// What hosts have made of participants' rights: it stays when they come again.
+    /// What hosts, or the application, have made of participants' rights: it stays when they come again.
     given: BTreeMap<ParticipantId, Rights>,
+    /// Names that they have given: so do these, until the participant gives itself another.
+    given_names: BTreeMap<ParticipantId, String>,
+    /// Of the meeting, for people; may be empty.
+    display_name: String,
     /// How often everybody may do what others are told of.
     allowances: AllAllowances,
     chat: Chat,
     voices: Voices,
     receivers: Receivers,
     auto: AutoState,
+    quality: Quality,
 }
 
 impl Meeting {
@@ -236,11 +257,14 @@ impl Meeting {
             waiting: BTreeMap::new(),
             admitted: BTreeSet::new(),
             given: BTreeMap::new(),
+            given_names: BTreeMap::new(),
+            display_name: String::new(),
             allowances: AllAllowances::new(),
             chat: Chat::default(),
             voices: Voices::new(limits.heard_participants),
             receivers: Receivers::default(),
             auto: AutoState::default(),
+            quality: Quality::default(),
         }
     }
 
@@ -310,7 +334,8 @@ impl Meeting {
         self.last_epoch += 1;
         let epoch = Epoch(self.last_epoch);
         let given = self.given.get(&id).cloned();
-        let mut participant = Participant::new(identity, capabilities, epoch, now_us);
+        let name = self.given_names.get(&id).cloned().unwrap_or(identity.name);
+        let mut participant = Participant::new(Identity { name, ..identity }, capabilities, epoch, now_us);
         if let Some(rights) = given {
             participant.set_rights(rights);
         }
@@ -372,6 +397,7 @@ impl Meeting {
         self.voices = Voices::new(self.limits.heard_participants);
         self.receivers = Receivers::default();
         self.auto = AutoState::default();
+        self.quality = Quality::default();
         let waiting = std::mem::take(&mut self.waiting).into_keys();
         self.outputs.extend(waiting.map(|participant| Output::TurnedAway { participant }));
         let gone = std::mem::take(&mut self.participants).into_keys();
@@ -477,8 +503,12 @@ impl Meeting {
                 return Err(Refusal::field(ErrorCode::Forbidden, "name", message));
             }
             changed |= identity.name != name;
-            identity.name = name;
+            if may {
+                identity.name.clone_from(&name);
+                self.remember_name(target, (target != id).then_some(name));
+            }
         }
+        let participant = self.participant(target)?;
         let state = match &request.change {
             Some(change) => Some(change.applied_to(&participant.state)),
             None => request.state,
@@ -524,6 +554,7 @@ impl Meeting {
         let was_on_stage = self.participants.remove(&id).is_some_and(|gone| gone.on_stage);
         self.forget_voice(id);
         self.auto.forget(id);
+        self.quality.forget(id);
         self.stage_is_over_for(id, was_on_stage, false);
         self.leave_spotlight(id);
     }

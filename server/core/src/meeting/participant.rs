@@ -69,6 +69,7 @@ pub(super) struct Participant {
     /// It comes on the stage when it asks.
     pub(super) invited: bool,
     pub(super) journal: Journal,
+    pub(super) network_grade: pb::NetworkGrade,
     /// Since when its connection is lost.
     pub(super) lost_at: Option<Instant>,
     /// It has a connection, of which nothing is heard.
@@ -98,6 +99,7 @@ impl Participant {
             on_stage: false,
             invited: false,
             journal: Journal::default(),
+            network_grade: pb::NetworkGrade::NotMeasured,
             lost_at: None,
             is_silent: false,
             streams: BTreeMap::new(),
@@ -189,6 +191,7 @@ impl Participant {
             state: Some(self.state),
             on_stage: self.on_stage,
             reconnecting: self.lost_at.is_some() || self.is_silent,
+            network_grade: self.network_grade.into(),
             ..pb::Participant::default()
         }
     }

@@ -253,6 +253,65 @@ fn names_change_where_the_preset_allows_it_and_hosts_rename_everybody() {
     );
 }
 
+/// A name that a host gave was lost when the participant joined again.
+#[test]
+fn a_name_that_a_host_gave_stays_until_the_participant_takes_another() {
+    let mut meeting = meeting(MeetingLimits::default());
+    let host = Identity { rights: rights("video_host"), ..identity(1) };
+    meeting.join(host, &pb::ParticipantCapabilities::default(), 1).expect("join");
+    let second = Identity { rights: rights("video_host"), ..identity(2) };
+    let join_again = |meeting: &mut Meeting| {
+        meeting.join(second.clone(), &pb::ParticipantCapabilities::default(), 1).expect("join")
+    };
+    let joined = join_again(&mut meeting);
+    let named = |of: Option<u8>, name: &str| pb::UpdateParticipant {
+        participant_id: of.map(|n| participant(n).to_string()).unwrap_or_default(),
+        name: name.to_owned(),
+        ..Default::default()
+    };
+    let name = |meeting: &Meeting| meeting.roster()[1].name.clone();
+    meeting.update(participant(1), &named(Some(2), "Grace")).expect("a host");
+    // A second session, and after it has left.
+    let second_session = join_again(&mut meeting);
+    assert_eq!(name(&meeting), "Grace");
+    meeting.leave(participant(2), joined.epoch, pb::LeaveReason::Voluntary);
+    meeting.leave(participant(2), second_session.epoch, pb::LeaveReason::Voluntary);
+    join_again(&mut meeting);
+    assert_eq!(name(&meeting), "Grace");
+    meeting.update(participant(2), &named(None, "Ada")).expect("a host, too");
+    join_again(&mut meeting);
+    assert_eq!(name(&meeting), "P2", "its own name is that of its token again");
+}
+
+#[test]
+fn what_the_application_changes_counts_at_once_and_for_who_is_not_here() {
+    let mut meeting = meeting(MeetingLimits::default());
+    join(&mut meeting, 1);
+    join(&mut meeting, 2);
+    meeting.publish(participant(2), publish_request(2, StreamType::Audio)).expect("published");
+    outputs(&mut meeting);
+    meeting.change(participant(2), Some("Grace".to_owned()), Some(rights("webinar_viewer")));
+    let told = outputs(&mut meeting);
+    let to_it = events_to(&told, 2);
+    assert!(matches!(to_it.first(), Some(Message::RightsChanged(changed))
+        if changed.rights.as_ref().is_some_and(|rights| rights.preset == "webinar_viewer")));
+    assert!(matches!(to_it.last(), Some(Message::ParticipantUpdated(updated))
+        if updated.participant.as_ref().is_some_and(|one| one.name == "Grace" && one.streams.is_empty())));
+    meeting.change(participant(3), Some("Hopper".to_owned()), Some(rights("video_host")));
+    assert_eq!(outputs(&mut meeting), [], "nobody is told of who is not here");
+    let joined = join(&mut meeting, 3);
+    assert!(joined.rights.run_meeting || joined.rights.preset == "video_host");
+    assert_eq!(meeting.roster()[2].name, "Hopper");
+
+    outputs(&mut meeting);
+    meeting.set_display_name("Stand-up");
+    let told = outputs(&mut meeting);
+    assert!(matches!(events_to(&told, 1)[..], [Message::MeetingUpdated(updated)]
+        if updated.display_name == "Stand-up"));
+    meeting.set_display_name("Stand-up");
+    assert_eq!(outputs(&mut meeting), []);
+}
+
 /// A hand that was raised at the moment of a host's mute undid it: the state was said as a whole.
 #[test]
 fn a_hand_raised_at_the_moment_of_a_mute_does_not_undo_it() {
@@ -393,6 +452,7 @@ mod properties {
                             }
                         }
                         Output::Media(MediaCommand::Prominent { .. }) => prop_assert!(false, "nobody speaks"),
+                        Output::Notice { .. } | Output::Media(MediaCommand::Advise { .. }) => {}
                         Output::LetIn { .. } | Output::TurnedAway { .. } => prop_assert!(false, "nobody waits"),
                     }
                 }

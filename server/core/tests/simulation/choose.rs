@@ -1,12 +1,18 @@
 //! What happens next, and what goes wrong.
 
+use std::time::Duration;
+
+use darktower_core::media::IngressCount;
 use darktower_core::meeting::WaitingRoom;
+use darktower_core::meeting::quality::{EgressSample, MediaSample, PathSample};
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{ParticipantId, StreamId};
 use pb::StreamType;
 use pb::stage_request::Action;
 
+use crate::model::Person;
 use crate::ops::{AutoOptions, NAMES, Name, Op, Shape, Which, Whom};
+use crate::random::Random;
 use crate::world::{PRESETS, SLOTS, STREAMS, World, participant, stream};
 
 /// Never here.
@@ -145,10 +151,61 @@ impl World {
         Op::Resume { who, epoch, seen }
     }
 
+    /// What a media handler saw of those who are here, and maybe of somebody who is not any more.
+    fn choose_samples(&mut self) -> Vec<MediaSample> {
+        let here: Vec<ParticipantId> = self.model.here.keys().copied().collect();
+        let mut samples = Vec::new();
+        for who in here.into_iter().chain([self.slot()]) {
+            if samples.iter().any(|sample: &MediaSample| sample.participant == who) || self.random.percent(20)
+            {
+                continue;
+            }
+            let person = self.model.here.get(&who);
+            let layers = |person: &Person| {
+                let layers = person.streams.values().flat_map(|stream| &stream.layers);
+                layers.map(|layer| layer.wire_id).collect::<Vec<_>>()
+            };
+            let published = person.map(layers).unwrap_or_default();
+            let wanted: Vec<StreamId> = person
+                .map(|person| person.wants.values().map(|want| want.wire_id).collect())
+                .unwrap_or_default();
+            let sent_packets = self.random.below(200) as u64;
+            let path = PathSample {
+                interval: Duration::from_secs(1),
+                rtt: Duration::from_millis(self.random.one_of(&[1, 40, 300, 2_000])),
+                sent_packets,
+                lost_packets: sent_packets * self.random.one_of(&[0, 0, 0, 5, 20, 100]) / 100,
+                available_bps: self.random.one_of(&[0, 100_000, 1_000_000, 50_000_000]),
+            };
+            let count = |random: &mut Random| IngressCount {
+                units: random.below(50) as u64,
+                bytes: random.below(200_000) as u64,
+                missing: random.one_of(&[0, 0, 0, 3, 50]),
+                jitter: Duration::from_millis(random.below(60) as u64),
+            };
+            let published = published.into_iter().map(|wire_id| (wire_id, count(&mut self.random))).collect();
+            let egress = |random: &mut Random, wanted| EgressSample {
+                wanted,
+                layer: wanted,
+                bytes: random.below(200_000) as u64,
+                dropped: random.one_of(&[0, 0, 0, 1]),
+            };
+            let received = wanted.into_iter().map(|wanted| egress(&mut self.random, wanted)).collect();
+            samples.push(MediaSample { participant: who, path, published, received });
+        }
+        samples
+    }
+
     fn choose_media(&mut self) -> Op {
-        match self.random.below(36) {
-            28..32 => self.choose_auto(),
-            32.. => self.choose_talk(),
+        match self.random.below(42) {
+            28..33 => Op::Observe { samples: self.choose_samples() },
+            33 => Op::Measure {
+                by: self.somebody(),
+                stream: self.some_stream(),
+                loss: self.random.one_of(&[0.0, 0.02, 1.0, -0.5, f32::NAN]),
+            },
+            34..38 => self.choose_auto(),
+            38.. => self.choose_talk(),
             0..8 => {
                 let by = self.somebody();
                 let kind = self.random.one_of(&KINDS);

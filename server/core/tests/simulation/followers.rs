@@ -19,6 +19,7 @@ pub(crate) struct Seen {
     pub(crate) streams: BTreeSet<StreamId>,
     pub(crate) on_stage: bool,
     pub(crate) reconnecting: bool,
+    pub(crate) network: pb::NetworkGrade,
 }
 
 impl Seen {
@@ -31,6 +32,7 @@ impl Seen {
             streams: streams.collect::<Checked<_>>()?,
             on_stage: message.on_stage,
             reconnecting: message.reconnecting,
+            network: message.network_grade(),
         };
         Ok((participant_id(&message.participant_id)?, seen))
     }
@@ -207,8 +209,36 @@ impl Client {
                 ensure!(is_known, "it does not know who speaks");
                 ensure!(self.speaker.replace(speaker) != Some(speaker), "it knew already");
             }
+            Message::NetworkQualityChanged(changed) => {
+                for quality in &changed.participants {
+                    let is_own = participant_id(&quality.participant_id)? == self.own;
+                    ensure!(is_own == (quality.score > 0.0), "a score is its owner's alone");
+                    if !is_own {
+                        self.of(&quality.participant_id)?.network = quality.grade();
+                    }
+                }
+            }
             Message::ChatMessageSent(_) | Message::ChatMessageUpdated(_) | Message::MessageBroadcast(_) => {}
             _ => return Err("this is no complete event".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// Something of the moment, without a number.
+    pub(crate) fn notice(&self, event: &Message) -> Checked {
+        match event {
+            Message::StreamQualityUpdate(update) => {
+                let is_share = (0.0..=1.0).contains(&update.packet_loss);
+                ensure!(is_share, "{} is told of a loss of {}", self.own, update.packet_loss);
+                if !update.stream_id.is_empty() {
+                    stream_id(&update.stream_id)?;
+                }
+            }
+            Message::NetworkQualityChanged(changed) => {
+                let own = changed.participants.iter().map(|quality| participant_id(&quality.participant_id));
+                ensure!(own.collect::<Checked<Vec<_>>>()? == [self.own], "the score of somebody else");
+            }
+            _ => return Err(format!("{} is told this without a number: {event:?}", self.own)),
         }
         Ok(())
     }
@@ -286,6 +316,11 @@ impl MediaHandler {
                 } else {
                     self.routes.insert(*wire_stream_id, destinations.clone());
                 }
+            }
+            MediaCommand::Advise { wire_stream_id, target_bitrate_bps } => {
+                let is_known = self.owners.contains_key(wire_stream_id);
+                ensure!(is_known, "advice for a stream that is not registered: {wire_stream_id}");
+                ensure!(*target_bitrate_bps > 0, "advice to send nothing of {wire_stream_id}");
             }
             MediaCommand::Forward { wire_stream_id, is_forwarded } => {
                 ensure!(

@@ -179,6 +179,7 @@ pub(crate) struct Model {
     pub(crate) waiting: BTreeSet<ParticipantId>,
     pub(crate) admitted: BTreeSet<ParticipantId>,
     pub(crate) given: BTreeMap<ParticipantId, Standing>,
+    pub(crate) given_names: BTreeMap<ParticipantId, String>,
     pub(crate) waiting_room: WaitingRoom,
     pub(crate) locked: bool,
     pub(crate) spotlight: Vec<ParticipantId>,
@@ -197,6 +198,7 @@ impl Model {
             waiting: BTreeSet::new(),
             admitted: BTreeSet::new(),
             given: BTreeMap::new(),
+            given_names: BTreeMap::new(),
             waiting_room: WaitingRoom::Off,
             locked: false,
             spotlight: Vec::new(),
@@ -244,7 +246,7 @@ impl Model {
         let person = Person {
             standing: self.given.get(&who).copied().unwrap_or(standing),
             epoch,
-            name,
+            name: self.given_names.get(&who).cloned().unwrap_or(name),
             state: pb::ParticipantState { audio_muted, ..pb::ParticipantState::default() },
             camera_off,
             on_stage: false,
@@ -416,6 +418,7 @@ impl Model {
             streams: person.streams.keys().copied().collect(),
             on_stage: person.on_stage,
             reconnecting: person.lost_at.is_some() || person.is_silent,
+            network: pb::NetworkGrade::NotMeasured,
         };
         self.here.iter().map(|(id, person)| (*id, seen(person))).collect()
     }

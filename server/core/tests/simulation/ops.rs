@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use darktower_core::meeting::quality::MediaSample;
 use darktower_core::meeting::{Epoch, WaitingRoom};
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{ParticipantId, StreamId};
@@ -233,6 +234,14 @@ pub(crate) enum Op {
         to: Vec<Whom>,
         is_reaction: bool,
     },
+    Observe {
+        samples: Vec<MediaSample>,
+    },
+    Measure {
+        by: ParticipantId,
+        stream: Which,
+        loss: f32,
+    },
     SetMaxParticipants {
         max: usize,
     },
@@ -342,6 +351,8 @@ pub(crate) const KINDS: &[&str] = &[
     "history with one",
     "broadcast to all",
     "broadcast to some",
+    "observe",
+    "measure",
     "set max participants",
     "set waiting room",
     "end",
@@ -425,6 +436,8 @@ impl Op {
             Self::Pin { pinned, .. } => either(*pinned, "pin", "unpin"),
             Self::History { with, .. } => either(all(with), "history", "history with one"),
             Self::Broadcast { to, .. } => either(to.is_empty(), "broadcast to all", "broadcast to some"),
+            Self::Observe { .. } => "observe",
+            Self::Measure { .. } => "measure",
             Self::SetMaxParticipants { .. } => "set max participants",
             Self::SetWaitingRoom { .. } => "set waiting room",
             Self::End { .. } => "end",

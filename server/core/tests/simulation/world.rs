@@ -22,7 +22,7 @@ use crate::attention::Voices;
 use crate::choose::FAULTS;
 use crate::followers::{Client, MediaHandler};
 use crate::model::{Line, Model, Standing};
-use crate::ops::{KINDS, NAMES, Name, Op, Whom};
+use crate::ops::{KINDS, NAMES, Name, Op, Which, Whom};
 use crate::random::Random;
 
 /// Participants that there may be.
@@ -296,6 +296,11 @@ impl World {
                 self.history(by, with, &request)
             }
             Op::Broadcast { by, to, is_reaction } => self.broadcast(*by, to, *is_reaction),
+            Op::Observe { samples } => {
+                self.meeting.observe(samples.clone(), self.now());
+                self.done()
+            }
+            &Op::Measure { by, stream, loss } => self.measure(by, stream, loss),
             &Op::SetMaxParticipants { max } => {
                 self.meeting.set_max_participants(max);
                 self.model.limits.max_participants = max;
@@ -470,6 +475,22 @@ impl World {
         self.done()
     }
 
+    fn measure(&mut self, by: ParticipantId, stream: Which, packet_loss: f32) -> Checked<bool> {
+        let person = self.model.here.get(&by);
+        let is_concerned = |id: &StreamId| {
+            person.is_some_and(|person| person.wants.contains_key(id) || person.streams.contains_key(id))
+        };
+        let expected =
+            matches!(&stream, Name::One(id) if is_concerned(id)) && (0.0..=1.0).contains(&packet_loss);
+        let update = pb::StreamQualityUpdate { stream_id: stream.text(), packet_loss, ..Default::default() };
+        let result = self.meeting.tell_quality(by, &update, self.now());
+        if self.agreed(expected, result)?.is_none() {
+            return Ok(false);
+        }
+        self.nothing_follows()?;
+        Ok(true)
+    }
+
     fn update(
         &mut self,
         by: ParticipantId,
@@ -497,6 +518,14 @@ impl World {
         let result = self.meeting.update(by, &request);
         if self.agreed(expected, result)?.is_none() {
             return Ok(false);
+        }
+        if let (Some(target), Some(shown)) = (target, shown) {
+            let may_itself = is_host || self.model.may(by, |standing| standing.may().can_edit_display_name);
+            if target != by {
+                self.model.given_names.insert(target, shown.to_owned());
+            } else if may_itself {
+                self.model.given_names.remove(&target);
+            }
         }
         if let Some(person) = target.and_then(|target| self.model.here.get_mut(&target)) {
             if let Some(shown) = shown {
@@ -914,6 +943,10 @@ impl World {
                         _ => {}
                     }
                 }
+                Output::Notice { to, event } => {
+                    let client = self.clients.get(&to).ok_or_else(|| format!("{to} is told {event:?}"))?;
+                    client.notice(&event)?;
+                }
                 Output::Media(command) => {
                     match &command {
                         MediaCommand::Register { participant, .. } if !self.media.knows(*participant) => {
@@ -926,6 +959,7 @@ impl World {
                         }
                         MediaCommand::Register { .. }
                         | MediaCommand::Route { .. }
+                        | MediaCommand::Advise { .. }
                         | MediaCommand::Forward { .. }
                         | MediaCommand::Prominent { .. } => {}
                     }

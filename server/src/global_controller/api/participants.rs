@@ -15,7 +15,9 @@ use super::{needs, public, rfc3339, rfc3339_of};
 use crate::global_controller::caller::{Caller, Visitor};
 use crate::global_controller::error::{ApiError, ErrorCode};
 use crate::global_controller::extract::{JsonBody, OptionalBody};
-use crate::global_controller::participants::{Issued, NewGuest, NewParticipant, ParticipantView};
+use crate::global_controller::participants::{
+    Issued, NewGuest, NewParticipant, ParticipantChange, ParticipantView,
+};
 use crate::global_controller::path::{MeetingPath, ParticipantPath};
 use crate::global_controller::rate_limit::{Class, ClientAddress};
 use crate::global_controller::rules::Rule;
@@ -55,6 +57,7 @@ pub(in crate::global_controller) const RULES: &[Rule] = &[
     needs("POST", "/api/v1/meetings/{meeting_id}/tokens", Action::IssueToken, NO_ENTRY),
     needs("GET", "/api/v1/meetings/{meeting_id}/participants", Action::ReadParticipants, NOT_FOUND),
     needs("GET", "/api/v1/meetings/{meeting_id}/participants/{participant_id}", Action::ReadParticipants, NO_PARTICIPANT),
+    needs("PATCH", "/api/v1/meetings/{meeting_id}/participants/{participant_id}", Action::IssueToken, NO_PARTICIPANT),
     needs("DELETE", "/api/v1/meetings/{meeting_id}/participants/{participant_id}", Action::RemoveParticipant, NO_PARTICIPANT),
     needs("POST", "/api/v1/meetings/{meeting_id}/participants/{participant_id}/token", Action::IssueToken, NO_RENEWAL),
 ];
@@ -65,7 +68,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(join_as_guest))
         .routes(routes!(add_participant, list_participants))
         .routes(routes!(issue_token))
-        .routes(routes!(get_participant, revoke_participant))
+        .routes(routes!(get_participant, change_participant, revoke_participant))
         .routes(routes!(renew_token))
 }
 
@@ -385,8 +388,11 @@ pub(super) async fn get_participant(
     caller: Caller,
     ParticipantPath(id, participant): ParticipantPath,
 ) -> Result<Json<ParticipantRecord>, ApiError> {
-    let ParticipantView { participant, is_present } =
-        state.0.meetings.participant(&caller, id, participant).await?;
+    record(state.0.meetings.participant(&caller, id, participant).await?)
+}
+
+fn record(view: ParticipantView) -> Result<Json<ParticipantRecord>, ApiError> {
+    let ParticipantView { participant, is_present } = view;
     Ok(Json(ParticipantRecord {
         participant_id: participant.id.to_string(),
         meeting_id: participant.meeting_id.to_string(),
@@ -401,6 +407,39 @@ pub(super) async fn get_participant(
         expires_at: rfc3339(participant.expires_at)?,
         revoked_at: rfc3339_of(participant.revoked_at)?,
     }))
+}
+
+/// What changes of a participant.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[schema(example = json!({"preset": "video_host", "name": "Zoë (host)"}))]
+pub(super) struct ChangeParticipant {
+    /// Name shown to the others, 1 to 64 characters, some of which can be seen. Absent or null: as it is.
+    #[schema(min_length = 1, max_length = 64)]
+    name: Option<String>,
+    /// Name of the preset that it gets. Its role follows from the names of shipped presets; it is a participant with others.
+    /// Absent or null: as it is.
+    #[schema(max_length = 64)]
+    preset: Option<String>,
+}
+
+/// Give a participant another preset or name
+///
+/// It counts at once, whether the participant is in the meeting or comes later, with the tokens that it has: others see the
+/// name, streams that it may no longer send are ended. What hosts have given it in the meeting before is replaced.
+#[utoipa::path(patch, path = "/api/v1/meetings/{meeting_id}/participants/{participant_id}", tag = "participants",
+    params(("meeting_id" = String, Path, format = Uuid, description = "Id of the meeting"),
+        ("participant_id" = String, Path, format = Uuid, description = "Id of the participant")),
+    request_body = ChangeParticipant, responses((status = OK, description = "As it is now", body = ParticipantRecord)))]
+pub(super) async fn change_participant(
+    State(state): State<ApiState>,
+    caller: Caller,
+    ParticipantPath(id, participant): ParticipantPath,
+    JsonBody(body): JsonBody<ChangeParticipant>,
+) -> Result<Json<ParticipantRecord>, ApiError> {
+    let ChangeParticipant { name, preset } = body;
+    let change = ParticipantChange { name, preset };
+    record(state.0.meetings.change_participant(&caller, id, participant, change).await?)
 }
 
 /// Throw a participant out for good: its tokens and sessions end everywhere within a second

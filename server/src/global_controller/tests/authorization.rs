@@ -138,6 +138,7 @@ const ROUTES: &[(&str, &str, Kind)] = &[
     ("POST", "/api/v1/meetings/{meeting_id}/tokens", Kind::Issue),
     ("GET", "/api/v1/meetings/{meeting_id}/participants", Kind::Participants),
     ("GET", "/api/v1/meetings/{meeting_id}/participants/{participant_id}", Kind::Participants),
+    ("PATCH", "/api/v1/meetings/{meeting_id}/participants/{participant_id}", Kind::Issue),
     ("DELETE", "/api/v1/meetings/{meeting_id}/participants/{participant_id}", Kind::Participants),
     ("POST", "/api/v1/meetings/{meeting_id}/participants/{participant_id}/token", Kind::Issue),
     ("GET", "/api/v1/meetings/{meeting_id}/invitees", Kind::Edit),
@@ -411,9 +412,13 @@ impl Things {
             }
             ("POST", "/api/v1/auth/refresh" | "/api/v1/auth/logout") => json!({"refresh_token": "x"}),
             ("POST", "/api/v1/auth/activate") => json!({"setup_token": "x", "password": PASSWORD}),
-            ("PATCH", "/api/v1/auth/me" | "/api/v1/organization" | "/api/v1/users/{user_id}") => {
-                json!({"name": "Another"})
-            }
+            (
+                "PATCH",
+                "/api/v1/auth/me"
+                | "/api/v1/organization"
+                | "/api/v1/users/{user_id}"
+                | "/api/v1/meetings/{meeting_id}/participants/{participant_id}",
+            ) => json!({"name": "Another"}),
             ("POST", "/api/v1/auth/password") => {
                 json!({"current_password": PASSWORD, "new_password": PASSWORD})
             }
@@ -439,7 +444,7 @@ impl Things {
     }
 }
 
-fn new_preset(name: &str) -> darktower_core::preset::Preset {
+fn new_preset(name: &str) -> Preset {
     let mut preset = darktower_core::preset::shipped().remove(0);
     preset.name = name.to_owned();
     preset

@@ -96,6 +96,7 @@ async fn sessions_without_a_server_and_without_an_end_are_ended() {
     let runs_here = server.store.active_session(own).await.expect("read").expect("running").id;
     server.live.sessions.lock().expect("not poisoned").push(runs_here);
     server.arrive_at(stale, ago(5)).await;
+    let of_stale = server.store.active_session(stale).await.expect("read").expect("running").id;
     for meeting in [overlong, permanent] {
         let participant = server.arrive_at(meeting, ago(25 * 60)).await;
         server.live.join(meeting, participant);
@@ -105,6 +106,8 @@ async fn sessions_without_a_server_and_without_an_end_are_ended() {
     let _running = run(&server);
     until("the stale one", async || status(&server, stale).await == Some(MeetingStatus::Ended)).await;
     assert_eq!(server.store.active_session(stale).await.expect("read"), None);
+    let ended = server.store.session(of_stale).await.expect("read").expect("is kept");
+    assert_eq!(ended.ended_at, Some(ended.last_seen_at), "when it was last seen, not when that was noticed");
     until("the overlong one", async || status(&server, overlong).await == Some(MeetingStatus::Ended)).await;
     let is_out = |meeting| server.live.participant_count(meeting) == 0;
     until("everybody out", async || is_out(overlong) && is_out(permanent)).await;

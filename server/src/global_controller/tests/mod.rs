@@ -41,6 +41,8 @@ struct Live {
     guests: Mutex<HashMap<MeetingId, usize>>,
     sessions: Mutex<Vec<MeetingSessionId>>,
     removed: Mutex<Vec<Removal>>,
+    /// Participants with their new names and presets.
+    changed: Mutex<Vec<(ParticipantId, Option<String>, Option<String>)>>,
 }
 
 impl LiveMeetings for Live {
@@ -61,6 +63,16 @@ impl LiveMeetings for Live {
     }
 
     fn changed(&self, _meeting: &Meeting) {}
+
+    fn participant_changed(
+        &self,
+        participant: &IssuedParticipant,
+        name: Option<&str>,
+        preset: Option<&Preset>,
+    ) {
+        let change = (participant.id, name.map(str::to_owned), preset.map(|preset| preset.name.clone()));
+        self.changed.lock().expect("not poisoned").push(change);
+    }
 
     fn remove(&self, removal: &Removal) -> usize {
         self.removed.lock().expect("not poisoned").push(removal.clone());
@@ -387,7 +399,7 @@ impl Server {
 /// A valid join token of a host.
 fn join_token(tokens: &TokenService, meeting_id: MeetingId) -> String {
     let now = OffsetDateTime::now_utc();
-    let participant = crate::storage::model::IssuedParticipant {
+    let participant = IssuedParticipant {
         id: ParticipantId::generate(),
         meeting_id,
         name: "Zoë".to_owned(),

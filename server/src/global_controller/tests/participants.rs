@@ -356,6 +356,58 @@ async fn tokens_are_renewed_until_they_are_revoked() {
 }
 
 #[tokio::test]
+async fn a_participant_is_given_another_preset_and_name() {
+    let server = Server::development().await;
+    let (_, path) = meeting(&server, json!({})).await;
+    let (_, other) = meeting(&server, json!({})).await;
+    let (_, issued) = server.post(&format!("{path}/participants"), &json!({"name": "Zoë"})).await;
+    let participant = claims(&server, &issued).participant_id;
+    let of = format!("{path}/participants/{participant}");
+    let patch = async |path: &str, body: Value| server.patch(path, &body).await;
+    let (status, record) = patch(&of, json!({})).await;
+    assert_eq!((status, record["name"].as_str()), (StatusCode::OK, Some("Zoë")), "{record}");
+    assert_eq!(*server.live.changed.lock().expect("not poisoned"), [], "nothing was changed");
+
+    let (status, record) = patch(&of, json!({"preset": "video_host"})).await;
+    assert_eq!(status, StatusCode::OK, "{record}");
+    assert_eq!((record["preset"].as_str(), record["role"].as_str()), (Some("video_host"), Some("host")));
+    let (status, record) = patch(&of, json!({"preset": "webinar_viewer", "name": " Grace\u{202e} "})).await;
+    assert_eq!(status, StatusCode::OK, "{record}");
+    let expected = json!({"name": "Grace", "preset": "webinar_viewer", "role": "viewer"});
+    for (field, value) in expected.as_object().expect("an object") {
+        assert_eq!(record[field], *value, "{record}");
+    }
+    assert_eq!(server.get(&of).await.1, record, "it is in the record");
+    let (name, preset) = (Some("Grace".to_owned()), Some("webinar_viewer".to_owned()));
+    let changes = server.live.changed.lock().expect("not poisoned").clone();
+    assert_eq!(changes, [(participant, None, Some("video_host".to_owned())), (participant, name, preset)]);
+    // So says a further token.
+    let (_, renewed) = server.send(Method::POST, &format!("{of}/token")).await;
+    assert_eq!(claims(&server, &renewed).preset, "webinar_viewer");
+    let entries = server.audited().await;
+    assert_eq!(entries.iter().filter(|(action, _)| action == "participant.change").count(), 2);
+
+    for (body, field) in [
+        (json!({"preset": "no_such_preset"}), "preset"),
+        (json!({"name": ""}), "name"),
+        (json!({"name": "\u{200b}"}), "name"),
+        (json!({"name": "x".repeat(65)}), "name"),
+    ] {
+        let error = patch(&of, body).await;
+        assert_error(&error, 400, "INVALID_REQUEST");
+        assert_eq!(error.1["error"]["details"]["field"], field);
+    }
+    for body in [json!({"role": "host"}), json!({"name": 7}), json!([])] {
+        assert_error(&patch(&of, body).await, 400, "INVALID_REQUEST");
+    }
+    let foreign = format!("{other}/participants/{participant}");
+    assert_error(&patch(&foreign, json!({"name": "Mallory"})).await, 404, "PARTICIPANT_NOT_FOUND");
+    server.send(Method::DELETE, &of).await;
+    assert_error(&patch(&of, json!({"name": "Mallory"})).await, 404, "PARTICIPANT_NOT_FOUND");
+    assert_eq!(server.get(&of).await.1["name"], "Grace");
+}
+
+#[tokio::test]
 async fn who_gets_a_token_has_a_name_to_join_with() {
     let server = Server::production().await;
     let owner = server.owner().await;

@@ -1,16 +1,19 @@
 //! Participants and removals.
 
+use darktower_core::access::ParticipantRole;
 use darktower_protocol::{MeetingId, ParticipantId};
 use futures_util::future::join_all;
 
 use super::examples::{at, participant, removal, stored_meeting, stored_organization, stored_participant};
-use crate::storage::model::Removal;
+use crate::storage::model::{IssuedParticipant, Removal};
 use crate::storage::store::{Store, StoreError, Unique};
 
 pub(super) async fn run(store: &dyn Store) {
     issues_for_known_meetings_only(store).await;
     renews_until_revoked(store).await;
+    changes_until_revoked(store).await;
     revokes_once(store).await;
+    revokes_many_at_once_or_none(store).await;
     removals_are_read_in_order(store).await;
     many_at_once_each_get_their_own_answer(store).await;
 }
@@ -40,6 +43,31 @@ async fn renews_until_revoked(store: &dyn Store) {
     assert_eq!(expires_at().await, at(90_000));
 }
 
+async fn changes_until_revoked(store: &dyn Store) {
+    let organization = stored_organization(store).await.id;
+    let (meeting, host) = stored_meeting(store, organization, |_| ()).await;
+    let guest = stored_participant(store, meeting.id, |guest| guest.is_guest = true).await;
+    let read = async || store.participant(guest.id).await.expect("read").expect("is there");
+    assert!(store.change_participant(guest.id, None, None).await.expect("nothing to change"));
+    assert_eq!(read().await, guest);
+    assert!(store.change_participant(guest.id, Some("Zoë"), None).await.expect("changed"));
+    assert_eq!(read().await, IssuedParticipant { name: "Zoë".to_owned(), ..guest.clone() });
+    let preset = Some(("webinar_host", ParticipantRole::Host));
+    assert!(store.change_participant(guest.id, None, preset).await.expect("changed"));
+    let expected = IssuedParticipant {
+        name: "Zoë".to_owned(),
+        preset: "webinar_host".to_owned(),
+        role: ParticipantRole::Host,
+        ..guest.clone()
+    };
+    assert_eq!(read().await, expected);
+    assert_eq!(store.participant(host.id).await.expect("read"), Some(host), "others are others");
+    assert!(!store.change_participant(ParticipantId::generate(), Some("x"), None).await.expect("nobody"));
+    assert!(store.revoke_participant(&removal(meeting.id, Some(guest.id), 1)).await.expect("revoked"));
+    assert!(!store.change_participant(guest.id, Some("x"), None).await.expect("revoked"));
+    assert_eq!(read().await.name, "Zoë");
+}
+
 async fn revokes_once(store: &dyn Store) {
     let organization = stored_organization(store).await.id;
     let (meeting, host) = stored_meeting(store, organization, |_| ()).await;
@@ -67,6 +95,46 @@ async fn revokes_once(store: &dyn Store) {
     let refused = store.revoke_participant(&same_id).await;
     assert!(matches!(refused, Err(StoreError::Taken(Unique::Id))), "{refused:?}");
     assert_eq!(store.participant(guest.id).await.expect("read"), Some(guest));
+}
+
+async fn revokes_many_at_once_or_none(store: &dyn Store) {
+    let organization = stored_organization(store).await.id;
+    let (meeting, host) = stored_meeting(store, organization, |_| ()).await;
+    let (other, _) = stored_meeting(store, organization, |_| ()).await;
+    let mut guests = Vec::new();
+    // More than one statement inserts.
+    for _ in 0..300 {
+        guests.push(stored_participant(store, meeting.id, |_| ()).await.id);
+    }
+    assert_eq!(store.revoke_participants(&[]).await.expect("nothing to do"), Vec::<bool>::new());
+    let mut removals: Vec<Removal> =
+        guests.iter().map(|guest| removal(meeting.id, Some(*guest), 60_000)).collect();
+    removals.reverse();
+    removals.insert(7, removal(other.id, Some(host.id), 60_000));
+    removals.push(removal(meeting.id, Some(ParticipantId::generate()), 60_000));
+    removals.push(removal(meeting.id, None, 60_000));
+    // Named twice: once is enough.
+    removals.push(removal(meeting.id, Some(guests[0]), 60_000));
+    let revoked = store.revoke_participants(&removals).await.expect("revoked");
+    let expected: Vec<bool> = (0..removals.len()).map(|index| index != 7 && index <= 300).collect();
+    assert_eq!(revoked, expected);
+    let written = store.removals(at(60_000)).await.expect("read");
+    for (removal, revoked) in removals.iter().zip(revoked) {
+        assert_eq!(written.contains(removal), revoked);
+    }
+    for guest in guests {
+        let read = store.participant(guest).await.expect("read").expect("is there");
+        assert_eq!(read.revoked_at, Some(at(60_000)));
+    }
+    let read = store.participant(host.id).await.expect("read").expect("is there");
+    assert_eq!(read.revoked_at, None);
+
+    // All of it or nothing.
+    let late = stored_participant(store, meeting.id, |_| ()).await;
+    let same_id = Removal { participant_id: Some(host.id), ..removals[0].clone() };
+    let refused = store.revoke_participants(&[removal(meeting.id, Some(late.id), 60_001), same_id]).await;
+    assert!(matches!(refused, Err(StoreError::Taken(Unique::Id))), "{refused:?}");
+    assert_eq!(store.participant(late.id).await.expect("read"), Some(late));
 }
 
 async fn removals_are_read_in_order(store: &dyn Store) {

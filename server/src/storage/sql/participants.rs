@@ -1,4 +1,5 @@
 use async_trait::async_trait;
+use darktower_core::access::ParticipantRole;
 use darktower_core::named::Named as _;
 use darktower_protocol::{MeetingId, ParticipantId, UserId};
 use futures_util::future::BoxFuture;
@@ -38,21 +39,43 @@ impl ParticipantStore for Backend {
         self.execute(renew).await.map(changed)
     }
 
-    async fn revoke_participant(&self, removal: &Removal) -> Stored<bool> {
-        let revoke = sqlx::query(
-            "UPDATE participants SET revoked_at = $1 WHERE id = $2 AND meeting_id = $3 AND revoked_at IS NULL",
+    async fn change_participant(
+        &self,
+        id: ParticipantId,
+        name: Option<&str>,
+        preset: Option<(&str, ParticipantRole)>,
+    ) -> Stored<bool> {
+        let change = sqlx::query(
+            "UPDATE participants SET name = COALESCE($1, name), preset = COALESCE($2, preset), \
+             role = COALESCE($3, role) WHERE id = $4 AND revoked_at IS NULL",
         )
-        .bind(micros(removal.at))
-        .bind(removal.participant_id.map(|id| *id.as_uuid()))
-        .bind(removal.meeting_id.as_uuid());
-        let removal = insert_removal(removal);
+        .bind(optional_text(name))
+        .bind(optional_text(preset.map(|(preset, _)| preset)))
+        .bind(preset.map(|(_, role)| role.as_str()))
+        .bind(id.as_uuid());
+        self.execute(change).await.map(changed)
+    }
+
+    async fn revoke_participants(&self, removals: &[Removal]) -> Stored<Vec<bool>> {
+        let removals = removals.to_vec();
         self.write(move |connection| {
             Box::pin(async move {
-                let done = revoke.execute(&mut *connection).await?.rows_affected() > 0;
-                if done {
-                    removal.execute(connection).await?;
+                let mut revoked = vec![false; removals.len()];
+                // In the order of their ids: two who remove the same do not wait for each other.
+                let mut order: Vec<usize> = (0..removals.len()).collect();
+                order.sort_by_key(|index| removals.get(*index).and_then(|removal| removal.participant_id));
+                for index in order {
+                    let Some((removal, revoked)) = removals.get(index).zip(revoked.get_mut(index)) else {
+                        continue;
+                    };
+                    *revoked = revoke(removal).execute(&mut *connection).await?.rows_affected() > 0;
                 }
-                Ok(done)
+                let done = removals.into_iter().zip(&revoked).filter(|(_, revoked)| **revoked);
+                let done: Vec<Removal> = done.map(|(removal, _)| removal).collect();
+                for statement in insert_removals(&done) {
+                    statement.execute(&mut *connection).await?;
+                }
+                Ok(revoked)
             })
         })
         .await
@@ -104,6 +127,21 @@ pub(super) fn participant_inserts(participants: &[IssuedParticipant]) -> Vec<Que
             .bind(micros(participant.expires_at))
             .bind(participant.revoked_at.map(micros))
     })
+}
+
+fn revoke(removal: &Removal) -> Query {
+    sqlx::query(
+        "UPDATE participants SET revoked_at = $1 WHERE id = $2 AND meeting_id = $3 AND revoked_at IS NULL",
+    )
+    .bind(micros(removal.at))
+    .bind(removal.participant_id.map(|id| *id.as_uuid()))
+    .bind(removal.meeting_id.as_uuid())
+}
+
+/// The statements that add removals.
+fn insert_removals(removals: &[Removal]) -> Vec<Query> {
+    let insert = "INSERT INTO removals (id, meeting_id, participant_id, meeting_over, at) VALUES";
+    insert_rows(insert, 5, removals, bind_removal)
 }
 
 pub(super) fn insert_removal(removal: &Removal) -> Query {
@@ -159,8 +197,7 @@ pub(super) async fn throw_out_user(
         })
     })
     .collect::<Stored<Vec<_>>>()?;
-    let insert = "INSERT INTO removals (id, meeting_id, participant_id, meeting_over, at) VALUES";
-    for statement in insert_rows(insert, 5, &removals, bind_removal) {
+    for statement in insert_removals(&removals) {
         statement.execute(&mut *connection).await?;
     }
     Ok(())

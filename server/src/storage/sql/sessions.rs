@@ -92,7 +92,7 @@ impl SessionStore for Backend {
                      status = CASE WHEN scheduled_start > $1 THEN 'scheduled' ELSE 'ended' END, \
                      started_at = CASE WHEN scheduled_start > $1 THEN NULL ELSE started_at END, \
                      ended_at = CASE WHEN scheduled_start > $1 THEN NULL ELSE $1 END, \
-                     updated_at = $1, version = version + 1 \
+                     updated_at = CASE WHEN updated_at < $1 THEN $1 ELSE updated_at END, version = version + 1 \
                      WHERE id = $2 AND scheduling <> 'permanent' AND status NOT IN ('ended', 'cancelled', 'failed')",
                 )
                 .bind(micros(at))

@@ -171,6 +171,15 @@ pub struct Sent {
     pub bytes: u64,
 }
 
+/// What one subscription was sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SentToOne {
+    /// Bytes that the connection has taken.
+    pub bytes: u64,
+    /// Groups that were given up, and audio units that were too old.
+    pub dropped: u64,
+}
+
 /// What a fan-out has done since it began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -453,6 +462,24 @@ impl<C: Connection> Fanout<C> {
     /// What was done since the beginning.
     pub fn totals(&self) -> &Totals {
         &self.totals
+    }
+
+    /// The connection of a subscriber, and what was sent on it since this was last asked: for each subscription the stream
+    /// that it asks for, the layer that it gets, and how much.
+    pub fn take_sent(
+        &mut self,
+        slot: SubscriberSlot,
+        mut each: impl FnMut(StreamId, StreamId, SentToOne),
+    ) -> Option<&C> {
+        let Self { streams, subscribers, .. } = self;
+        let id = |slot: StreamSlot| Some(streams.get(slot.index())?.as_ref()?.id);
+        let subscriber = subscribers.get_mut(slot.index()).and_then(Option::as_mut)?;
+        for (wanted, layer, sent) in subscriber.take_sent() {
+            if let (Some(wanted), Some(layer)) = (id(wanted), id(layer)) {
+                each(wanted, layer, sent);
+            }
+        }
+        Some(&subscriber.connection)
     }
 
     /// Subscribers waiting to be visited: the backlog of the shard.

@@ -11,7 +11,9 @@ use darktower_protocol::{Code, Features, StreamId};
 
 use super::super::delivery::{Delivery, GroupStart, MediaKind};
 use super::connection::Connection;
-use super::{Class, Event, FanoutSettings, HandedOver, Stream, StreamSlot, SubscriberSlot, Totals};
+use super::{
+    Class, Event, FanoutSettings, HandedOver, SentToOne, Stream, StreamSlot, SubscriberSlot, Totals,
+};
 use layers::Ladder;
 
 /// How soon it is tried again to open a QUIC stream or to queue a datagram.
@@ -108,6 +110,8 @@ struct Subscription<S> {
     /// Bytes of groups that were given up, less those that were taken since. A reset gives flow-control credit back
     /// also to a client that reads nothing (RFC 9000, 4.5): that as much goes out again does not show that it reads.
     refunded: u64,
+    /// What was sent since that was last asked.
+    sent: SentToOne,
 }
 
 /// A subscription that does not keep up.
@@ -283,6 +287,7 @@ impl<C: Connection> Subscriber<C> {
             deadline: None,
             behind: None,
             refunded: 0,
+            sent: SentToOne::default(),
         };
         let place = match self.subscriptions.iter().position(Option::is_none) {
             Some(free) => free,
@@ -338,6 +343,14 @@ impl<C: Connection> Subscriber<C> {
             let layers = entry.as_ref().map_or(&[][..], |subscription| subscription.ladder.layers());
             layers.iter().map(move |slot| (place as u32, *slot))
         })
+    }
+
+    /// What each subscription was sent since this was last asked: the stream that it asks for, the one that it gets.
+    pub(super) fn take_sent(&mut self) -> impl Iterator<Item = (StreamSlot, StreamSlot, SentToOne)> + '_ {
+        self.subscriptions
+            .iter_mut()
+            .flatten()
+            .map(|entry| (entry.ladder.wanted(), entry.slot, std::mem::take(&mut entry.sent)))
     }
 
     #[cfg(test)]
@@ -528,7 +541,9 @@ impl<C: Connection> Subscriber<C> {
                     _ if subscription.waits_for_lower_layer() => Progress::Idle(None),
                     _ => subscription.send_streams(connection, stream, now, out),
                 };
-                out.totals.count(subscription.delivery.take_counters());
+                let counters = subscription.delivery.take_counters();
+                subscription.sent.dropped += counters.dropped_audio;
+                out.totals.count(counters);
                 if subscription.judge_layer(place, &progress, streams, now, out) {
                     wants_more = wants_more.or(Some(place));
                 }

@@ -37,6 +37,7 @@ impl<S> Subscription<S> {
                 Step::Send(unit) if unit.wire.len() <= max_unit => {
                     *space = space.saturating_sub(unit.wire.len() + DATAGRAM_OVERHEAD);
                     connection.send_datagram(&unit);
+                    self.sent.bytes += unit.wire.len() as u64;
                     out.wrote(Class::Audio, unit.wire.len());
                     out.handed_over(Class::Audio, unit.received_at);
                 }
@@ -142,6 +143,7 @@ impl<S> Subscription<S> {
                 let taken = writer.taken - before;
                 writer.moves |= taken > 0 && writer.blocked_at.is_some_and(|at| now >= at + REFUND_WITHIN);
                 self.refunded = if writer.moves { 0 } else { self.refunded.saturating_sub(taken) };
+                self.sent.bytes += taken;
                 written
             }
             _ => Written::All,
@@ -187,6 +189,7 @@ impl<S> Subscription<S> {
 
     fn drop_group<C: Connection<Stream = S>>(&mut self, connection: &mut C, out: &mut Output<'_>) {
         out.totals.dropped_groups += 1;
+        self.sent.dropped += 1;
         if let Carrier::Groups { current, opening } = &mut self.carrier {
             *opening = None;
             if let Some(writer) = current.take() {

@@ -1,0 +1,418 @@
+//! How well media gets through, and who is told what of it (docs/protocol.md 5.13).
+//!
+//! Media handlers tell what they see ([`Meeting::observe`]), clients what they measure ([`Meeting::tell_quality`]).
+//! Publishers hear of their streams, subscribers of their downlink, everybody of grades that change. Targets follow only
+//! what media handlers saw: a subscriber that claims to get nothing lowers nobody's picture.
+
+mod sample;
+pub mod score;
+mod target;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use darktower_protocol::signaling::pb;
+use darktower_protocol::{ParticipantId, StreamId};
+use pb::envelope::Message;
+use pb::{ErrorCode, NetworkGrade, StreamType};
+
+pub use sample::{EgressSample, MediaSample, PathSample};
+use score::{GradeControl, mean_opinion_score};
+use target::{TargetRate, Way};
+
+use super::{MediaCommand, Meeting, Output, Refusal, parse_stream_id};
+use crate::media::IngressCount;
+
+/// What was seen of somebody so long ago says nothing any more; nor does what a client told.
+const FRESH: Duration = Duration::from_secs(5);
+const CLAIM_COUNTS: Duration = Duration::from_secs(15);
+
+/// A path that loses more than this is beyond what a publisher could mend: it does not count as a receiver.
+const HOPELESS_LOSS: f64 = 0.3;
+
+/// What a client cannot mean.
+const MAX_RTT_MS: u32 = 60_000;
+
+/// No two updates of one stream are closer. A little less than the second between samples, which are not that exact.
+const UPDATE_INTERVAL: Duration = Duration::from_millis(900);
+
+/// What counts as news: a share of the bit rate and the round-trip time, and an amount of the loss.
+const NEWS_BIT_RATE: f64 = 0.25;
+const NEWS_RTT: f64 = 0.25;
+const NEWS_RTT_MS: f64 = 10.0;
+const NEWS_LOSS: f64 = 0.01;
+/// A score that has moved by so much is told to its owner although the grade stays.
+const NEWS_SCORE: f64 = 0.25;
+
+/// What is left of earlier counts after a second.
+const MEMORY: f64 = 0.75;
+
+/// The quality of everybody's media in one meeting.
+#[derive(Debug, Default)]
+pub(super) struct Quality {
+    observed: BTreeMap<ParticipantId, Observed>,
+}
+
+/// What is known of one participant's media.
+#[derive(Debug)]
+struct Observed {
+    at: Instant,
+    path: PathSample,
+    loss_up: Share,
+    loss_down: Share,
+    score: f64,
+    told_score: f64,
+    grade: GradeControl,
+    received: Vec<EgressSample>,
+    /// By wire stream id.
+    published: BTreeMap<StreamId, Layer>,
+    told_downlink: Option<Told>,
+    /// Of its own streams, by the id that applications use.
+    told_streams: BTreeMap<StreamId, Told>,
+    /// What it tells itself, by the id that applications use.
+    claims: BTreeMap<StreamId, Claim>,
+}
+
+#[derive(Debug, Default)]
+struct Layer {
+    count: IngressCount,
+    loss: Share,
+    target: TargetRate,
+}
+
+#[derive(Debug)]
+struct Claim {
+    at: Instant,
+    loss: f64,
+}
+
+/// A share of counts, of which older ones weigh less.
+#[derive(Debug, Clone, Copy, Default)]
+struct Share {
+    part: f64,
+    whole: f64,
+}
+
+impl Share {
+    fn add(&mut self, part: u64, whole: u64) {
+        self.part = self.part * MEMORY + part as f64;
+        self.whole = self.whole * MEMORY + whole as f64;
+    }
+
+    fn value(self) -> f64 {
+        // A handful of packets says nothing.
+        if self.whole < 5.0 { 0.0 } else { (self.part / self.whole).min(1.0) }
+    }
+}
+
+/// What somebody was told.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    at: Instant,
+    available_bps: u64,
+    loss: f64,
+    rtt: Duration,
+}
+
+impl Told {
+    fn is_news(&self, before: Option<&Self>) -> bool {
+        let Some(before) = before else { return true };
+        if self.at.saturating_duration_since(before.at) < UPDATE_INTERVAL {
+            return false;
+        }
+        let moved = |now: f64, before: f64, share: f64| (now - before).abs() > share * before.max(1.0);
+        let millis = |rtt: Duration| rtt.as_secs_f64() * 1000.0;
+        let (rtt, rtt_before) = (millis(self.rtt), millis(before.rtt));
+        moved(self.available_bps as f64, before.available_bps as f64, NEWS_BIT_RATE)
+            || moved(rtt, rtt_before, NEWS_RTT) && (rtt - rtt_before).abs() > NEWS_RTT_MS
+            || (self.loss - before.loss).abs() > NEWS_LOSS
+    }
+
+    fn to_message(self, stream_id: String) -> Message {
+        Message::StreamQualityUpdate(pb::StreamQualityUpdate {
+            stream_id,
+            available_bitrate: u32::try_from(self.available_bps).unwrap_or(u32::MAX),
+            packet_loss: self.loss as f32,
+            rtt_ms: self.rtt.as_millis() as u32,
+        })
+    }
+}
+
+/// The worst of the receivers of one stream that count.
+#[derive(Debug, Clone, Copy)]
+struct Worst {
+    available_bps: u64,
+    loss: f64,
+    rtt: Duration,
+    /// What the one that is held up was sent of the lowest layer, bit/s.
+    held_up_bps: Option<u64>,
+}
+
+impl Worst {
+    fn add(&mut self, other: Self) {
+        self.available_bps = self.available_bps.min(other.available_bps);
+        self.loss = self.loss.max(other.loss);
+        self.rtt = self.rtt.max(other.rtt);
+        self.held_up_bps = [self.held_up_bps, other.held_up_bps].into_iter().flatten().min();
+    }
+}
+
+impl Quality {
+    /// Somebody is gone.
+    pub(super) fn forget(&mut self, id: ParticipantId) {
+        self.observed.remove(&id);
+    }
+}
+
+impl Observed {
+    fn new(now: Instant) -> Self {
+        Self {
+            at: now,
+            path: PathSample::default(),
+            loss_up: Share::default(),
+            loss_down: Share::default(),
+            score: 0.0,
+            told_score: 0.0,
+            grade: GradeControl::default(),
+            received: Vec::new(),
+            published: BTreeMap::new(),
+            told_downlink: None,
+            told_streams: BTreeMap::new(),
+            claims: BTreeMap::new(),
+        }
+    }
+
+    /// Answers whether the grade changes.
+    fn take_in(&mut self, sample: MediaSample, claimed_loss: f64, now: Instant) -> bool {
+        let MediaSample { path, .. } = sample;
+        self.at = now;
+        self.path = path;
+        self.loss_down.add(path.lost_packets, path.sent_packets);
+        let (mut units, mut missing, mut jitter) = (0, 0, Duration::ZERO);
+        for (_, count) in &sample.published {
+            units += count.units;
+            missing += count.missing;
+            jitter = jitter.max(count.jitter);
+        }
+        self.loss_up.add(missing, units + missing);
+        let up = mean_opinion_score(self.loss_up.value(), path.rtt, jitter);
+        let down = mean_opinion_score(self.loss_down.value().max(claimed_loss), path.rtt, Duration::ZERO);
+        self.score = up.min(down);
+        self.published
+            .retain(|wire_id, _| sample.published.iter().any(|(published, _)| published == wire_id));
+        for (wire_id, count) in sample.published {
+            let layer = self.published.entry(wire_id).or_default();
+            layer.count = count;
+            layer.loss.add(count.missing, count.units + count.missing);
+        }
+        self.received = sample.received;
+        self.grade.observe(self.score)
+    }
+
+    fn is_fresh(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) < FRESH
+    }
+
+    fn bit_rate(&self, bytes: u64) -> u64 {
+        (bytes as f64 * 8.0 / self.path.interval.as_secs_f64().max(0.1)) as u64
+    }
+}
+
+impl Meeting {
+    /// What media handlers have seen in the last second or so: at most one sample of each participant. To be called about
+    /// once a second, also without samples.
+    pub fn observe(&mut self, samples: Vec<MediaSample>, now: Instant) {
+        let mut graded = Vec::new();
+        for sample in samples {
+            let id = sample.participant;
+            let Some(participant) = self.participants.get_mut(&id) else { continue };
+            let observed = self.quality.observed.entry(id).or_insert_with(|| Observed::new(now));
+            observed.claims.retain(|_, claim| now.saturating_duration_since(claim.at) < CLAIM_COUNTS);
+            // Of what is not video: there the server leaves out on purpose what a client counts as lost.
+            let claims = observed.claims.iter().filter(|(stream, _)| {
+                participant.subscriptions.get(**stream).is_some_and(|subscription| !subscription.is_video)
+            });
+            let claimed = claims.map(|(_, claim)| claim.loss).fold(0.0, f64::max);
+            if observed.take_in(sample, claimed, now) {
+                participant.network_grade = observed.grade.grade();
+                graded.push(id);
+            }
+        }
+        self.tell_grades(&graded);
+        self.tell_scores();
+        self.tell_downlinks(now);
+        self.tell_publishers(now);
+    }
+
+    /// A client tells what it measures of a stream that it publishes or gets.
+    ///
+    /// # Errors
+    /// If it does neither, or says what cannot be.
+    pub fn tell_quality(
+        &mut self,
+        by: ParticipantId,
+        update: &pb::StreamQualityUpdate,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let participant = self.participant(by)?;
+        let stream_id = parse_stream_id(&update.stream_id)?;
+        if !participant.streams.contains_key(&stream_id) && participant.subscriptions.get(stream_id).is_none()
+        {
+            let message = format!("you neither publish stream {stream_id} nor subscribe to it");
+            return Err(Refusal::field(ErrorCode::NotFound, "stream_id", message));
+        }
+        let loss = f64::from(update.packet_loss);
+        if !(0.0..=1.0).contains(&loss) {
+            let message = "packet_loss is a share of 0 to 1";
+            return Err(Refusal::field(ErrorCode::InvalidRequest, "packet_loss", message));
+        }
+        if update.rtt_ms > MAX_RTT_MS {
+            let message = format!("rtt_ms is at most {MAX_RTT_MS}");
+            return Err(Refusal::field(ErrorCode::InvalidRequest, "rtt_ms", message));
+        }
+        let observed = self.quality.observed.entry(by).or_insert_with(|| Observed::new(now));
+        observed.claims.insert(stream_id, Claim { at: now, loss });
+        Ok(())
+    }
+
+    /// Scores of those of whom there was a sample at `now`, for statistics.
+    pub fn scores(&self, now: Instant) -> impl Iterator<Item = f64> + '_ {
+        let observed = self.quality.observed.values();
+        observed.filter(move |observed| observed.at == now).map(|observed| observed.score)
+    }
+
+    /// Everybody hears of grades that have changed, in one event.
+    fn tell_grades(&mut self, graded: &[ParticipantId]) {
+        let mut news: BTreeMap<ParticipantId, Vec<pb::NetworkQuality>> = BTreeMap::new();
+        for id in graded {
+            let Some(participant) = self.participants.get(id) else { continue };
+            let grade = participant.network_grade.into();
+            let quality = |score| pb::NetworkQuality { participant_id: id.to_string(), grade, score };
+            for viewer in self.who_sees(*id) {
+                news.entry(viewer).or_default().push(quality(0.0));
+            }
+            if let Some(observed) = self.quality.observed.get_mut(id) {
+                observed.told_score = observed.score;
+                news.entry(*id).or_default().push(quality(observed.score as f32));
+            }
+        }
+        for (to, participants) in news {
+            self.tell_each([to], Message::NetworkQualityChanged(pb::NetworkQualityChanged { participants }));
+        }
+    }
+
+    /// Whoever's score has moved hears so, although its grade has not changed.
+    fn tell_scores(&mut self) {
+        for (id, observed) in &mut self.quality.observed {
+            let is_graded = observed.grade.grade() != NetworkGrade::NotMeasured;
+            if !is_graded || (observed.score - observed.told_score).abs() < NEWS_SCORE {
+                continue;
+            }
+            observed.told_score = observed.score;
+            let quality = pb::NetworkQuality {
+                participant_id: id.to_string(),
+                grade: observed.grade.grade().into(),
+                score: observed.score as f32,
+            };
+            let event = pb::NetworkQualityChanged { participants: vec![quality] };
+            let event = Arc::new(Message::NetworkQualityChanged(event));
+            self.outputs.push_back(Output::Notice { to: *id, event });
+        }
+    }
+
+    /// Whoever gets something hears how its downlink is.
+    fn tell_downlinks(&mut self, now: Instant) {
+        for (id, observed) in &mut self.quality.observed {
+            if observed.at != now || observed.received.is_empty() {
+                continue;
+            }
+            let PathSample { rtt, available_bps, .. } = observed.path;
+            let told = Told { at: now, available_bps, loss: observed.loss_down.value(), rtt };
+            if told.is_news(observed.told_downlink.as_ref()) {
+                observed.told_downlink = Some(told);
+                let event = Arc::new(told.to_message(String::new()));
+                self.outputs.push_back(Output::Notice { to: *id, event });
+            }
+        }
+    }
+
+    /// Publishers hear how their streams get through, and how much they should send.
+    fn tell_publishers(&mut self, now: Instant) {
+        let worst = self.worst_receivers(now);
+        let Self { participants, quality, outputs, .. } = self;
+        for (id, observed) in &mut quality.observed {
+            let Some(publisher) = participants.get(id) else { continue };
+            observed.told_streams.retain(|stream_id, _| publisher.streams.contains_key(stream_id));
+            if observed.at != now {
+                continue;
+            }
+            for (stream_id, stream) in &publisher.streams {
+                let worst = worst.get(stream_id);
+                let loss_up =
+                    stream.layers.iter().filter_map(|layer| observed.published.get(&layer.wire_stream_id));
+                let loss_up = loss_up.map(|layer| layer.loss.value()).fold(0.0, f64::max);
+                let told = Told {
+                    at: now,
+                    available_bps: worst.map_or(0, |worst| worst.available_bps),
+                    // It gets through if it gets through both.
+                    loss: 1.0 - (1.0 - loss_up) * (1.0 - worst.map_or(0.0, |worst| worst.loss)),
+                    rtt: observed.path.rtt + worst.map_or(Duration::ZERO, |worst| worst.rtt),
+                };
+                if told.is_news(observed.told_streams.get(stream_id)) {
+                    observed.told_streams.insert(*stream_id, told);
+                    let event = Arc::new(told.to_message(stream_id.to_string()));
+                    outputs.push_back(Output::Notice { to: *id, event });
+                }
+                if stream.stream_type == StreamType::Audio {
+                    continue;
+                }
+                let interval = observed.path.interval.as_secs_f64().max(0.1);
+                for (place, description) in stream.layers.iter().enumerate() {
+                    let wire_stream_id = description.wire_stream_id;
+                    let Some(layer) = observed.published.get_mut(&wire_stream_id) else { continue };
+                    let way = Way {
+                        sent_bps: (layer.count.bytes as f64 * 8.0 / interval) as u64,
+                        loss: layer.loss.value(),
+                        // From higher layers one falls back to a lower one.
+                        held_up_bps: worst.and_then(|worst| worst.held_up_bps).filter(|_| place == 0),
+                    };
+                    if let Some(target_bitrate_bps) =
+                        layer.target.observe(way, description.max_bitrate_bps, now)
+                    {
+                        let advice = MediaCommand::Advise { wire_stream_id, target_bitrate_bps };
+                        outputs.push_back(Output::Media(advice));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The worst of the receivers of each stream, by the id that applications use.
+    fn worst_receivers(&self, now: Instant) -> BTreeMap<StreamId, Worst> {
+        let mut worst: BTreeMap<StreamId, Worst> = BTreeMap::new();
+        for observed in self.quality.observed.values().filter(|observed| observed.is_fresh(now)) {
+            let loss = observed.loss_down.value();
+            if loss > HOPELESS_LOSS {
+                continue;
+            }
+            for received in observed.received.iter().filter(|received| received.bytes > 0) {
+                let Some(stream_id) = self.wire_streams.get(&received.wanted) else { continue };
+                let owner = self.stream_owners.get(stream_id).and_then(|owner| self.participants.get(owner));
+                let stream = owner.and_then(|owner| owner.streams.get(stream_id));
+                let lowest =
+                    stream.and_then(|stream| stream.layers.first()).map(|layer| layer.wire_stream_id);
+                let is_held_up = received.dropped > 0 && lowest == Some(received.layer);
+                let claim = observed.claims.get(stream_id).map_or(0.0, |claim| claim.loss);
+                let this = Worst {
+                    available_bps: observed.path.available_bps,
+                    loss: loss.max(claim),
+                    rtt: observed.path.rtt,
+                    held_up_bps: is_held_up.then(|| observed.bit_rate(received.bytes)),
+                };
+                worst.entry(*stream_id).and_modify(|worst| worst.add(this)).or_insert(this);
+            }
+        }
+        worst
+    }
+}

@@ -1,0 +1,163 @@
+//! What media handlers see of participants, on its way to their meetings.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use darktower_core::meeting::quality::MediaSample;
+use darktower_protocol::{MeetingId, ParticipantId};
+use metrics::Counter;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+use super::{MeetingController, lock};
+use crate::media_handler::{Telemetry, TelemetrySink};
+use crate::telemetry::histogram::{Family, Histogram};
+
+/// Portions of telemetry that may wait: some seconds of the largest server.
+const QUEUE: usize = 1024;
+
+/// How often meetings are told.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+static PATH_LOSS: Family = Family {
+    name: "media_path_loss_ratio",
+    help: "Once a second, for each media session: share of QUIC packets to it that were lost.",
+    bounds: &[1_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 300_000, 500_000, 1_000_000],
+    per_base_unit: MILLION,
+};
+
+static ROUND_TRIP: Family = Family {
+    name: "media_round_trip_seconds",
+    help: "Once a second, for each media session: its round-trip time.",
+    bounds: &[
+        1_000, 5_000, 10_000, 20_000, 50_000, 100_000, 150_000, 200_000, 300_000, 500_000, 1_000_000,
+        2_000_000,
+    ],
+    per_base_unit: MILLION,
+};
+
+static SCORE: Family = Family {
+    name: "media_opinion_score",
+    help: "Once a second, for each participant: mean opinion score of its network, 1 to 4.5.",
+    bounds: &[1_500_000, 2_000_000, 2_500_000, 3_100_000, 3_600_000, 4_030_000, 4_200_000, 4_340_000],
+    per_base_unit: MILLION,
+};
+
+static TARGET: Family = Family {
+    name: "media_target_bits_per_second",
+    help: "Bit rates that publishers were advised to send a layer with.",
+    bounds: &[
+        50_000, 100_000, 200_000, 300_000, 500_000, 750_000, 1_000_000, 1_500_000, 2_000_000, 3_000_000,
+        5_000_000,
+    ],
+    per_base_unit: 1,
+};
+
+const MILLION: u64 = 1_000_000;
+
+/// What Prometheus hears of it.
+#[derive(Debug)]
+pub(super) struct QualityMetrics {
+    loss: Arc<Histogram>,
+    round_trip: Arc<Histogram>,
+    score: Arc<Histogram>,
+    target: Arc<Histogram>,
+}
+
+impl QualityMetrics {
+    pub(super) fn new() -> Self {
+        let register = |family| Histogram::register(family, None);
+        Self {
+            loss: register(&PATH_LOSS),
+            round_trip: register(&ROUND_TRIP),
+            score: register(&SCORE),
+            target: register(&TARGET),
+        }
+    }
+
+    pub(super) fn advised(&self, target_bitrate_bps: u32) {
+        self.target.record(target_bitrate_bps.into(), 1);
+    }
+
+    fn seen(&self, sample: &MediaSample) {
+        let path = &sample.path;
+        self.round_trip.record(path.rtt.as_micros() as u64, 1);
+        if let Some(loss) = path.lost_packets.saturating_mul(MILLION).checked_div(path.sent_packets) {
+            self.loss.record(loss.min(MILLION), 1);
+        }
+    }
+
+    fn scored(&self, score: f64) {
+        self.score.record((score * MILLION as f64) as u64, 1);
+    }
+}
+
+/// What was seen in the last second. Of two samples of a participant, whose session has taken the place of another, the later.
+type Samples = HashMap<MeetingId, BTreeMap<ParticipantId, MediaSample>>;
+
+/// Where the telemetry of media handlers arrives.
+#[derive(Debug)]
+pub struct QualityInbox {
+    portions: mpsc::Receiver<Vec<Telemetry>>,
+}
+
+/// What the shards of this process tell.
+#[derive(Debug)]
+struct Outbox {
+    portions: mpsc::Sender<Vec<Telemetry>>,
+    left_out: Counter,
+}
+
+impl QualityInbox {
+    /// An inbox, and the way into it. What does not fit is left out, and counted.
+    pub fn open() -> (Arc<dyn TelemetrySink>, Self) {
+        let (sender, portions) = mpsc::channel(QUEUE);
+        let left_out = metrics::counter!("media_telemetry_left_out_total");
+        (Arc::new(Outbox { portions: sender, left_out }), Self { portions })
+    }
+}
+
+impl TelemetrySink for Outbox {
+    fn take(&self, portion: Vec<Telemetry>) {
+        let sessions = portion.len() as u64;
+        if self.portions.try_send(portion).is_err() {
+            self.left_out.increment(sessions);
+        }
+    }
+}
+
+/// Gives every meeting, once a second, what was seen of its participants.
+pub(super) async fn follow(controller: &MeetingController, mut inbox: QualityInbox) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut samples = Samples::new();
+    loop {
+        tokio::select! {
+            biased;
+            _ = ticks.tick() => controller.observe(&mut samples),
+            portion = inbox.portions.recv() => match portion {
+                Some(portion) => {
+                    for Telemetry { meeting, sample } in portion {
+                        samples.entry(meeting).or_default().insert(sample.participant, sample);
+                    }
+                }
+                None => return,
+            },
+        }
+    }
+}
+
+impl MeetingController {
+    fn observe(&self, samples: &mut Samples) {
+        let now = Instant::now();
+        for (meeting, samples) in samples.drain() {
+            let Some(meeting) = self.live(meeting) else { continue };
+            let mut live = lock(&meeting);
+            samples.values().for_each(|sample| self.quality.seen(sample));
+            live.core.observe(samples.into_values().collect(), now);
+            live.core.scores(now).for_each(|score| self.quality.scored(score));
+            self.carry_out(&mut live);
+        }
+    }
+}
