@@ -31,15 +31,16 @@ async fn show(media: RawMedia, camera: StreamId) {
     }
 }
 
-/// The stream of the next video that arrives.
+/// The stream of the next video that arrives. A group of a stream that is given up may end before it says which it is.
 async fn seen(media: &RawMedia) -> StreamId {
-    let mut recv = media.connection.accept_uni().await.expect("a group");
-    let mut head = Vec::new();
     loop {
-        let chunk = recv.read_chunk().await.expect("a whole group").expect("a preamble");
-        head.extend_from_slice(&chunk);
-        if let Some((preamble, _)) = GroupPreamble::decode(&head).expect("a preamble") {
-            return preamble.stream_id;
+        let mut recv = media.connection.accept_uni().await.expect("a group");
+        let mut head = Vec::new();
+        while let Ok(Some(chunk)) = recv.read_chunk().await {
+            head.extend_from_slice(&chunk);
+            if let Some((preamble, _)) = GroupPreamble::decode(&head).expect("a preamble") {
+                return preamble.stream_id;
+            }
         }
     }
 }
