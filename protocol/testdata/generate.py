@@ -302,14 +302,14 @@ def future(name, field, field_name, body, as_json, **numbers):
 
 FUTURE_MESSAGES = [
     # Of clients. The join needs a token: these fields follow those of a join.
-    future("future-join-request", 10, "joinRequest", later((4, later((5, 1)))), {"capabilities": {}}, request_id=1),
+    future("future-join-request", 10, "joinRequest", later((4, later((90, 1)))), {"capabilities": {}}, request_id=1),
     future("future-publish-stream", 11, "publishStream", later((1, VOICE), (3, later((1, "Opus"), (4, later((1, 48_000), (2, 2)))))), {
         "streamId": VOICE, "metadata": {"codec": "Opus", "audio": {"sampleRate": 48_000, "channels": 2}},
     }, request_id=2),
     future("future-publish-stream-of-new-type", 11, "publishStream",
            later((1, CAMERA), (2, NEW_KIND), (3, later((1, "Holo")))),
            {"streamId": CAMERA, "streamType": NEW_KIND, "metadata": {"codec": "Holo"}}, request_id=3),
-    future("future-update-participant", 16, "updateParticipant", later((4, later((4, 1), (5, 1)))),
+    future("future-update-participant", 16, "updateParticipant", later((4, later((4, 1), (90, 1)))),
            {"change": {"handRaised": True}}, request_id=4),
     message("future-request", "Envelope", pb((1, 1), (2, 5), (1005, later((1, "?")))), {"version": 1, "requestId": "5"}),
     # Of servers: what follows an answer to a join, events, and an answer.

@@ -222,12 +222,8 @@ fn transport_config() -> quinn::TransportConfig {
     acknowledgements
         .ack_eliciting_threshold(quinn::VarInt::from_u32(9))
         .max_ack_delay(Some(Duration::from_millis(25)));
-    // Two probes instead of four: 1326 and 1452 bytes.
-    let mut mtu_discovery = quinn::MtuDiscoveryConfig::default();
-    mtu_discovery.minimum_change(100);
     config
         .ack_frequency_config(Some(acknowledgements))
-        .mtu_discovery_config(Some(mtu_discovery))
         // Also less than the shortest time for which NATs keep a silent UDP mapping.
         .keep_alive_interval(Some(KEEP_ALIVE))
         // The connection may wake up by itself until then.

@@ -279,18 +279,9 @@ fn transport_config() -> quinn::TransportConfig {
         .datagram_send_buffer_size(32 << 10)
         .max_idle_timeout(Some(VarInt::from_u32(15_000).into()))
         .keep_alive_interval(Some(KEEP_ALIVE))
-        .mtu_discovery_config(Some(mtu_discovery()))
         // The first retransmission should not wait a third of a second.
         .initial_rtt(Duration::from_millis(100))
         .send_fairness(true);
-    config
-}
-
-/// Two probes, 1326 and 1452 bytes, where the library makes four to find each path's limit to 20 bytes: each is a packet there
-/// and one back on every connection, also on those that hardly send. A tunnel that takes 1400 is left with 1326.
-fn mtu_discovery() -> quinn::MtuDiscoveryConfig {
-    let mut config = quinn::MtuDiscoveryConfig::default();
-    config.minimum_change(100);
     config
 }
 

@@ -169,6 +169,8 @@ async fn a_shard_at_its_limit_turns_newcomers_away_and_keeps_those_it_has() {
     let server = TestServer::start_with(|config| {
         config.media.shards = 1;
         config.media.max_load_percent = 5;
+        // So many may come before the load of their first second is known.
+        config.limits.max_participants = 1_000;
     });
     let server = server.await;
     let meeting = server.meeting().await;

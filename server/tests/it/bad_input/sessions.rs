@@ -234,8 +234,9 @@ pub(super) async fn too_many_messages_are_rate_limited(stage: &Stage) {
 pub(super) async fn requests_that_are_not_offered_say_so(stage: &Stage) {
     let (server, meeting) = stage.parts();
     let signaling = RawSignaling::join(server, meeting, "Early", TransportKind::Native).await;
-    let quality = Message::StreamQualityUpdate(pb::StreamQualityUpdate::default());
-    let refused = signaling.client.command(quality).await.expect_err("not offered");
+    // What only servers say.
+    let go_away = Message::GoAway(pb::GoAway::default());
+    let refused = signaling.client.command(go_away).await.expect_err("not offered");
     assert!(matches!(refused, Error::Refused { code: pb::ErrorCode::Unsupported, .. }), "{refused}");
 }
 

@@ -149,7 +149,7 @@ struct Writer<S> {
     class: Option<Class>,
     /// Bytes that the connection has taken.
     taken: u64,
-    /// When it first took less than there was.
+    /// Since when it has taken less than there was.
     blocked_at: Option<Instant>,
     /// It took more some time after that: it is held up by a path or a reader that moves.
     moves: bool,
@@ -550,8 +550,8 @@ impl<C: Connection> Subscriber<C> {
                 match progress {
                     Progress::Idle(deadline) => {
                         subscription.deadline = deadline;
-                        if subscription.delivery.is_streaming() && subscription.refunded == 0 {
-                            subscription.behind = None;
+                        if subscription.delivery.is_streaming() {
+                            subscription.caught_up();
                         }
                     }
                     Progress::More => {

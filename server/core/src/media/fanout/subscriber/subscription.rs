@@ -112,6 +112,17 @@ impl<S> Subscription<S> {
         since
     }
 
+    /// The connection has taken all that there is. Of what comes next it may take some, be held up for a moment, and take
+    /// more, although nobody reads: only what it takes after it has been behind for a while shows that it moves.
+    pub(super) fn caught_up(&mut self) {
+        if let Some(writer) = self.writer() {
+            writer.blocked_at = None;
+        }
+        if self.refunded == 0 {
+            self.behind = None;
+        }
+    }
+
     /// Opens what is to be opened and writes what is pending.
     fn flush<C: Connection<Stream = S>>(
         &mut self,
