@@ -194,7 +194,6 @@ impl MeetingController {
         Ok((seat, expires_at))
     }
 
-    #[expect(clippy::type_complexity, reason = "what is told in order, to the only caller")]
     fn take_seat_again(
         self: &Arc<Self>,
         meeting: &Arc<Mutex<LiveMeeting>>,

@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn many_events_make_few_writes_and_none_is_lost() {
         let all = events(500);
-        let writes: Vec<_> = writes(all.clone()).collect();
+        let writes: Vec<_> = writes(all).collect();
         let len: usize = writes.iter().map(Bytes::len).sum();
         assert_eq!(writes.len(), len.div_ceil(FULL_WRITE), "{len}");
         assert_eq!(sequences(&writes), (1..=500).collect::<Vec<_>>());

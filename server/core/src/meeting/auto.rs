@@ -566,7 +566,7 @@ mod tests {
     }
 
     fn stream(n: usize, kind: StreamType) -> StreamId {
-        StreamId::from_bytes(((1 + n as u128) << 8 | 1 + kind as u128).to_be_bytes())
+        StreamId::from_bytes((((1 + n as u128) << 8) | (1 + kind as u128)).to_be_bytes())
     }
 
     fn publish(meeting: &mut Meeting, n: usize, kind: StreamType) {

@@ -94,7 +94,7 @@ impl Model {
         let now_us = voices.now_us;
         voices.told_at.insert(who, now_us);
         let change = voices.speakers.tell(who, level, now_us);
-        self.follow(change);
+        self.follow(&change);
     }
 
     pub(crate) fn pass_voices(&mut self, now_us: u64) {
@@ -103,7 +103,7 @@ impl Model {
         let now_us = voices.now_us;
         let change = voices.speakers.pass(now_us);
         voices.told_at.retain(|_, told_at| now_us - *told_at <= TELLS_US);
-        self.follow(change);
+        self.follow(&change);
     }
 
     /// Somebody is told who speaks, because it knows nothing yet.
@@ -117,17 +117,17 @@ impl Model {
     /// Somebody is in the spotlight, and so is heard, or not any more.
     pub(crate) fn pin_voice(&mut self, who: ParticipantId, is_pinned: bool) {
         let change = self.voices.speakers.pin(who, is_pinned, self.voices.now_us);
-        self.follow(change);
+        self.follow(&change);
     }
 
     pub(crate) fn forget_voice(&mut self, who: ParticipantId) {
         self.voices.told_at.remove(&who);
         self.voices.recent.retain(|spoke| *spoke != who);
         let change = self.voices.speakers.remove(who, self.voices.now_us);
-        self.follow(change);
+        self.follow(&change);
     }
 
-    fn follow(&mut self, change: SpeakersChange) {
+    fn follow(&mut self, change: &SpeakersChange) {
         let Some(active) = change.active else { return };
         self.voices.recent.retain(|spoke| *spoke != active);
         self.voices.recent.insert(0, active);

@@ -42,8 +42,10 @@ struct Live {
     sessions: Mutex<Vec<MeetingSessionId>>,
     removed: Mutex<Vec<Removal>>,
     /// Participants with their new names and presets.
-    changed: Mutex<Vec<(ParticipantId, Option<String>, Option<String>)>>,
+    changed: Mutex<Vec<Changed>>,
 }
+
+type Changed = (ParticipantId, Option<String>, Option<String>);
 
 impl LiveMeetings for Live {
     fn participant_count(&self, meeting: MeetingId) -> usize {
