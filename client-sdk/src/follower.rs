@@ -219,6 +219,9 @@ impl Follower {
             Error::Protocol(_) => (Code::PROTOCOL_VIOLATION, error.to_string()),
             error => (error.code().unwrap_or(Code::INTERNAL), error.to_string()),
         };
+        if let Some(auto) = lock(&self.state.auto).take() {
+            auto.end();
+        }
         self.state.events.close(Event::Closed { code, message });
     }
 
@@ -272,7 +275,13 @@ impl Follower {
             self.checks_publications = false;
             self.state.end_publications_except(&participant.streams);
         }
+        let is_chosen = matches!(change.event, Some(Event::AutoSubscriptionsChanged { .. }));
         self.state.carry_out(change);
+        if is_chosen {
+            // Where clients open the streams for what they get.
+            let state = Arc::clone(&self.state);
+            tokio::spawn(async move { state.attach_all().await });
+        }
     }
 
     fn may_come_back(&self, error: &Error) -> bool {
@@ -614,6 +623,7 @@ async fn resumed(
     if let Some(snapshot) = &mut resumed.snapshot {
         early = rest_of_roster(&client, &mut events, snapshot).await?;
         // A stream may have ended and begun again.
+        state.begin_list_anew();
         state.subscribe_again(&client).await?;
     }
     Ok(Back { client, events, answer: BackAnswer::Resumed(resumed), early })
@@ -640,7 +650,9 @@ async fn join_anew(
         client.command(Message::UpdateParticipant(update)).await?;
     }
     state.publish_again(&client).await?;
+    state.begin_list_anew();
     state.subscribe_again(&client).await?;
+    state.subscribe_auto_again(&client).await?;
     Ok(Back { client, events, answer: BackAnswer::Joined(joined), early })
 }
 

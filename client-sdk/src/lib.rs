@@ -30,7 +30,7 @@
 //! |---|---|
 //! | [`api`] | REST: meetings and join grants |
 //! | `meeting`, `publisher`, `subscriber`, `events`, `options` | what is exported here by name |
-//! | `controls`, `chat` | more of [`Meeting`]: host controls, waiting room, stage; chat and broadcasts |
+//! | `controls`, `chat`, `auto` | more of [`Meeting`]: host controls, waiting room, stage; chat and broadcasts; what the server chooses |
 //! | `follower`, `reach`, `state`, `dialing` | follows a meeting, over connections that are lost and made anew |
 //! | `media` | the media session: control stream, group streams, datagrams |
 //! | `session` | the pure part: roster, buffers, frames, statistics; unit-tested without IO |
@@ -44,6 +44,7 @@
 //! functions need a Tokio runtime.
 
 pub mod api;
+mod auto;
 mod chat;
 pub mod container;
 mod controls;
@@ -62,6 +63,7 @@ mod state;
 mod subscriber;
 pub mod transport;
 
+pub use auto::AutoSubscriptions;
 pub use chat::ChatQuery;
 pub use darktower_protocol::signaling::pb::{
     AudioMetadata, ChatHistory, ChatMessage, ErrorCode, LeaveReason, NetworkGrade, ParticipantCapabilities,
@@ -72,9 +74,9 @@ pub use darktower_protocol::{Code, Features, FrameType, MeetingId, ParticipantId
 pub use error::Error;
 pub use events::Events;
 pub use meeting::Meeting;
-pub use options::{JoinOptions, PublishOptions, SubscribeOptions};
+pub use options::{AutoOptions, JoinOptions, PublishOptions, SubscribeOptions};
 pub use publisher::{Feedback, FeedbackReceiver, OutgoingFrame, Publisher, SentUnits};
-pub use session::event::{Event, NetworkQuality};
+pub use session::event::{AutoSubscription, Event, NetworkQuality};
 pub use session::frame::Frame;
 pub use session::roster::Participant;
 pub use session::statistics::{Direction, Latency, Statistics, StreamStatistics};

@@ -321,7 +321,7 @@ impl Meeting {
         let known = session.wait_for_stream(stream_id).await;
         let is_audio = known.as_ref().is_some_and(StreamDescription::is_audio);
         let inbox = SharedInbox::new(Inbox::new(stream_id, is_audio));
-        session.state.add_subscription(stream_id, known.as_ref(), options.clone(), &inbox)?;
+        session.state.add_subscription(stream_id, known.as_ref(), options.clone(), &inbox, false)?;
         // From here on, dropping the subscriber undoes everything.
         let subscriber = Subscriber::new(Arc::clone(&inbox), Arc::clone(session));
         let ack = session.ask(|| subscribe_request(stream_id, options.clone())).await;
@@ -336,7 +336,7 @@ impl Meeting {
         Ok(subscriber)
     }
 
-    /// Changes the wishes of a subscription.
+    /// Changes the wishes of a subscription. One that the server has chosen is this session's own from then on.
     ///
     /// # Errors
     /// [`Error::Refused`] by the server, [`Error::Invalid`] if the stream is not subscribed to,
@@ -346,10 +346,14 @@ impl Meeting {
         stream_id: StreamId,
         options: SubscribeOptions,
     ) -> Result<(), Error> {
-        if !self.session.state.change_subscription(stream_id, &options) {
+        let Some(was_auto) = self.session.state.change_subscription(stream_id, &options) else {
             return Err(Error::Invalid(format!("stream {stream_id} is not subscribed to")));
+        };
+        let changed = self.session.ask(|| subscribe_request(stream_id, options.clone())).await;
+        if changed.is_err() && was_auto {
+            self.session.state.give_back(stream_id);
         }
-        self.session.ask(|| subscribe_request(stream_id, options.clone())).await.map(drop)
+        changed.map(drop)
     }
 
     /// Ends a subscription; its subscriber gets what has arrived, then `None`.
@@ -391,6 +395,10 @@ impl Meeting {
         left
     }
 
+    pub(crate) fn shared_session(&self) -> Arc<Session> {
+        Arc::clone(&self.session)
+    }
+
     pub(crate) fn session(&self) -> &Session {
         &self.session
     }
@@ -425,6 +433,10 @@ impl Session {
 
     pub(crate) fn routes(&self) -> &Routes {
         &self.state.routes
+    }
+
+    pub(crate) fn state(&self) -> &MeetingState {
+        &self.state
     }
 
     pub(crate) fn undo(&self, undo: Undo) {

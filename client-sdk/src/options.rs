@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use darktower_protocol::signaling::pb;
-use darktower_protocol::{Features, StreamId};
+use darktower_protocol::{Features, ParticipantId, StreamId};
 
 use crate::signaling::WAITING_TIMEOUT;
 use crate::transport::{TransportKind, Trust};
@@ -179,6 +179,20 @@ impl PublishOptions {
         self.stream_id = Some(stream_id);
         self
     }
+}
+
+/// What the server is to subscribe to, see [`Meeting::subscribe_auto`](crate::Meeting::subscribe_auto).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AutoOptions {
+    /// Types of streams; empty = all.
+    pub stream_types: Vec<pb::StreamType>,
+    /// Most video at one time, with what this session has subscribed to itself; 0 = as much as
+    /// [`rights`](crate::Meeting::rights) allow, which is never exceeded.
+    pub max_video_streams: u32,
+    /// Wishes for cameras.
+    pub cameras: SubscribeOptions,
+    /// Whose video comes first, in this order, 64 at most.
+    pub pinned: Vec<ParticipantId>,
 }
 
 /// What a subscriber wishes. Asking again replaces the wishes.

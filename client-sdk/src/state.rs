@@ -9,13 +9,14 @@ use darktower_protocol::{Features, StreamId};
 use pb::envelope::Message;
 use tokio_util::sync::CancellationToken;
 
+use crate::auto::{Chosen, auto_request};
 use crate::error::Error;
 use crate::events::EventSender;
 use crate::media::{Routes, attach, lock};
 use crate::options::SubscribeOptions;
 use crate::publisher::Publication;
 use crate::reach::Reach;
-use crate::session::event::Event;
+use crate::session::event::{AutoSubscription, Event};
 use crate::session::inbox::Inbox;
 use crate::session::roster::{Change, Roster};
 use crate::session::statistics::Counters;
@@ -36,6 +37,8 @@ pub(crate) struct MeetingState {
     pub(crate) reach: Reach,
     pub(crate) routes: Arc<Routes>,
     subscriptions: Mutex<HashMap<StreamId, Subscription>>,
+    /// What the server chooses, while it is asked to.
+    pub(crate) auto: Mutex<Option<Arc<Chosen>>>,
     /// What this session publishes; gone with the last publisher of a stream.
     publications: Mutex<Vec<Weak<Publication>>>,
     measured: Mutex<Vec<Measured>>,
@@ -49,6 +52,8 @@ pub(crate) struct MeetingState {
 struct Subscription {
     inbox: Arc<SharedInbox>,
     is_audio: bool,
+    /// The server has chosen the stream, and takes it away again.
+    is_auto: bool,
     options: SubscribeOptions,
     /// What the server has promised, of all that may come.
     wire_stream_id: Option<StreamId>,
@@ -62,6 +67,7 @@ struct Subscription {
 pub(crate) enum Undo {
     Unsubscribe(StreamId),
     Unpublish(StreamId),
+    Auto,
 }
 
 #[derive(Debug)]
@@ -87,6 +93,7 @@ impl MeetingState {
             reach,
             routes,
             subscriptions: Mutex::default(),
+            auto: Mutex::default(),
             publications: Mutex::default(),
             measured: Mutex::default(),
             undone: Mutex::default(),
@@ -107,6 +114,11 @@ impl MeetingState {
             ended.for_each(|publication| publication.end());
         }
         if let Some(event) = change.event {
+            if let Event::AutoSubscriptionsChanged { subscribed, unsubscribed, ended } = &event {
+                unsubscribed.iter().for_each(|stream_id| self.end_auto(*stream_id));
+                ended.iter().for_each(|stream_id| self.end_subscription(*stream_id));
+                subscribed.iter().for_each(|chosen| self.begin_auto(chosen));
+            }
             self.events.send(event);
         }
     }
@@ -175,6 +187,7 @@ impl MeetingState {
         known: Option<&StreamDescription>,
         options: SubscribeOptions,
         inbox: &Arc<SharedInbox>,
+        is_auto: bool,
     ) -> Result<(), Error> {
         let layers: Vec<StreamId> = match known {
             Some(stream) => stream.layers.iter().map(|layer| layer.wire_stream_id).collect(),
@@ -187,6 +200,7 @@ impl MeetingState {
         let subscription = Subscription {
             inbox: Arc::clone(inbox),
             is_audio: known.is_some_and(StreamDescription::is_audio),
+            is_auto,
             options,
             wire_stream_id: None,
             layers: layers.clone(),
@@ -199,11 +213,23 @@ impl MeetingState {
         Ok(())
     }
 
-    /// Whether there was such a subscription.
-    pub(crate) fn change_subscription(&self, stream_id: StreamId, options: &SubscribeOptions) -> bool {
+    /// The subscription is this session's own from now on, if there is one; says whether the server had chosen it.
+    pub(crate) fn change_subscription(
+        &self,
+        stream_id: StreamId,
+        options: &SubscribeOptions,
+    ) -> Option<bool> {
         let mut subscriptions = lock(&self.subscriptions);
-        let found = subscriptions.get_mut(&stream_id);
-        found.map(|subscription| subscription.options.clone_from(options)).is_some()
+        let subscription = subscriptions.get_mut(&stream_id)?;
+        subscription.options.clone_from(options);
+        Some(std::mem::take(&mut subscription.is_auto))
+    }
+
+    /// The server did not let it become this session's own.
+    pub(crate) fn give_back(&self, stream_id: StreamId) {
+        if let Some(subscription) = lock(&self.subscriptions).get_mut(&stream_id) {
+            subscription.is_auto = true;
+        }
     }
 
     /// Forgets a subscription, of this inbox if one is given.
@@ -229,6 +255,12 @@ impl MeetingState {
             "" => stream_id,
             text => text.parse().map_err(|error| Error::Protocol(format!("in Ack: {error}")))?,
         };
+        self.promised(stream_id, wire_stream_id);
+        self.attach(stream_id).await
+    }
+
+    /// The server has said what will arrive.
+    fn promised(&self, stream_id: StreamId, wire_stream_id: StreamId) {
         if let Some(subscription) = lock(&self.subscriptions).get_mut(&stream_id) {
             subscription.wire_stream_id = Some(wire_stream_id);
             subscription.inbox.update(|inbox| inbox.expect_layer(wire_stream_id));
@@ -237,7 +269,6 @@ impl MeetingState {
                 self.routes.add(&[wire_stream_id], &subscription.inbox);
             }
         }
-        self.attach(stream_id).await
     }
 
     /// Opens the QUIC stream that a subscription needs in the baseline, unless it is open.
@@ -288,6 +319,7 @@ impl MeetingState {
         for stream_id in self.subscribed_streams() {
             let subscription = lock(&self.subscriptions)
                 .get(&stream_id)
+                .filter(|known| !known.is_auto)
                 .map(|known| (known.options.clone(), Arc::clone(&known.inbox)));
             let Some((options, inbox)) = subscription else { continue };
             match client.command(subscribe_request(stream_id, options)).await {
@@ -297,6 +329,69 @@ impl MeetingState {
             }
         }
         Ok(())
+    }
+}
+
+/// What the server chooses.
+impl MeetingState {
+    /// The server has subscribed to a stream, or sends another layer of it.
+    fn begin_auto(&self, chosen: &AutoSubscription) {
+        let AutoSubscription { participant_id, stream_id, wire_stream_id } = *chosen;
+        // Nobody wants it any more, and the server has been told.
+        let Some(auto) = lock(&self.auto).clone() else { return };
+        if !self.is_auto(stream_id) {
+            let known = lock(&self.roster).stream(stream_id).cloned();
+            let is_audio = known.as_ref().is_some_and(StreamDescription::is_audio);
+            let inbox = SharedInbox::new(Inbox::new(stream_id, is_audio));
+            let options = SubscribeOptions::default();
+            if self.add_subscription(stream_id, known.as_ref(), options, &inbox, true).is_err() {
+                return;
+            }
+            self.measure(Measured::Incoming(Arc::clone(&inbox)));
+            auto.begin(participant_id, inbox);
+        }
+        self.promised(stream_id, wire_stream_id);
+    }
+
+    fn is_auto(&self, stream_id: StreamId) -> bool {
+        let subscriptions = lock(&self.subscriptions);
+        let known = subscriptions.get(&stream_id).filter(|known| !known.inbox.inspect(Inbox::has_ended));
+        known.is_some_and(|known| known.is_auto)
+    }
+
+    /// The server has given up a stream, or left it to this session, which has asked for it.
+    fn end_auto(&self, stream_id: StreamId) {
+        if self.is_auto(stream_id) {
+            self.end_subscription(stream_id);
+        }
+    }
+
+    fn end_subscription(&self, stream_id: StreamId) {
+        if let Some(inbox) = self.remove_subscription(stream_id, None) {
+            inbox.cancel();
+            if let Some(auto) = &*lock(&self.auto) {
+                auto.forget(&inbox);
+            }
+        }
+    }
+
+    /// The server tells the whole list again.
+    pub(crate) fn begin_list_anew(&self) {
+        for stream_id in self.subscribed_streams() {
+            self.end_auto(stream_id);
+        }
+    }
+
+    /// Lets a server choose that knows of nothing.
+    pub(crate) async fn subscribe_auto_again(&self, client: &SignalingClient) -> Result<(), Error> {
+        let auto = lock(&self.auto).clone();
+        match auto {
+            Some(auto) => match client.command(auto_request(Some(&auto.options()))).await {
+                Ok(_) | Err(Error::Refused { .. }) => Ok(()),
+                Err(error) => Err(error),
+            },
+            None => Ok(()),
+        }
     }
 }
 
@@ -326,6 +421,8 @@ impl MeetingState {
                 Undo::Unpublish(id) if self.publications().iter().any(|live| live.stream_id() == id) => {
                     continue;
                 }
+                Undo::Auto if lock(&self.auto).is_some() => continue,
+                Undo::Auto => auto_request(None),
                 Undo::Unsubscribe(id) => unsubscribe_request(id),
                 Undo::Unpublish(id) => {
                     Message::UnpublishStream(pb::UnpublishStream { stream_id: id.to_string() })

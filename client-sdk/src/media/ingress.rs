@@ -187,7 +187,8 @@ pub(crate) async fn attach(
         send.finish();
         match result {
             Ok(()) => inbox.update(|inbox| inbox.finish()),
-            Err(Stopped::Error(Error::StreamEnded(Code::PUBLISHER_GONE))) => {
+            // Cancelled: the server has given up what it had chosen, and its word on signaling may be on its way.
+            Err(Stopped::Error(Error::StreamEnded(Code::PUBLISHER_GONE | Code::CANCELLED))) => {
                 inbox.update(|inbox| inbox.finish());
             }
             // The next connection, if there is one, goes on with it.

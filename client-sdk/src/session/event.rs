@@ -70,6 +70,18 @@ pub enum Event {
     },
     /// The networks of these participants carry calls better or worse than before.
     NetworkQuality(Vec<NetworkQuality>),
+    /// What the server subscribes to for this session has changed; see
+    /// [`Meeting::subscribe_auto`](crate::Meeting::subscribe_auto). Streams that are unpublished, or
+    /// whose publisher leaves, are not named here.
+    AutoSubscriptionsChanged {
+        /// Subscribed to, or arriving under another wire stream id.
+        subscribed: Vec<AutoSubscription>,
+        /// Not any more, or not by the server: given up for others, or because this session has asked
+        /// for the stream itself, or does not want it.
+        unsubscribed: Vec<StreamId>,
+        /// Subscriptions of this session's own that have ended: it may have less video now.
+        ended: Vec<StreamId>,
+    },
     /// Somebody wrote to everybody, or to this participant alone.
     ChatMessage(pb::ChatMessage),
     /// A message of the chat was edited, pinned, unpinned or deleted.
@@ -147,4 +159,15 @@ pub enum Event {
     /// The reader was too slow and missed this many events. The roster is complete nevertheless:
     /// read it with [`Meeting::participants`](crate::Meeting::participants).
     Lagged(u64),
+}
+
+/// A stream that the server has subscribed to for this session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AutoSubscription {
+    /// Who publishes it.
+    pub participant_id: ParticipantId,
+    /// Which.
+    pub stream_id: StreamId,
+    /// What arrives of it.
+    pub wire_stream_id: StreamId,
 }

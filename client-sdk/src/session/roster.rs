@@ -7,7 +7,7 @@ use darktower_protocol::signaling::{StreamDescription, pb};
 use darktower_protocol::{ParticipantId, StreamId};
 use pb::envelope::Message;
 
-use super::event::{Event, NetworkQuality};
+use super::event::{AutoSubscription, Event, NetworkQuality};
 use super::standing::{Standing, participant_ids};
 
 /// A participant as the server describes it.
@@ -195,6 +195,22 @@ impl Roster {
                     changed.participants.iter().filter_map(|quality| self.graded(quality)).collect();
                 let event = (!qualities.is_empty()).then_some(Event::NetworkQuality(qualities));
                 Change { event, ..Change::default() }
+            }
+            Message::AutoSubscriptionsChanged(changed) => {
+                let ids = |texts: &[String]| texts.iter().filter_map(|text| text.parse().ok()).collect();
+                let subscribed = changed.subscribed.iter().filter_map(|chosen| {
+                    Some(AutoSubscription {
+                        participant_id: chosen.participant_id.parse().ok()?,
+                        stream_id: chosen.stream_id.parse().ok()?,
+                        wire_stream_id: chosen.wire_stream_id.parse().ok()?,
+                    })
+                });
+                Event::AutoSubscriptionsChanged {
+                    subscribed: subscribed.collect(),
+                    unsubscribed: ids(&changed.unsubscribed_stream_ids),
+                    ended: ids(&changed.ended_stream_ids),
+                }
+                .into()
             }
             Message::MeetingUpdated(updated) => {
                 let spotlight = participant_ids(&updated.spotlight_participant_ids);

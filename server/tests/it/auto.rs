@@ -3,13 +3,16 @@
 use std::time::{Duration, Instant};
 
 use darktower_client::transport::TransportKind;
+use darktower_client::{AutoOptions, Error, Meeting, OutgoingFrame, PublishOptions};
 use darktower_protocol::group::{GroupKind, GroupPreamble};
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{Features, FrameType, StreamId};
 use pb::envelope::Message;
 use tokio::task::JoinSet;
 
-use crate::support::{RawMedia, RawSignaling, TestServer, audio_metadata, join, soon, unit, video_metadata};
+use crate::support::{
+    Mode, RawMedia, RawSignaling, TestServer, audio_metadata, join, soon, unit, video_metadata,
+};
 
 const NATIVE: TransportKind = TransportKind::Native;
 
@@ -115,5 +118,69 @@ async fn who_speaks_is_seen_within_a_second_by_those_who_let_the_server_choose()
     }
     for _ in 0..20 {
         assert_ne!(soon("video", seen(&media)).await, bob);
+    }
+}
+
+/// Publishes a camera that sends a key frame every 20 ms until the meeting is left.
+async fn film(meeting: &Meeting) -> StreamId {
+    let options = PublishOptions::video("VP8", 640, 360, 50);
+    let mut publisher = meeting.publish(options).await.expect("published");
+    let stream_id = publisher.stream_id();
+    tokio::spawn(async move {
+        for timestamp_us in (0..).step_by(20_000) {
+            let payload = vec![7; 500].into();
+            let frame =
+                OutgoingFrame { frame_type: FrameType::VideoKey, timestamp_us, discardable: false, payload };
+            if publisher.send(frame).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    stream_id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sdk_hands_out_what_the_server_chooses() {
+    let server = TestServer::start().await;
+    for mode in [Mode::native(), Mode::native().baseline(), Mode::webtransport()] {
+        let meeting_id = server.meeting().await;
+        let (ada, bob) =
+            (server.join(meeting_id, "Ada", mode).await, server.join(meeting_id, "Bob", mode).await);
+        let cameras = [film(&ada).await, film(&bob).await];
+        let viewer = server.join(meeting_id, "Viewer", mode).await;
+        let options = AutoOptions { max_video_streams: 1, ..AutoOptions::default() };
+        let mut auto = viewer.subscribe_auto(options.clone()).await.expect("taken");
+        let twice = viewer.subscribe_auto(options.clone()).await;
+        assert!(matches!(twice, Err(Error::Invalid(_))), "{twice:?}");
+        let (who, mut first) = soon("a choice", auto.next()).await.expect("it goes on");
+        assert_eq!((who, first.stream_id()), (ada.participant_id(), cameras[0]));
+        soon("video", first.next_frame()).await.expect("it goes on").expect("a frame");
+
+        // Bob is pinned: Ada goes.
+        let pinned = AutoOptions { pinned: vec![bob.participant_id()], ..options };
+        auto.set_options(pinned).await.expect("taken");
+        let (who, mut second) = soon("a choice", auto.next()).await.expect("it goes on");
+        assert_eq!((who, second.stream_id()), (bob.participant_id(), cameras[1]));
+        soon("video", second.next_frame()).await.expect("it goes on").expect("a frame");
+        let over = async { while first.next_frame().await.expect("it goes on").is_some() {} };
+        soon("the end of what was given up", over).await;
+
+        // Who is not wanted makes room.
+        drop(second);
+        let (who, mut third) = soon("a choice", auto.next()).await.expect("it goes on");
+        assert_eq!(who, ada.participant_id());
+        soon("video", third.next_frame()).await.expect("it goes on").expect("a frame");
+        // What is asked for stays when nothing is chosen any more.
+        viewer.update_subscription(cameras[0], Default::default()).await.expect("taken");
+        drop(auto);
+        let mut own = viewer.subscribe(cameras[1], Default::default()).await.expect("subscribed");
+        soon("video", own.next_frame()).await.expect("it goes on").expect("a frame");
+        for _ in 0..30 {
+            soon("video", third.next_frame()).await.expect("it goes on").expect("a frame");
+        }
+        for meeting in [viewer, ada, bob] {
+            meeting.leave().await.expect("left");
+        }
     }
 }
