@@ -119,7 +119,7 @@ pub(super) async fn a_flood_of_broadcasts_is_held_back(stage: &Stage) {
     let payload = vec![7; 8 * 1024];
     let broadcast = |n: usize| {
         // One in three is read back instead: both count.
-        if n % 3 == 0 {
+        if n.is_multiple_of(3) {
             return Message::FetchChatHistory(pb::FetchChatHistory::default());
         }
         let (r#type, payload) = ("noise".to_owned(), payload.clone().into());
@@ -130,7 +130,7 @@ pub(super) async fn a_flood_of_broadcasts_is_held_back(stage: &Stage) {
 
 pub(super) async fn a_flood_of_hands_is_held_back(stage: &Stage) {
     let raise = |n: usize| {
-        let change = pb::StateChange { hand_raised: Some(n % 2 == 0), ..Default::default() };
+        let change = pb::StateChange { hand_raised: Some(n.is_multiple_of(2)), ..Default::default() };
         Message::UpdateParticipant(pb::UpdateParticipant { change: Some(change), ..Default::default() })
     };
     is_held_back(stage, "video_participant", 300, raise).await;
@@ -166,7 +166,7 @@ pub(super) async fn a_flood_of_streams_is_held_back(stage: &Stage) {
 
 pub(super) async fn a_flood_of_stage_requests_is_held_back(stage: &Stage) {
     let ask = |n: usize| {
-        let action = if n % 2 == 0 { Action::Ask } else { Action::Leave };
+        let action = if n.is_multiple_of(2) { Action::Ask } else { Action::Leave };
         Message::StageRequest(pb::StageRequest { action: action.into(), ..Default::default() })
     };
     is_held_back(stage, "webinar_participant", 300, ask).await;
