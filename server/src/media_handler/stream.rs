@@ -432,9 +432,10 @@ impl MediaStream {
         self.tell(&self.lock(), PublisherFeedback { target_bitrate, ..PublisherFeedback::default() });
     }
 
-    fn tell(&self, state: &State, feedback: PublisherFeedback) {
+    fn tell(&self, state: &State, mut feedback: PublisherFeedback) {
         if let Some(publisher) = &state.publisher {
-            publisher.send(PublisherFeedback { stream_id: self.id.to_string(), ..feedback });
+            feedback.stream_id = self.id.to_string();
+            publisher.send(feedback);
         }
     }
 

@@ -45,7 +45,7 @@ impl TargetRate {
     /// have, 0 if that is not said. Called once a second.
     pub(super) fn observe(&mut self, way: Way, declared_bps: u32, now: Instant) -> Option<u32> {
         let settled = self.decreased_at.is_none_or(|at| now.saturating_duration_since(at) >= SETTLE);
-        let uplink = (way.loss > MUCH_LOSS).then(|| way.sent_bps as f64 * (1.0 - 0.5 * way.loss));
+        let uplink = (way.loss > MUCH_LOSS).then_some(way.sent_bps as f64 * (1.0 - 0.5 * way.loss));
         let receiver = way.held_up_bps.map(|held_up| DECREASE * held_up.min(way.sent_bps) as f64);
         let carried = match (uplink, receiver) {
             (Some(one), Some(other)) => Some(one.min(other)),
