@@ -28,6 +28,10 @@ use crate::media::IngressCount;
 const FRESH: Duration = Duration::from_secs(5);
 const CLAIM_COUNTS: Duration = Duration::from_secs(15);
 
+/// A receiver that has lost something does not keep up for so long: the next loss comes later, because key frames that are
+/// lost again and again are asked for more and more seldom.
+const HELD_UP: Duration = Duration::from_secs(5);
+
 /// A path that loses more than this is beyond what a publisher could mend: it does not count as a receiver.
 const HOPELESS_LOSS: f64 = 0.3;
 
@@ -64,7 +68,7 @@ struct Observed {
     score: f64,
     told_score: f64,
     grade: GradeControl,
-    received: Vec<EgressSample>,
+    received: Vec<Received>,
     /// By wire stream id.
     published: BTreeMap<StreamId, Layer>,
     told_downlink: Option<Told>,
@@ -72,6 +76,37 @@ struct Observed {
     told_streams: BTreeMap<StreamId, Told>,
     /// What it tells itself, by the id that applications use.
     claims: BTreeMap<StreamId, Claim>,
+}
+
+/// What somebody is sent of one stream.
+#[derive(Debug)]
+struct Received {
+    sample: EgressSample,
+    /// Over some seconds: a path that is full takes its queues' worth at first, and nothing while a key frame is awaited.
+    rate_bps: f64,
+    /// When something was given up last.
+    dropped_at: Option<Instant>,
+}
+
+impl Received {
+    fn after(before: Option<Self>, sample: EgressSample, interval: Duration, now: Instant) -> Self {
+        let rate_bps = sample.bytes as f64 * 8.0 / interval.as_secs_f64().max(0.1);
+        let dropped_at = (sample.dropped > 0).then_some(now);
+        match before {
+            None => Self { sample, rate_bps, dropped_at },
+            Some(before) => Self {
+                sample,
+                rate_bps: MEMORY * before.rate_bps + (1.0 - MEMORY) * rate_bps,
+                dropped_at: dropped_at.or(before.dropped_at),
+            },
+        }
+    }
+
+    /// What its path carries of the stream, if that is less than there is, bit/s.
+    fn held_up_bps(&self, now: Instant) -> Option<u64> {
+        let at = self.dropped_at?;
+        (now.saturating_duration_since(at) < HELD_UP).then_some(self.rate_bps as u64)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -206,16 +241,17 @@ impl Observed {
             layer.count = count;
             layer.loss.add(count.missing, count.units + count.missing);
         }
-        self.received = sample.received;
+        let mut before = std::mem::take(&mut self.received);
+        self.received.extend(sample.received.into_iter().map(|sample| {
+            let known = before.iter().position(|known| known.sample.wanted == sample.wanted);
+            let known = known.map(|place| before.swap_remove(place));
+            Received::after(known, sample, path.interval, now)
+        }));
         self.grade.observe(self.score)
     }
 
     fn is_fresh(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.at) < FRESH
-    }
-
-    fn bit_rate(&self, bytes: u64) -> u64 {
-        (bytes as f64 * 8.0 / self.path.interval.as_secs_f64().max(0.1)) as u64
     }
 }
 
@@ -396,19 +432,19 @@ impl Meeting {
             if loss > HOPELESS_LOSS {
                 continue;
             }
-            for received in observed.received.iter().filter(|received| received.bytes > 0) {
-                let Some(stream_id) = self.wire_streams.get(&received.wanted) else { continue };
+            for received in observed.received.iter().filter(|received| received.rate_bps >= 1.0) {
+                let Some(stream_id) = self.wire_streams.get(&received.sample.wanted) else { continue };
                 let owner = self.stream_owners.get(stream_id).and_then(|owner| self.participants.get(owner));
                 let stream = owner.and_then(|owner| owner.streams.get(stream_id));
                 let lowest =
                     stream.and_then(|stream| stream.layers.first()).map(|layer| layer.wire_stream_id);
-                let is_held_up = received.dropped > 0 && lowest == Some(received.layer);
+                let is_lowest = lowest == Some(received.sample.layer);
                 let claim = observed.claims.get(stream_id).map_or(0.0, |claim| claim.loss);
                 let this = Worst {
                     available_bps: observed.path.available_bps,
                     loss: loss.max(claim),
                     rtt: observed.path.rtt,
-                    held_up_bps: is_held_up.then(|| observed.bit_rate(received.bytes)),
+                    held_up_bps: received.held_up_bps(now).filter(|_| is_lowest),
                 };
                 worst.entry(*stream_id).and_modify(|worst| worst.add(this)).or_insert(this);
             }
