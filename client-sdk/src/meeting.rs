@@ -129,7 +129,7 @@ impl Meeting {
         let routes = Arc::<Routes>::default();
         let to_handler = route(&server.media_handler_url, Role::Media);
         let starting = Box::pin(async {
-            let origin = signaling.connection().origin();
+            let origin = signaling.connection().origin().on_new_sockets();
             let connection = origin.connect(&to_handler.url, to_handler.kind, Role::Media).await?;
             let news = NewsSender { number: 1, sender: news.clone() };
             let token = server.connection_token;

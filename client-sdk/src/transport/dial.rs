@@ -69,6 +69,12 @@ impl Origin {
         Self { tls, endpoint: Some(endpoint) }
     }
 
+    /// The same with a socket of its own for each further connection: one that is lost does not take another with it.
+    #[must_use]
+    pub fn on_new_sockets(self) -> Self {
+        Self { endpoint: None, ..self }
+    }
+
     /// Connects as [`connect`] does; from the socket that is there, where the address is of its family.
     ///
     /// # Errors
