@@ -44,7 +44,7 @@ use chat::Chat;
 pub use event::Event;
 use participant::Participant;
 pub use participant::{Identity, MAX_NAME_CHARS, display_name};
-use quality::Quality;
+use quality::{Quality, QualityRecord};
 pub use reconnect::Resumed;
 use rights::Control;
 pub use rights::Rights;
@@ -193,6 +193,8 @@ pub enum Output {
     },
     /// Change media forwarding.
     Media(MediaCommand),
+    /// Keep for later reports how somebody's media got through.
+    Record(QualityRecord),
     /// Somebody who [waits](Meeting::knock) may [join](Meeting::join) now.
     LetIn {
         /// Who.
@@ -399,6 +401,7 @@ impl Meeting {
         self.voices = Voices::new(self.limits.heard_participants);
         self.receivers = Receivers::default();
         self.auto = AutoState::default();
+        self.finish_records();
         self.quality = Quality::default();
         let waiting = std::mem::take(&mut self.waiting).into_keys();
         self.outputs.extend(waiting.map(|participant| Output::TurnedAway { participant }));
@@ -556,7 +559,7 @@ impl Meeting {
         let was_on_stage = self.participants.remove(&id).is_some_and(|gone| gone.on_stage);
         self.forget_voice(id);
         self.auto.forget(id);
-        self.quality.forget(id);
+        self.outputs.extend(self.quality.forget(id).map(Output::Record));
         self.stage_is_over_for(id, was_on_stage, false);
         self.leave_spotlight(id);
     }

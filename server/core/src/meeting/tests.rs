@@ -452,7 +452,7 @@ mod properties {
                             }
                         }
                         Output::Media(MediaCommand::Prominent { .. }) => prop_assert!(false, "nobody speaks"),
-                        Output::Notice { .. } | Output::Media(MediaCommand::Advise { .. }) => {}
+                        Output::Notice { .. } | Output::Record(_) | Output::Media(MediaCommand::Advise { .. }) => {}
                         Output::LetIn { .. } | Output::TurnedAway { .. } => prop_assert!(false, "nobody waits"),
                     }
                 }

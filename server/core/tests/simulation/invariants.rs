@@ -28,6 +28,7 @@ impl World {
         let roster = self.check_people(&mut checks)?;
         self.check_media(&mut checks)?;
         self.check_clients(&mut checks, &roster)?;
+        self.records.check(|id| self.model.here.contains_key(&id))?;
         self.tally.checks += checks.0;
         Ok(())
     }

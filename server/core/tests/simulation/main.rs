@@ -35,6 +35,7 @@ mod media;
 mod model;
 mod ops;
 mod random;
+mod records;
 mod world;
 
 use std::collections::BTreeMap;

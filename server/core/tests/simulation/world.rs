@@ -24,6 +24,7 @@ use crate::followers::{Client, MediaHandler};
 use crate::model::{Line, Model, Standing};
 use crate::ops::{KINDS, NAMES, Name, Op, Which, Whom};
 use crate::random::Random;
+use crate::records::Records;
 
 /// Participants that there may be.
 pub(crate) const SLOTS: usize = 8;
@@ -161,6 +162,7 @@ pub(crate) struct World {
     pub(crate) tally: Tally,
     pub(crate) meeting: Meeting,
     pub(crate) media: MediaHandler,
+    pub(crate) records: Records,
     epochs: BTreeSet<Epoch>,
     /// By slot: what its token says, how many videos it takes (0: any number), and whether it is a phone.
     standings: [(Standing, u32, bool); SLOTS],
@@ -200,6 +202,7 @@ impl World {
             tally: Tally::default(),
             meeting: Meeting::new(MeetingId::from_bytes([1; 16]), limits),
             media: MediaHandler::default(),
+            records: Records::default(),
             epochs: BTreeSet::new(),
             standings,
             start,
@@ -297,6 +300,11 @@ impl World {
             }
             Op::Broadcast { by, to, is_reaction } => self.broadcast(*by, to, *is_reaction),
             Op::Observe { samples } => {
+                for sample in
+                    samples.iter().filter(|sample| self.model.here.contains_key(&sample.participant))
+                {
+                    self.records.seen(sample);
+                }
                 self.meeting.observe(samples.clone(), self.now());
                 self.done()
             }
@@ -965,6 +973,7 @@ impl World {
                     }
                     self.media.carry_out(&command)?;
                 }
+                Output::Record(record) => self.records.recorded(&record)?,
                 Output::LetIn { participant } => {
                     ensure!(self.model.waiting.remove(&participant), "{participant} did not wait");
                     self.model.admitted.insert(participant);

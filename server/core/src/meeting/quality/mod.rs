@@ -3,7 +3,10 @@
 //! Media handlers tell what they see ([`Meeting::observe`]), clients what they measure ([`Meeting::tell_quality`]).
 //! Publishers hear of their streams, subscribers of their downlink, everybody of grades that change. Targets follow only
 //! what media handlers saw: a subscriber that claims to get nothing lowers nobody's picture.
+//!
+//! Of all that media handlers see, records are made for later reports ([`QualityRecord`]).
 
+mod record;
 mod sample;
 pub mod score;
 mod target;
@@ -17,6 +20,8 @@ use darktower_protocol::{ParticipantId, StreamId};
 use pb::envelope::Message;
 use pb::{ErrorCode, NetworkGrade, StreamType};
 
+use record::Recording;
+pub use record::{Ingress, QualityRecord, RECORD_INTERVAL};
 pub use sample::{EgressSample, MediaSample, PathSample};
 use score::{GradeControl, mean_opinion_score};
 use target::{TargetRate, Way};
@@ -76,6 +81,7 @@ struct Observed {
     told_streams: BTreeMap<StreamId, Told>,
     /// What it tells itself, by the id that applications use.
     claims: BTreeMap<StreamId, Claim>,
+    recording: Recording,
 }
 
 /// What somebody is sent of one stream.
@@ -194,9 +200,14 @@ impl Worst {
 }
 
 impl Quality {
-    /// Somebody is gone.
-    pub(super) fn forget(&mut self, id: ParticipantId) {
-        self.observed.remove(&id);
+    /// Somebody is gone. Answers what is left to record of it.
+    pub(super) fn forget(&mut self, id: ParticipantId) -> Option<QualityRecord> {
+        self.observed.remove(&id)?.recording.take(id)
+    }
+
+    /// What is left to record of everybody.
+    pub(super) fn take_records(&mut self) -> impl Iterator<Item = QualityRecord> + '_ {
+        self.observed.iter_mut().filter_map(|(id, observed)| observed.recording.take(*id))
     }
 }
 
@@ -215,25 +226,36 @@ impl Observed {
             told_downlink: None,
             told_streams: BTreeMap::new(),
             claims: BTreeMap::new(),
+            recording: Recording::default(),
         }
     }
 
     /// Answers whether the grade changes.
-    fn take_in(&mut self, sample: MediaSample, claimed_loss: f64, now: Instant) -> bool {
+    fn take_in(
+        &mut self,
+        sample: MediaSample,
+        claimed_loss: Option<f64>,
+        is_audio: impl Fn(StreamId) -> bool,
+        now: Instant,
+    ) -> bool {
         let MediaSample { path, .. } = sample;
         self.at = now;
         self.path = path;
         self.loss_down.add(path.lost_packets, path.sent_packets);
         let (mut units, mut missing, mut jitter) = (0, 0, Duration::ZERO);
-        for (_, count) in &sample.published {
+        for (wire_id, count) in &sample.published {
             units += count.units;
             missing += count.missing;
             jitter = jitter.max(count.jitter);
+            self.recording.add_published(is_audio(*wire_id), count);
         }
+        sample.received.iter().for_each(|received| self.recording.add_received(received));
         self.loss_up.add(missing, units + missing);
         let up = mean_opinion_score(self.loss_up.value(), path.rtt, jitter);
-        let down = mean_opinion_score(self.loss_down.value().max(claimed_loss), path.rtt, Duration::ZERO);
+        let down = self.loss_down.value().max(claimed_loss.unwrap_or(0.0));
+        let down = mean_opinion_score(down, path.rtt, Duration::ZERO);
         self.score = up.min(down);
+        self.recording.add(&path, self.score, claimed_loss);
         self.published
             .retain(|wire_id, _| sample.published.iter().any(|(published, _)| published == wire_id));
         for (wire_id, count) in sample.published {
@@ -269,8 +291,16 @@ impl Meeting {
             let claims = observed.claims.iter().filter(|(stream, _)| {
                 participant.subscriptions.get(**stream).is_some_and(|subscription| !subscription.is_video)
             });
-            let claimed = claims.map(|(_, claim)| claim.loss).fold(0.0, f64::max);
-            if observed.take_in(sample, claimed, now) {
+            let claimed = claims.map(|(_, claim)| claim.loss).reduce(f64::max);
+            let is_audio = |wire_id| {
+                let stream = self.wire_streams.get(&wire_id).and_then(|id| participant.streams.get(id));
+                stream.is_some_and(|stream| stream.stream_type == StreamType::Audio)
+            };
+            let has_changed = observed.take_in(sample, claimed, is_audio, now);
+            if observed.recording.is_full() {
+                self.outputs.extend(observed.recording.take(id).map(Output::Record));
+            }
+            if has_changed {
                 participant.network_grade = observed.grade.grade();
                 graded.push(id);
             }
@@ -279,6 +309,11 @@ impl Meeting {
         self.tell_scores();
         self.tell_downlinks(now);
         self.tell_publishers(now);
+    }
+
+    /// Records what there is to record of everybody although it is not much yet: the server stops.
+    pub fn finish_records(&mut self) {
+        self.outputs.extend(self.quality.take_records().map(Output::Record));
     }
 
     /// A client tells what it measures of a stream that it publishes or gets.
