@@ -231,6 +231,9 @@ pub struct Jobs {
     /// Days for which ended meetings, ended sessions, participants whose tokens have ended and the audit log are kept. Default
     /// 90.
     pub retention_days: u32,
+    /// Days for which the samples of how media got through are kept: a row for each participant and ten seconds. Their totals
+    /// are kept with the session. Default 7.
+    pub quality_retention_days: u32,
 }
 
 impl Default for Jobs {
@@ -244,6 +247,7 @@ impl Default for Jobs {
             unjoined_after_hours: 24,
             clean_seconds: 3600,
             retention_days: 90,
+            quality_retention_days: 7,
         }
     }
 }
@@ -585,6 +589,7 @@ impl Config {
         range("jobs.stale_after_seconds", jobs.stale_after_seconds, 60, 60 * 60 * 24)?;
         range("jobs.unjoined_after_hours", jobs.unjoined_after_hours.into(), 1, 24 * 366)?;
         range("jobs.retention_days", jobs.retention_days.into(), 1, 36_500)?;
+        range("jobs.quality_retention_days", jobs.quality_retention_days.into(), 1, 36_500)?;
         range("media.shards", media.shards.into(), 0, MAX_SHARDS as u64)?;
         range("media.company_milliseconds", media.company_milliseconds.into(), 0, 100)?;
         range("media.max_load_percent", media.max_load_percent.into(), 1, 100)?;

@@ -19,7 +19,7 @@ use super::LiveMeetings;
 use super::audit::{Audit, Who};
 
 use crate::config::Config;
-use crate::storage::model::{MeetingSession, Removal};
+use crate::storage::model::{KeepSince, MeetingSession, Removal};
 use crate::storage::{Store, StoreError};
 
 /// A job that comes later than this did not just wait for its turn: the machine slept, or the database kept it waiting.
@@ -238,16 +238,21 @@ impl Jobs {
 
     async fn clean(&self) -> Result<u64, StoreError> {
         let now = OffsetDateTime::now_utc();
-        let keep_since = now - time::Duration::days(self.settings.retention_days.into());
+        let ago = |days: u32| now - time::Duration::days(days.into());
+        let keep = KeepSince {
+            records: ago(self.settings.retention_days),
+            quality_samples: ago(self.settings.quality_retention_days),
+        };
         let mut removed = 0;
         loop {
-            let cleaned = self.store.clean(now, keep_since).await?;
+            let cleaned = self.store.clean(now, keep).await?;
             let portion = cleaned.secrets
                 + cleaned.removals
                 + cleaned.meetings
                 + cleaned.participants
                 + cleaned.sessions
-                + cleaned.audit_entries;
+                + cleaned.audit_entries
+                + cleaned.quality_samples;
             if portion == 0 {
                 return Ok(removed);
             }

@@ -26,6 +26,9 @@ pub(super) struct NamePath(pub(super) String);
 /// `{session_id}`
 pub(super) struct SessionPath(pub(super) MeetingSessionId);
 
+/// `{session_id}` and `{participant_id}`
+pub(super) struct AttendeePath(pub(super) MeetingSessionId, pub(super) ParticipantId);
+
 impl<S: Send + Sync> FromRequestParts<S> for MeetingPath {
     type Rejection = ApiError;
 
@@ -68,6 +71,15 @@ impl<S: Send + Sync> FromRequestParts<S> for NamePath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let params = params(parts, state).await?;
         Ok(Self(params.iter().map(|(_, value)| value.to_owned()).next().unwrap_or_default()))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for AttendeePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let params = params(parts, state).await?;
+        Ok(Self(id(&params, "session_id")?, id(&params, "participant_id")?))
     }
 }
 

@@ -1,12 +1,14 @@
 //! Sessions: the times when somebody was in a meeting, and who took part.
 
 use darktower_core::access::{Action, Actor, OrganizationRole};
-use darktower_protocol::{MeetingId, MeetingSessionId};
+use darktower_protocol::{MeetingId, MeetingSessionId, ParticipantId};
 use serde_json::json;
 
 use super::caller::Caller;
 use super::meetings::{Meetings, MeetingsError, check_page};
-use crate::storage::model::{Attendance, Listed, MeetingSession, Page, Removal, SessionFilter};
+use crate::storage::model::{
+    Attendance, Listed, MeetingSession, Page, QualitySample, QualityTotal, Removal, SessionFilter,
+};
 
 impl Meetings {
     /// A part of the list of sessions: of all meetings, or of those that the caller may see sessions of.
@@ -55,6 +57,31 @@ impl Meetings {
         check_page(page)?;
         let session = self.session(caller, id).await?;
         Ok(self.store.attendances(session.id, page).await?)
+    }
+
+    /// How everybody's media got through, by participant.
+    pub(super) async fn quality_totals(
+        &self,
+        caller: &Caller,
+        id: MeetingSessionId,
+        page: Page,
+    ) -> Result<Listed<QualityTotal>, MeetingsError> {
+        check_page(page)?;
+        let session = self.session(caller, id).await?;
+        Ok(self.store.quality_totals(session.id, page).await?)
+    }
+
+    /// How a participant's media got through, the earliest sample first.
+    pub(super) async fn quality_samples(
+        &self,
+        caller: &Caller,
+        id: MeetingSessionId,
+        participant: ParticipantId,
+        page: Page,
+    ) -> Result<Listed<QualitySample>, MeetingsError> {
+        check_page(page)?;
+        let session = self.session(caller, id).await?;
+        Ok(self.store.quality_samples(session.id, participant, page).await?)
     }
 
     /// The session with somebody in it now.

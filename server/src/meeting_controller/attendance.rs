@@ -9,8 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use darktower_core::meeting::lifecycle::MeetingStatus;
@@ -21,7 +20,7 @@ use time::OffsetDateTime;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::MeetingController;
+use super::{MeetingController, lock};
 use crate::storage::model::{Arrival, MeetingSession, Page};
 use crate::storage::{Store, StoreError};
 
@@ -58,8 +57,8 @@ pub(super) struct Attendance {
 /// What an [`Attendance`] and its task tell each other beside the queue.
 #[derive(Debug, Default)]
 struct Shared {
-    /// Whether a session is known to run.
-    running: AtomicBool,
+    /// The session that is known to run.
+    session: Mutex<Option<MeetingSessionId>>,
     /// The meeting is over: its session ends as soon as all are out.
     over: Notify,
 }
@@ -167,7 +166,12 @@ impl Attendance {
 
     /// Whether a session is known to run.
     pub(super) fn is_running(&self) -> bool {
-        self.shared.running.load(Ordering::Acquire)
+        self.session().is_some()
+    }
+
+    /// The session that is known to run.
+    pub(super) fn session(&self) -> Option<MeetingSessionId> {
+        *lock(&self.shared.session)
     }
 
     /// The meeting is over: no more time is given to an empty session.
@@ -379,7 +383,7 @@ impl Writer {
             self.controller.forget_session(ended_by_others);
         }
         self.controller.remember_session(session.id);
-        self.shared.running.store(true, Ordering::Release);
+        *lock(&self.shared.session) = self.session;
         if session.id != new_session_id
             && let Err(error) = self.adopt(session.id).await
         {
@@ -414,7 +418,7 @@ impl Writer {
         })
         .await;
         self.controller.forget_session(session);
-        self.shared.running.store(false, Ordering::Release);
+        *lock(&self.shared.session) = None;
         tracing::info!(meeting = %self.meeting, %session, "session ended");
     }
 }

@@ -9,7 +9,7 @@
 //! attendance.rs  who came and went, written to the session records in the background
 //! removals.rs    throwing people out, whoever asks for it
 //! changes.rs     facts that are newer than those somebody has read
-//! quality.rs     what media handlers see of participants
+//! quality.rs     what media handlers see of participants, and what is kept of it
 //! ```
 //! Every meeting is a [`darktower_core::meeting::Meeting`] behind a lock that is held for single
 //! calls only; its outputs are carried out in order while it is held.
@@ -50,7 +50,7 @@ use changes::Changes;
 use door::{Ticket, Verdict};
 use outbox::{Inlet, Outbox};
 pub use quality::QualityInbox;
-use quality::QualityMetrics;
+use quality::{QualityMetrics, Samples};
 use removals::{Barred, Removals};
 use session::End;
 
@@ -96,7 +96,7 @@ pub struct MeetingController {
     presets: Recent<(OrganizationId, String), (Instant, Arc<Preset>)>,
     /// Of live meetings and of those whose session outlasts their participants.
     attendances: DashMap<MeetingId, Arc<Attendance>>,
-    /// The tasks of `attendances`.
+    /// The tasks of `attendances`, and those that write samples of quality.
     writers: TaskTracker,
     /// Sessions that run here.
     running: Mutex<BTreeSet<MeetingSessionId>>,
@@ -105,6 +105,7 @@ pub struct MeetingController {
     removals: Removals,
     changes: Changes,
     quality: QualityMetrics,
+    samples: Samples,
     stopping: CancellationToken,
     /// Signaling sessions of participants.
     sessions: TaskTracker,
@@ -203,6 +204,7 @@ impl MeetingController {
             removals: Removals::default(),
             changes: Changes::default(),
             quality: QualityMetrics::new(),
+            samples: Samples::new(),
             stopping: CancellationToken::new(),
             sessions: TaskTracker::new(),
         })
@@ -248,21 +250,27 @@ impl MeetingController {
         let _some_stay = tokio::time::timeout(grace, self.sessions.wait()).await;
     }
 
-    /// Waits until every leave has been written, at most for `grace`. Sessions stay open: their participants may come back
+    /// Waits until every leave has been written, and every sample of quality, at most for `grace`. Sessions stay open: their participants may come back
     /// to the next server. Call it when nobody can join any more.
     pub async fn finish(&self, grace: Duration) {
         // Nobody comes back to their places here.
         let meetings: Vec<_> = self.meetings.iter().map(|meeting| Arc::clone(meeting.value())).collect();
         for meeting in meetings {
-            let lost = std::mem::take(&mut lock(&meeting).clients);
+            let lost = {
+                let mut live = lock(&meeting);
+                live.core.finish_records();
+                self.carry_out(&mut live);
+                std::mem::take(&mut live.clients)
+            };
             for (participant, client) in lost {
                 client.departure.go(participant, pb::LeaveReason::ConnectionLost);
             }
         }
         self.attendances.clear();
         self.writers.close();
-        if tokio::time::timeout(grace, self.writers.wait()).await.is_err() {
-            tracing::error!("not every leave is recorded: the database took too long");
+        let written = async { tokio::join!(self.writers.wait(), self.write_last_samples()) };
+        if tokio::time::timeout(grace, written).await.is_err() {
+            tracing::error!("not everything about participants is recorded: the database took too long");
         }
     }
 
@@ -512,6 +520,7 @@ impl MeetingController {
                     }
                     self.media.execute(meeting_id, command);
                 }
+                Output::Record(record) => self.record(meeting_id, record),
                 Output::LetIn { participant } => live.decide(participant, Verdict::LetIn),
                 Output::TurnedAway { participant } => live.decide(participant, Verdict::TurnedAway),
             }

@@ -1,23 +1,31 @@
-//! What media handlers see of participants, on its way to their meetings.
+//! What media handlers see of participants, on its way to their meetings, and what is kept of it on its way to the database.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::error::Error;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use darktower_core::meeting::quality::MediaSample;
+use darktower_core::meeting::quality::{MediaSample, QualityRecord};
 use darktower_protocol::{MeetingId, ParticipantId};
+use futures_util::future::join_all;
 use metrics::Counter;
+use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::{MeetingController, lock};
 use crate::media_handler::{Telemetry, TelemetrySink};
+use crate::storage::Store;
+use crate::storage::model::QualitySample;
 use crate::telemetry::histogram::{Family, Histogram};
 
 /// Portions of telemetry that may wait: some seconds of the largest server.
 const QUEUE: usize = 1024;
 
-/// How often meetings are told.
+/// Samples that may wait for the database: ten seconds of the largest server, in about 2 MB.
+const WAITING: usize = 8192;
+
+/// How often meetings are told, and samples written.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 static PATH_LOSS: Family = Family {
@@ -94,7 +102,7 @@ impl QualityMetrics {
 }
 
 /// What was seen in the last second. Of two samples of a participant, whose session has taken the place of another, the later.
-type Samples = HashMap<MeetingId, BTreeMap<ParticipantId, MediaSample>>;
+type Seen = HashMap<MeetingId, BTreeMap<ParticipantId, MediaSample>>;
 
 /// Where the telemetry of media handlers arrives.
 #[derive(Debug)]
@@ -131,15 +139,18 @@ impl TelemetrySink for Outbox {
 pub(super) async fn follow(controller: &MeetingController, mut inbox: QualityInbox) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut samples = Samples::new();
+    let mut seen = Seen::new();
     loop {
         tokio::select! {
             biased;
-            _ = ticks.tick() => controller.observe(&mut samples),
+            _ = ticks.tick() => {
+                controller.observe(&mut seen);
+                controller.write_samples();
+            }
             portion = inbox.portions.recv() => match portion {
                 Some(portion) => {
                     for Telemetry { meeting, sample } in portion {
-                        samples.entry(meeting).or_default().insert(sample.participant, sample);
+                        seen.entry(meeting).or_default().insert(sample.participant, sample);
                     }
                 }
                 None => return,
@@ -148,10 +159,40 @@ pub(super) async fn follow(controller: &MeetingController, mut inbox: QualityInb
     }
 }
 
+/// Samples on their way to the database.
+#[derive(Debug)]
+pub(super) struct Samples {
+    waiting: Mutex<Vec<QualitySample>>,
+    /// Earlier ones are being written. Later ones wait meanwhile, so that there is one writer.
+    writing: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Samples {
+    pub(super) fn new() -> Self {
+        Self { waiting: Mutex::default(), writing: Arc::default() }
+    }
+}
+
+/// Counts samples that nobody will find in the database.
+fn left_out(reason: &'static str, samples: usize) {
+    metrics::counter!("quality_samples_left_out_total", "reason" => reason).increment(samples as u64);
+}
+
+/// Writes samples. One that cannot be written is left out: quality is not worth to keep anybody waiting.
+async fn write(store: Arc<dyn Store>, samples: Vec<QualitySample>) {
+    let written = join_all(samples.iter().map(|sample| store.add_quality_sample(sample))).await;
+    let failed = written.iter().filter(|written| written.is_err()).count();
+    metrics::counter!("quality_samples_total").increment((samples.len() - failed) as u64);
+    if let Some(error) = written.into_iter().find_map(Result::err) {
+        left_out("error", failed);
+        tracing::warn!(failed, error = &error as &dyn Error, "samples of quality are not kept");
+    }
+}
+
 impl MeetingController {
-    fn observe(&self, samples: &mut Samples) {
+    fn observe(&self, seen: &mut Seen) {
         let now = Instant::now();
-        for (meeting, samples) in samples.drain() {
+        for (meeting, samples) in seen.drain() {
             let Some(meeting) = self.live(meeting) else { continue };
             let mut live = lock(&meeting);
             samples.values().for_each(|sample| self.quality.seen(sample));
@@ -159,5 +200,38 @@ impl MeetingController {
             live.core.scores(now).for_each(|score| self.quality.scored(score));
             self.carry_out(&mut live);
         }
+    }
+
+    /// Keeps what a meeting records, if there is room.
+    pub(super) fn record(&self, meeting: MeetingId, record: QualityRecord) {
+        let session = self.attendances.get(&meeting).and_then(|attendance| attendance.session());
+        let Some(session_id) = session else { return left_out("no_session", 1) };
+        let mut waiting = lock(&self.samples.waiting);
+        if waiting.len() < WAITING {
+            waiting.push(QualitySample { session_id, at: OffsetDateTime::now_utc(), record });
+        } else {
+            left_out("full", 1);
+        }
+    }
+
+    /// Has the samples that wait written, unless earlier ones still are.
+    pub(super) fn write_samples(&self) {
+        let Ok(writing) = Arc::clone(&self.samples.writing).try_lock_owned() else { return };
+        let samples = std::mem::take(&mut *lock(&self.samples.waiting));
+        if samples.is_empty() {
+            return;
+        }
+        let store = Arc::clone(&self.store);
+        self.writers.spawn(async move {
+            write(store, samples).await;
+            drop(writing);
+        });
+    }
+
+    /// Waits until the samples that wait are written.
+    pub(super) async fn write_last_samples(&self) {
+        let _earlier = self.samples.writing.lock().await;
+        let samples = std::mem::take(&mut *lock(&self.samples.waiting));
+        write(Arc::clone(&self.store), samples).await;
     }
 }

@@ -1,9 +1,12 @@
 //! The facts that a store keeps. Times are kept to the microsecond.
 
+use std::time::Duration;
+
 use darktower_core::access::guests::{AccessPolicy, GuestAccess};
 use darktower_core::access::{OrganizationRole, ParticipantRole, Scope};
 use darktower_core::meeting::WaitingRoom;
 use darktower_core::meeting::lifecycle::{MeetingStatus, MeetingType, Scheduling};
+use darktower_core::meeting::quality::QualityRecord;
 use darktower_core::preset::Preset;
 use darktower_protocol::{MeetingId, MeetingSessionId, OrganizationId, ParticipantId, UserId};
 use serde::{Deserialize, Serialize};
@@ -466,6 +469,41 @@ pub struct AuditFilter {
     pub page: Page,
 }
 
+/// How a participant's media got through for about ten seconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QualitySample {
+    /// In which session.
+    pub session_id: MeetingSessionId,
+    /// The end of it.
+    pub at: OffsetDateTime,
+    /// How.
+    pub record: QualityRecord,
+}
+
+/// All that is known of how a participant's media got through in one session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QualityTotal {
+    /// All samples as one, without the path's capacity and what the client said.
+    pub record: QualityRecord,
+    /// For how long its samples were excellent.
+    pub excellent: Duration,
+    /// … good.
+    pub good: Duration,
+    /// … fair.
+    pub fair: Duration,
+    /// … poor.
+    pub poor: Duration,
+}
+
+/// From when on things stay that are over.
+#[derive(Clone, Copy, Debug)]
+pub struct KeepSince {
+    /// Meetings, sessions, participants and the audit log.
+    pub records: OffsetDateTime,
+    /// Samples of quality.
+    pub quality_samples: OffsetDateTime,
+}
+
 /// What a round of cleaning removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cleaned {
@@ -481,4 +519,6 @@ pub struct Cleaned {
     pub sessions: u64,
     /// Entries of the audit log older than they are kept.
     pub audit_entries: u64,
+    /// Samples of quality older than they are kept.
+    pub quality_samples: u64,
 }

@@ -8,9 +8,9 @@ use darktower_protocol::{MeetingId, MeetingSessionId, OrganizationId, Participan
 use time::OffsetDateTime;
 
 use super::model::{
-    Arrival, Attendance, AuditEntry, AuditFilter, Cleaned, Client, Invitee, IssuedParticipant, Listed,
-    Meeting, MeetingFilter, MeetingSession, Organization, Page, RefreshToken, Removal, Rotation, SecretHash,
-    SessionFilter, SetupSecret, StoredPreset, User, UserFilter,
+    Arrival, Attendance, AuditEntry, AuditFilter, Cleaned, Client, Invitee, IssuedParticipant, KeepSince,
+    Listed, Meeting, MeetingFilter, MeetingSession, Organization, Page, QualitySample, QualityTotal,
+    RefreshToken, Removal, Rotation, SecretHash, SessionFilter, SetupSecret, StoredPreset, User, UserFilter,
 };
 
 /// Why a storage operation failed.
@@ -91,6 +91,7 @@ pub trait Store:
     + MeetingStore
     + ParticipantStore
     + SessionStore
+    + QualityStore
     + AuditStore
     + Maintenance
 {
@@ -104,6 +105,7 @@ impl<T> Store for T where
         + MeetingStore
         + ParticipantStore
         + SessionStore
+        + QualityStore
         + AuditStore
         + Maintenance
 {
@@ -435,6 +437,28 @@ pub trait SessionStore: Send + Sync + 'static {
     async fn count_live_guests(&self, meeting: MeetingId) -> Stored<u32>;
 }
 
+/// How media got through.
+#[async_trait]
+pub trait QualityStore: Send + Sync + 'static {
+    /// Adds a sample, and adds it to the total of its participant in the session, both or nothing. Totals stay when samples are
+    /// [cleaned](Maintenance::clean), for as long as the session.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchReference`] for the session; [`Unique::Id`] if there is one of the same moment.
+    async fn add_quality_sample(&self, sample: &QualitySample) -> Stored<()>;
+
+    /// A part of the samples of one participant, the earliest first.
+    async fn quality_samples(
+        &self,
+        session: MeetingSessionId,
+        participant: ParticipantId,
+        page: Page,
+    ) -> Stored<Listed<QualitySample>>;
+
+    /// A part of the totals of a session, by participant.
+    async fn quality_totals(&self, session: MeetingSessionId, page: Page) -> Stored<Listed<QualityTotal>>;
+}
+
 /// Who did what.
 #[async_trait]
 pub trait AuditStore: Send + Sync + 'static {
@@ -451,9 +475,9 @@ pub trait Maintenance: Send + Sync + 'static {
     /// Whether the backend answers.
     async fn check(&self) -> Stored<()>;
 
-    /// Removes what has ended, and what was over before `keep_since`. Works in portions, so that others are not kept
+    /// Removes what has ended, and what was over before what is kept. Works in portions, so that others are not kept
     /// waiting; call it again while it removes something.
-    async fn clean(&self, now: OffsetDateTime, keep_since: OffsetDateTime) -> Stored<Cleaned>;
+    async fn clean(&self, now: OffsetDateTime, keep: KeepSince) -> Stored<Cleaned>;
 
     /// Waits for running operations and closes the database. Later calls fail.
     async fn close(&self);

@@ -7,10 +7,11 @@ use darktower_client::{
     Event, Events, Meeting, NetworkGrade, OutgoingFrame, PublishOptions, Publisher, SimulcastLayer, StreamId,
     SubscribeOptions, Subscriber,
 };
-use darktower_protocol::FrameType;
+use darktower_protocol::{FrameType, MeetingId, ParticipantId};
+use serde_json::Value;
 use tokio::task::JoinSet;
 
-use crate::support::{Mode, Path, TestServer, soon};
+use crate::support::{Mode, Path, Rest, TestServer, soon};
 
 const FRAME_INTERVAL: Duration = Duration::from_millis(33);
 
@@ -254,4 +255,75 @@ async fn a_publisher_is_advised_to_send_what_the_path_of_its_subscriber_carries(
     soon("advice", advised).await;
     filming.abort();
     watching.abort();
+}
+
+/// The totals of the session of a meeting, when they are of so many participants.
+async fn totals(rest: &Rest, meeting: MeetingId, count: u64) -> (String, Vec<Value>) {
+    let sessions = rest.get(&format!("/sessions?meeting_id={meeting}")).await;
+    let session = sessions["sessions"][0]["session_id"].as_str().expect("a session").to_owned();
+    let listed = async {
+        loop {
+            let listed = rest.get(&format!("/sessions/{session}/quality")).await;
+            if listed["total"].as_u64() >= Some(count) {
+                return listed["participants"].as_array().expect("a list").clone();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let totals = soon("totals", listed).await;
+    (session, totals)
+}
+
+fn of(totals: &[Value], participant: ParticipantId) -> &Value {
+    let id = participant.to_string();
+    totals.iter().find(|total| total["participant_id"] == *id).expect("is among them")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_seen_is_kept_for_reports_when_somebody_leaves_and_when_the_server_stops() {
+    let server = TestServer::start().await;
+    let rest = server.rest();
+    let id = server.meeting().await;
+    let alice = server.join(id, "Alice", Mode::native()).await;
+    let bob = server.join(id, "Bob", Mode::webtransport()).await;
+    let (alices, bobs) = (alice.participant_id(), bob.participant_id());
+    let publisher = soon("publish", alice.publish(PublishOptions::audio("Opus", 48_000, 1))).await;
+    let publisher = publisher.expect("published");
+    let stream_id = publisher.stream_id();
+    let speaking = tokio::spawn(speak(publisher));
+    let mut subscriber = subscribe(&bob, stream_id, "").await;
+    // Two seconds of audio: the server has looked once at least while it came.
+    for _ in 0..100 {
+        soon("audio", subscriber.next_frame()).await.expect("received").expect("a frame");
+    }
+    drop(subscriber);
+    soon("leave", bob.leave()).await.expect("left");
+    let (session, listed) = totals(&rest, id, 1).await;
+    let total = of(&listed, bobs);
+    assert_eq!((listed.len(), &total["published_audio"]["bitrate_bps"]), (1, &Value::from(0)));
+    // 80 bytes and the header, 50 times a second; the first second may have begun before the audio.
+    let bitrate = total["received"]["bitrate_bps"].as_u64().expect("a number");
+    assert!((5_000..=80_000).contains(&bitrate), "{total}");
+    let score = total["score"].as_f64().expect("a number");
+    assert!((1.0..=4.5).contains(&score) && total["lowest_score"].as_f64() <= Some(score), "{total}");
+    let samples = rest.get(&format!("/sessions/{session}/participants/{bobs}/quality")).await;
+    let sample = &samples["samples"][0];
+    assert_eq!(samples["total"], 1, "less than ten seconds are one sample: {samples}");
+    for same in ["duration_seconds", "score", "rtt_ms", "received", "grade"] {
+        assert_eq!(sample[same], total[same], "{same}");
+    }
+    let graded: f64 = ["excellent", "good", "fair", "poor"]
+        .iter()
+        .map(|grade| total["grade_seconds"][grade].as_f64().expect("a number"))
+        .sum();
+    assert_eq!(Some(graded), total["duration_seconds"].as_f64(), "{total}");
+
+    // Alice stays until the server stops.
+    let stays = rest.get(&format!("/sessions/{session}/participants/{alices}/quality")).await;
+    let data = server.stop_and_keep_data().await;
+    speaking.abort();
+    let server = TestServer::start_in(data, |_| ()).await;
+    let (_, listed) = totals(&server.rest(), id, 2).await;
+    let bitrate = of(&listed, alices)["published_audio"]["bitrate_bps"].as_u64().expect("a number");
+    assert!((5_000..=80_000).contains(&bitrate), "{listed:?} after {stays}");
 }

@@ -14,6 +14,7 @@ pub(super) mod operations;
 mod organization;
 mod participants;
 mod presets;
+mod quality;
 mod sessions;
 mod slugs;
 mod users;
@@ -49,6 +50,7 @@ pub(super) const RULES: &[&[Rule]] = &[
     meetings::RULES,
     participants::RULES,
     sessions::RULES,
+    quality::RULES,
     slugs::RULES,
     aliases::RULES,
     audit_log::RULES,
@@ -69,6 +71,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .merge(participants::routes())
         .merge(audit_log::routes())
         .merge(sessions::routes())
+        .merge(quality::routes())
         .merge(slugs::routes())
         .merge(operations::api_routes())
         .merge(docs::routes())

@@ -149,6 +149,8 @@ const ROUTES: &[(&str, &str, Kind)] = &[
     ("GET", "/api/v1/sessions", Kind::Create),
     ("GET", "/api/v1/sessions/{session_id}", Kind::Sessions),
     ("GET", "/api/v1/sessions/{session_id}/participants", Kind::Sessions),
+    ("GET", "/api/v1/sessions/{session_id}/quality", Kind::Sessions),
+    ("GET", "/api/v1/sessions/{session_id}/participants/{participant_id}/quality", Kind::Sessions),
     ("GET", "/api/v1/slugs/{slug}", Kind::Public),
     ("GET", "/api/v1/audit-log", Kind::Administration),
     ("GET", "/api/v1/certificate", Kind::Public),

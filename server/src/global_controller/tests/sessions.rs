@@ -1,6 +1,11 @@
 //! Sessions as the API shows them.
 
+use std::time::Duration;
+
+use darktower_core::meeting::quality::{Ingress, QualityRecord};
+
 use super::*;
+use crate::storage::model::QualitySample;
 
 #[tokio::test]
 async fn sessions_tell_who_was_there_and_how_long() {
@@ -100,4 +105,79 @@ async fn everybody_is_thrown_out_and_may_come_back() {
     assert_eq!(server.store.removals(OffsetDateTime::UNIX_EPOCH).await.expect("read"), removed);
     assert_eq!(server.get(&format!("/api/v1/meetings/{id}")).await.1["active"], true);
     assert!(server.audited().await.iter().any(|(action, _)| action == "meeting.kick_all"));
+}
+
+#[tokio::test]
+async fn quality_is_told_by_participant_and_over_time() {
+    let server = Server::development().await;
+    let meeting = server.meeting("Daily").await;
+    let id: MeetingId = meeting["meeting_id"].as_str().expect("text").parse().expect("an id");
+    let participant = server.arrive_somebody(id).await;
+    let session = server.store.active_session(id).await.expect("read").expect("runs").id;
+    let path = format!("/api/v1/sessions/{session}");
+    let nothing = json!({"participants": [], "total": 0});
+    assert_eq!(server.get(&format!("{path}/quality")).await, (StatusCode::OK, nothing));
+    let samples_path = format!("{path}/participants/{participant}/quality");
+    assert_eq!(server.get(&samples_path).await, (StatusCode::OK, json!({"samples": [], "total": 0})));
+
+    let record = QualityRecord {
+        participant,
+        duration: Duration::from_secs(10),
+        score: 4.123_456,
+        lowest_score: 3.0,
+        rtt: Duration::from_micros(40_250),
+        max_rtt: Duration::from_millis(90),
+        jitter: Duration::from_micros(1_500),
+        audio: Ingress { units: 499, bytes: 50_000, missing: 1 },
+        video: Ingress { units: 0, bytes: 0, missing: 0 },
+        sent_bytes: 1_250_000,
+        dropped: 2,
+        sent_packets: 1_000,
+        lost_packets: 15,
+        available_bps: Some(20_000_000),
+        reported_loss: None,
+    };
+    let start = OffsetDateTime::from_unix_timestamp(1_763_000_000).expect("a time");
+    for (seconds, score) in [(10, record.score), (20, 3.0)] {
+        let at = start + time::Duration::seconds(seconds);
+        let sample = QualitySample { session_id: session, at, record: QualityRecord { score, ..record } };
+        server.store.add_quality_sample(&sample).await.expect("stored");
+    }
+    let quality = json!({
+        "duration_seconds": 10.0, "score": 4.123, "lowest_score": 3.0, "grade": "excellent", "rtt_ms": 40.25, "max_rtt_ms": 90.0,
+        "jitter_ms": 1.5, "published_audio": {"bitrate_bps": 40_000, "loss": 0.002},
+        "published_video": {"bitrate_bps": 0, "loss": 0.0},
+        "received": {"bitrate_bps": 1_000_000, "loss": 0.015, "dropped": 2},
+    });
+    let and = |mut quality: Value, more: Value| {
+        quality.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        quality
+    };
+    let (_, listed) = server.get(&format!("{samples_path}?limit=1")).await;
+    let first = and(
+        quality.clone(),
+        json!({"at": "2025-11-13T02:13:30Z", "available_bps": 20_000_000, "reported_loss": null}),
+    );
+    assert_eq!(listed, json!({"samples": [first], "total": 2}));
+    let (_, listed) = server.get(&format!("{samples_path}?offset=1")).await;
+    assert_eq!((&listed["samples"][0]["grade"], &listed["total"]), (&json!("poor"), &json!(2)));
+
+    let (_, listed) = server.get(&format!("{path}/quality")).await;
+    let grades = json!({"excellent": 10.0, "good": 0.0, "fair": 0.0, "poor": 10.0});
+    let mut total = and(
+        quality,
+        json!({
+            "participant_id": participant.to_string(), "duration_seconds": 20.0, "score": 3.562, "grade": "fair",
+            "grade_seconds": grades,
+        }),
+    );
+    total["received"]["dropped"] = json!(4);
+    assert_eq!(listed, json!({"participants": [total], "total": 1}));
+
+    let unknown = MeetingId::generate();
+    assert_error(&server.get(&format!("/api/v1/sessions/{unknown}/quality")).await, 404, "SESSION_NOT_FOUND");
+    let elsewhere = format!("/api/v1/sessions/{unknown}/participants/{participant}/quality");
+    assert_error(&server.get(&elsewhere).await, 404, "SESSION_NOT_FOUND");
+    assert_error(&server.get(&format!("{path}/participants/42/quality")).await, 400, "INVALID_REQUEST");
+    assert_error(&server.get(&format!("{path}/quality?limit=0")).await, 400, "INVALID_REQUEST");
 }

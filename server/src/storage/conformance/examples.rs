@@ -2,6 +2,7 @@
 
 use darktower_core::access::{OrganizationRole, ParticipantRole, Scope};
 use darktower_core::meeting::lifecycle::{MeetingStatus, MeetingType, Scheduling};
+use darktower_core::meeting::quality::{Ingress, QualityRecord};
 use darktower_core::preset::Preset;
 use darktower_protocol::{MeetingId, MeetingSessionId, OrganizationId, ParticipantId, UserId};
 use time::{Duration, OffsetDateTime};
@@ -9,7 +10,7 @@ use uuid::Uuid;
 
 use crate::storage::model::{
     Arrival, Client, IssuedParticipant, Meeting, MeetingSettings, Organization, OrganizationSettings, Page,
-    RefreshToken, Removal, SecretHash, SetupSecret, StoredPreset, User,
+    QualitySample, RefreshToken, Removal, SecretHash, SetupSecret, StoredPreset, User,
 };
 use crate::storage::store::Store;
 
@@ -212,4 +213,30 @@ pub(super) fn removal(meeting: MeetingId, participant: Option<ParticipantId>, se
         meeting_over: false,
         at: at(seconds),
     }
+}
+
+/// How media got through until `second`.
+pub(super) fn quality_sample(
+    session: MeetingSessionId,
+    participant: ParticipantId,
+    second: i64,
+) -> QualitySample {
+    let record = QualityRecord {
+        participant,
+        duration: std::time::Duration::from_micros(10_000_123),
+        score: 4.1,
+        lowest_score: 3.25,
+        rtt: std::time::Duration::from_micros(40_001),
+        max_rtt: std::time::Duration::from_micros(90_002),
+        jitter: std::time::Duration::from_micros(3),
+        audio: Ingress { units: 500, bytes: 60_000, missing: 2 },
+        video: Ingress { units: 300, bytes: 2_000_000, missing: 1 },
+        sent_bytes: 5_000_000_000,
+        dropped: 4,
+        sent_packets: 7_000,
+        lost_packets: 70,
+        available_bps: Some(25_000_000_000),
+        reported_loss: Some(0.015_625),
+    };
+    QualitySample { session_id: session, at: at(second), record }
 }

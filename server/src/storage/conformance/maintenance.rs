@@ -5,11 +5,11 @@ use darktower_core::meeting::lifecycle::{MeetingStatus, Scheduling};
 use time::Duration;
 
 use super::examples::{
-    ALL, arrival, at, refresh_token, removal, setup_secret, stored_meeting, stored_organization,
-    stored_participant, stored_user,
+    ALL, arrival, at, quality_sample, refresh_token, removal, setup_secret, stored_meeting,
+    stored_organization, stored_participant, stored_user,
 };
 use crate::storage::conformance::audit::{entry, filter};
-use crate::storage::model::Cleaned;
+use crate::storage::model::{Cleaned, KeepSince};
 use crate::storage::store::Store;
 
 /// Days, in seconds.
@@ -24,9 +24,10 @@ pub(super) async fn run(store: &dyn Store) {
 
 /// Cleans until nothing is left to clean.
 async fn clean(store: &dyn Store, now: i64, keep_since: i64) -> Cleaned {
+    let keep = KeepSince { records: at(keep_since), quality_samples: at(keep_since) };
     let mut all = Cleaned::default();
     loop {
-        let once = store.clean(at(now), at(keep_since)).await.expect("cleaned");
+        let once = store.clean(at(now), keep).await.expect("cleaned");
         if once == Cleaned::default() {
             return all;
         }
@@ -36,6 +37,7 @@ async fn clean(store: &dyn Store, now: i64, keep_since: i64) -> Cleaned {
         all.participants += once.participants;
         all.sessions += once.sessions;
         all.audit_entries += once.audit_entries;
+        all.quality_samples += once.quality_samples;
     }
 }
 
@@ -78,6 +80,9 @@ async fn removes_what_has_ended(store: &dyn Store) {
     let past = store.arrive(&arrival(&running_host, start - 30)).await.expect("stored").expect("joined");
     assert!(store.end_session(past.id, at(start - 20)).await.expect("ended"));
     let present = store.arrive(&arrival(&running_host, start - 19)).await.expect("stored").expect("joined");
+    for (session, second) in [(past.id, start - 21), (present.id, start - 10), (present.id, start - 9)] {
+        store.add_quality_sample(&quality_sample(session, running_host.id, second)).await.expect("stored");
+    }
     // Over, but its server has not noticed yet.
     let (mut unnoticed, its_host) = stored_meeting(store, organization, |_| ()).await;
     let its_session = store.arrive(&arrival(&its_host, start - 30)).await.expect("stored").expect("joined");
@@ -90,8 +95,16 @@ async fn removes_what_has_ended(store: &dyn Store) {
 
     let cleaned = clean(store, start, start - 9).await;
     // Hosts of the three meetings that stay, and one more.
-    let expected =
-        Cleaned { secrets: 2, removals: 1, meetings: 1, participants: 4, sessions: 2, audit_entries: 1 };
+    let expected = Cleaned {
+        secrets: 2,
+        removals: 1,
+        meetings: 1,
+        participants: 4,
+        sessions: 2,
+        audit_entries: 1,
+        // Another went with its session.
+        quality_samples: 1,
+    };
     assert_eq!(cleaned, expected);
     assert_eq!(
         store.refresh_token(&tokens[1].hash, at(start)).await.expect("read").as_ref(),
@@ -108,6 +121,11 @@ async fn removes_what_has_ended(store: &dyn Store) {
     assert_eq!(store.participant(expired.id).await.expect("read"), None);
     assert_eq!(store.participant(valid.id).await.expect("read"), Some(valid));
     assert_eq!(store.attendances(present.id, ALL).await.expect("read").total, 1, "still says who it was");
+    let samples = store.quality_samples(present.id, running_host.id, ALL).await.expect("read").items;
+    assert_eq!(samples, [quality_sample(present.id, running_host.id, start - 9)]);
+    let totals = store.quality_totals(present.id, ALL).await.expect("read").items;
+    assert_eq!(totals[0].record.duration, samples[0].record.duration * 2, "the one before still counts");
+    assert_eq!(store.quality_totals(past.id, ALL).await.expect("read").total, 0);
     assert_eq!(store.session(past.id).await.expect("read"), None);
     assert!(store.session(present.id).await.expect("read").is_some());
     assert!(store.session(its_session.id).await.expect("read").is_some());
@@ -124,7 +142,8 @@ async fn removes_in_portions(store: &dyn Store) {
         .await;
         stored_participant(store, meeting.id, |_| ()).await;
     }
-    let once = store.clean(at(start + DAY), at(start + DAY)).await.expect("cleaned");
+    let keep = KeepSince { records: at(start + DAY), quality_samples: at(start) };
+    let once = store.clean(at(start + DAY), keep).await.expect("cleaned");
     assert!(once.meetings > 0 && once.meetings < 120, "{once:?}");
     let listed = store.invitees(ended_meeting(), ALL).await.expect("answers in between");
     assert_eq!(listed.total, 0);

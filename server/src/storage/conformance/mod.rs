@@ -11,6 +11,7 @@ mod meetings;
 mod organizations;
 mod participants;
 mod presets;
+mod quality;
 mod races;
 mod sessions;
 mod users;
@@ -29,6 +30,7 @@ pub(super) async fn run(store: &dyn Store) {
     meetings::run(store).await;
     participants::run(store).await;
     sessions::run(store).await;
+    quality::run(store).await;
     audit::run(store).await;
     hostile_text::run(store).await;
     races::run(store).await;

@@ -28,8 +28,10 @@ const TIMEOUTS: [(&str, &str); 2] =
     [("statement_timeout", "10000"), ("idle_in_transaction_session_timeout", "10000")];
 
 /// Version, name and text of the steps that tables are brought up to date by. What was released never changes.
-const MIGRATIONS: [MigrationFile; 1] =
-    [(1, "tables", include_str!("../migrations/postgres/0001_tables.sql"))];
+const MIGRATIONS: [MigrationFile; 2] = [
+    (1, "tables", include_str!("../migrations/postgres/0001_tables.sql")),
+    (2, "quality", include_str!("../migrations/postgres/0002_quality.sql")),
+];
 
 /// A [`Store`](super::Store) in a PostgreSQL database (15 or later), shared by any number of servers.
 #[derive(Clone, Debug)]

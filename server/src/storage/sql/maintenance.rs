@@ -2,8 +2,10 @@ use async_trait::async_trait;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
+use super::deletions_about_sessions;
 use super::dialect::{Backend, Query};
-use crate::storage::model::Cleaned;
+use super::participants::PARTICIPANTS_OF_MEETING;
+use crate::storage::model::{Cleaned, KeepSince};
 use crate::storage::representation::micros;
 use crate::storage::store::{Maintenance, Stored};
 
@@ -21,7 +23,8 @@ impl Maintenance for Backend {
         Ok(())
     }
 
-    async fn clean(&self, now: OffsetDateTime, keep_since: OffsetDateTime) -> Stored<Cleaned> {
+    async fn clean(&self, now: OffsetDateTime, keep: KeepSince) -> Stored<Cleaned> {
+        let keep_since = keep.records;
         let before = |query: Query, time: OffsetDateTime| query.bind(micros(time)).bind(PORTION);
         let tokens = before(
             sqlx::query(
@@ -59,6 +62,13 @@ impl Maintenance for Backend {
             ),
             keep_since,
         );
+        let quality_samples = before(
+            sqlx::query(
+                "DELETE FROM quality_samples WHERE (session_id, participant_id, at) IN \
+                 (SELECT session_id, participant_id, at FROM quality_samples WHERE at < $1 ORDER BY at LIMIT $2)",
+            ),
+            keep.quality_samples,
+        );
         Ok(Cleaned {
             secrets: self.execute(tokens).await? + self.execute(setups).await?,
             removals: self.execute(removals).await?,
@@ -66,6 +76,7 @@ impl Maintenance for Backend {
             meetings: self.clean_meetings(keep_since).await?,
             participants: self.execute(participants).await?,
             audit_entries: self.execute(audit_entries).await?,
+            quality_samples: self.execute(quality_samples).await?,
         })
     }
 
@@ -84,14 +95,9 @@ impl Backend {
                 .await?;
         let mut removed = 0;
         for session in sessions {
-            self.delete_in_portions(session, |id| {
-                sqlx::query(
-                    "DELETE FROM attendances WHERE number IN \
-                     (SELECT number FROM attendances WHERE session_id = $1 LIMIT $2)",
-                )
-                .bind(id)
-            })
-            .await?;
+            for deletion in deletions_about_sessions!("sessions.id = $1") {
+                self.delete_in_portions(session, deletion).await?;
+            }
             removed += self.execute(sqlx::query("DELETE FROM sessions WHERE id = $1").bind(session)).await?;
         }
         Ok(removed)
@@ -110,22 +116,15 @@ impl Backend {
         .await?;
         let mut removed = 0;
         for meeting in meetings {
-            self.delete_in_portions(meeting, |id| {
-                sqlx::query(
-                    "DELETE FROM participants WHERE id IN \
-                     (SELECT id FROM participants WHERE meeting_id = $1 LIMIT $2)",
-                )
-                .bind(id)
-            })
-            .await?;
+            self.delete_in_portions(meeting, PARTICIPANTS_OF_MEETING).await?;
             removed += self.execute(sqlx::query("DELETE FROM meetings WHERE id = $1").bind(meeting)).await?;
         }
         Ok(removed)
     }
 
-    /// Repeats a deletion of at most [`PORTION`] rows, the second argument of the query, until nothing is left.
-    pub(super) async fn delete_in_portions(&self, id: Uuid, query: fn(Uuid) -> Query) -> Stored<()> {
-        while self.execute(query(id).bind(PORTION)).await? > 0 {}
+    /// Repeats a deletion about `id`, its first argument, of at most [`PORTION`] rows, the second, until nothing is left.
+    pub(super) async fn delete_in_portions(&self, id: Uuid, deletion: &'static str) -> Stored<()> {
+        while self.execute(sqlx::query(deletion).bind(id).bind(PORTION)).await? > 0 {}
         Ok(())
     }
 }

@@ -4,16 +4,15 @@ use darktower_core::named::Named as _;
 use darktower_protocol::{MeetingId, OrganizationId, UserId};
 use futures_util::future::BoxFuture;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use super::dialect::{Backend, Connection, Query, Row, contains};
-use super::page;
-use super::participants::{insert_removal, participant_inserts, throw_out_user};
+use super::participants::{PARTICIPANTS_OF_MEETING, insert_removal, participant_inserts, throw_out_user};
 use super::row::{
     changed, get, id, json, listed, named, number, optional_named, optional_number, optional_time, time,
     to_json,
 };
 use super::users::lock_user;
+use super::{deletions_about_sessions, page};
 use crate::storage::model::{
     Invitee, IssuedParticipant, Listed, Meeting, MeetingFilter, MeetingSettings, Page, Removal,
 };
@@ -123,26 +122,10 @@ impl MeetingStore for Backend {
             return Ok(false);
         }
         let id = *id.as_uuid();
-        let many: [fn(Uuid) -> Query; 2] = [
-            |id| {
-                sqlx::query(
-                    "DELETE FROM attendances WHERE number IN (SELECT attendances.number FROM attendances \
-                     JOIN sessions ON sessions.id = attendances.session_id \
-                     WHERE sessions.meeting_id = $1 LIMIT $2)",
-                )
-                .bind(id)
-            },
-            |id| {
-                sqlx::query(
-                    "DELETE FROM participants WHERE id IN \
-                     (SELECT id FROM participants WHERE meeting_id = $1 LIMIT $2)",
-                )
-                .bind(id)
-            },
-        ];
-        for query in many {
-            self.delete_in_portions(id, query).await?;
+        for deletion in deletions_about_sessions!("sessions.meeting_id = $1") {
+            self.delete_in_portions(id, deletion).await?;
         }
+        self.delete_in_portions(id, PARTICIPANTS_OF_MEETING).await?;
         self.execute(sqlx::query("DELETE FROM meetings WHERE id = $1").bind(id)).await.map(changed)
     }
 

@@ -15,6 +15,7 @@ mod meetings;
 mod organizations;
 mod participants;
 mod presets;
+mod quality;
 mod row;
 mod sessions;
 mod users;
@@ -25,19 +26,20 @@ use futures_util::future::BoxFuture;
 use sqlx::{AssertSqlSafe, Pool};
 
 use super::dialect;
-use crate::storage::model::{AuditEntry, IssuedParticipant, Meeting};
+use crate::storage::model::{AuditEntry, IssuedParticipant, Meeting, QualitySample};
 use crate::storage::store::Stored;
 use batch::Batches;
 use dialect::{BEGIN_WRITE, Backend, Connection, Db, Query};
 use sessions::{Noted, Presence};
 
-/// What creating and joining a meeting writes: all of it comes in crowds.
+/// What creating, joining and being in a meeting writes: all of it comes in crowds.
 #[derive(Clone, Debug)]
 pub(super) struct Queues {
     meetings: Arc<Batches<(Meeting, IssuedParticipant), ()>>,
     participants: Arc<Batches<IssuedParticipant, ()>>,
     presences: Arc<Batches<Presence, Noted>>,
     audit_entries: Arc<Batches<AuditEntry, ()>>,
+    quality_samples: Arc<Batches<QualitySample, ()>>,
 }
 
 impl Queues {
@@ -48,6 +50,7 @@ impl Queues {
             participants: Arc::new(Batches::new(pool, participants::insert_participants, true)),
             presences: Arc::new(Batches::new(pool, sessions::note_presences, false)),
             audit_entries: Arc::new(Batches::new(pool, audit::insert_entries, true)),
+            quality_samples: Arc::new(Batches::new(pool, quality::add_samples, false)),
         }
     }
 
@@ -57,6 +60,7 @@ impl Queues {
         self.participants.close().await;
         self.presences.close().await;
         self.audit_entries.close().await;
+        self.quality_samples.close().await;
     }
 }
 
@@ -122,6 +126,34 @@ fn insert_rows<I>(
     };
     items.chunks(ROWS).map(statement).collect()
 }
+
+/// The deletions of what there may be much of about sessions, a portion at a time, where `$1` is what the condition says
+/// and `$2` how many rows.
+macro_rules! deletions_about_sessions {
+    ($condition:literal) => {
+        [
+            deletions_about_sessions!("attendances", "number", $condition),
+            deletions_about_sessions!("quality_samples", "session_id, participant_id, at", $condition),
+            deletions_about_sessions!("quality_totals", "session_id, participant_id", $condition),
+        ]
+    };
+    ($table:literal, $key:literal, $condition:literal) => {
+        concat!(
+            "DELETE FROM ",
+            $table,
+            " WHERE (",
+            $key,
+            ") IN (SELECT ",
+            $key,
+            " FROM ",
+            $table,
+            " JOIN sessions ON sessions.id = session_id WHERE ",
+            $condition,
+            " LIMIT $2)"
+        )
+    };
+}
+use deletions_about_sessions;
 
 /// A query for a page of a list that also counts the whole list, at the same moment. The query must bind the limit and
 /// the offset at the given places. Counts in the column `total`; see [`row::listed`].

@@ -1,8 +1,8 @@
 use async_trait::async_trait;
 use darktower_protocol::OrganizationId;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
+use super::deletions_about_sessions;
 use super::dialect::{Backend, Query, Row};
 use super::presets::insert_preset;
 use super::row::{changed, count, get, id, json, time, to_json};
@@ -10,6 +10,13 @@ use super::users::insert_user;
 use crate::storage::model::{Organization, StoredPreset, User};
 use crate::storage::representation::{micros, text};
 use crate::storage::store::{OrganizationStore, Stored};
+
+/// Deletions of what there may be much of in an organization.
+const PARTICIPANTS: &str = "DELETE FROM participants WHERE id IN (SELECT participants.id FROM participants \
+                            JOIN meetings ON meetings.id = participants.meeting_id \
+                            WHERE meetings.organization_id = $1 LIMIT $2)";
+const AUDIT_ENTRIES: &str = "DELETE FROM audit_entries WHERE id IN \
+                             (SELECT id FROM audit_entries WHERE organization_id = $1 LIMIT $2)";
 
 #[async_trait]
 impl OrganizationStore for Backend {
@@ -70,33 +77,11 @@ impl OrganizationStore for Backend {
         // What there may be very much of goes first, in portions: others are not kept waiting, and no statement takes
         // longer than the database allows.
         let id = *id.as_uuid();
-        let many: [fn(Uuid) -> Query; 3] = [
-            |id| {
-                sqlx::query(
-                    "DELETE FROM attendances WHERE number IN (SELECT attendances.number FROM attendances \
-                     JOIN sessions ON sessions.id = attendances.session_id \
-                     WHERE sessions.organization_id = $1 LIMIT $2)",
-                )
-                .bind(id)
-            },
-            |id| {
-                sqlx::query(
-                    "DELETE FROM participants WHERE id IN (SELECT participants.id FROM participants \
-                     JOIN meetings ON meetings.id = participants.meeting_id \
-                     WHERE meetings.organization_id = $1 LIMIT $2)",
-                )
-                .bind(id)
-            },
-            |id| {
-                sqlx::query(
-                    "DELETE FROM audit_entries WHERE id IN \
-                     (SELECT id FROM audit_entries WHERE organization_id = $1 LIMIT $2)",
-                )
-                .bind(id)
-            },
-        ];
-        for query in many {
-            self.delete_in_portions(id, query).await?;
+        for deletion in deletions_about_sessions!("sessions.organization_id = $1") {
+            self.delete_in_portions(id, deletion).await?;
+        }
+        for deletion in [PARTICIPANTS, AUDIT_ENTRIES] {
+            self.delete_in_portions(id, deletion).await?;
         }
         self.execute(sqlx::query("DELETE FROM organizations WHERE id = $1").bind(id)).await.map(changed)
     }

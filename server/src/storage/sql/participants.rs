@@ -13,6 +13,10 @@ use crate::storage::model::{IssuedParticipant, Removal};
 use crate::storage::representation::{micros, optional_text, text};
 use crate::storage::store::{ParticipantStore, Stored};
 
+/// The deletion of a portion of a meeting's participants.
+pub(super) const PARTICIPANTS_OF_MEETING: &str =
+    "DELETE FROM participants WHERE id IN (SELECT id FROM participants WHERE meeting_id = $1 LIMIT $2)";
+
 #[async_trait]
 impl ParticipantStore for Backend {
     async fn issue_participant(&self, participant: &IssuedParticipant) -> Stored<()> {

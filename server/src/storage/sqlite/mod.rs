@@ -39,9 +39,10 @@ const LOCK_PAUSE: Duration = Duration::from_millis(5);
 const LOG_SIZE: &str = "67108864";
 
 /// Version, name and text of the steps that tables are brought up to date by. What was released never changes.
-const MIGRATIONS: [MigrationFile; 2] = [
+const MIGRATIONS: [MigrationFile; 3] = [
     (1, "meetings", include_str!("../migrations/sqlite/0001_meetings.sql")),
     (2, "organizations", include_str!("../migrations/sqlite/0002_organizations.sql")),
+    (3, "quality", include_str!("../migrations/sqlite/0003_quality.sql")),
 ];
 
 /// A [`Store`](super::Store) in one SQLite file, with write-ahead log and a sync to disk before a write returns.
