@@ -210,7 +210,7 @@ impl Follower {
         let error = self.run().await;
         self.state.reach.over(&error);
         // A participant with half a session would only seem to be there.
-        self.client.close(Code::NO_ERROR, "the session has ended");
+        self.client.leave_in_background();
         self.session.connection.close(Code::NO_ERROR, "the session has ended");
         self.state.routes.end(&error);
         let (code, message) = match error {
@@ -234,7 +234,10 @@ impl Follower {
             let reads_events = !self.signaling.has_ended && !self.signaling.leg.is_opening();
             let step = tokio::select! {
                 biased;
-                () = self.state.closing.cancelled() => Err(self.client.ended()),
+                () = self.state.closing.cancelled() => {
+                    let reason = "closed by this side".to_owned();
+                    Err(self.client.close_reason().unwrap_or(Error::Closed { code: Code::NO_ERROR, reason }))
+                }
                 event = self.events.next(), if reads_events => match event {
                     Some(event) => {
                         self.take(event);

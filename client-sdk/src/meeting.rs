@@ -115,6 +115,7 @@ impl Meeting {
         }
         let joined = joining.answer(options.waiting_timeout).await?;
         let waited = asked.elapsed();
+        let entered = Entered(Some(signaling.clone()));
 
         let standing = Standing::new(&joined);
         let participant_id = joined
@@ -136,6 +137,7 @@ impl Meeting {
             MediaSession::start(connection, token, features, Arc::clone(&routes), news).await
         });
         let media = within(&mut left, starting).await?;
+        entered.stay();
 
         let roster = Roster::new(participant_id, joined.existing_participants, standing);
         let reach = Reach::new(signaling, Arc::new(media));
@@ -509,7 +511,25 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.close();
+        // The task that follows the meeting leaves it.
+        self.state.closing.cancel();
+    }
+}
+
+/// Somebody whom the server has let in, and who leaves again unless its session begins.
+struct Entered(Option<SignalingClient>);
+
+impl Entered {
+    fn stay(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if let Some(signaling) = &self.0 {
+            signaling.leave_in_background();
+        }
     }
 }
 

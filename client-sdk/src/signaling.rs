@@ -63,6 +63,9 @@ const PRIORITY: i32 = 1000;
 /// How long the close of a connection may take to arrive after its stream has ended.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
+/// How long a session that nobody holds any more waits for the server to know that it is left.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// What an answer did not come in time for.
 const NO_ANSWER: &str = "no answer to a signaling request";
 
@@ -256,6 +259,24 @@ impl SignalingClient {
         let left = self.command(Message::LeaveRequest(pb::LeaveRequest {})).await;
         self.close(Code::NO_ERROR, "");
         left.map(drop)
+    }
+
+    /// Leaves the meeting for a caller that cannot wait: in the background, if there is a runtime to do it, and for a moment
+    /// at most. Without a runtime the connection is closed at once, and the server takes it for lost.
+    pub(crate) fn leave_in_background(&self) {
+        if self.close_reason().is_some() {
+            return;
+        }
+        let signaling = self.clone();
+        let leaving = async move {
+            // The server finds out by itself if this is not enough.
+            let _ = tokio::time::timeout(LEAVE_TIMEOUT, signaling.leave()).await;
+            signaling.close(Code::NO_ERROR, "");
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(leaving)),
+            Err(_) => self.close(Code::NO_ERROR, ""),
+        }
     }
 
     /// Closes the connection at once.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use darktower_client::{
-    Code, Event, Events, JoinOptions, Meeting, OutgoingFrame, Participant, ParticipantId, PublishOptions,
-    Publisher, StreamId, SubscribeOptions, TransportKind,
+    Code, Event, Events, JoinOptions, LeaveReason, Meeting, OutgoingFrame, Participant, ParticipantId,
+    PublishOptions, Publisher, StreamId, SubscribeOptions, TransportKind,
 };
 use darktower_protocol::signaling::pb::NetworkGrade;
 use darktower_protocol::signaling::pb::envelope::Message;
@@ -498,4 +498,48 @@ async fn who_is_replaced_does_not_come_back() {
         other => panic!("{other:?}"),
     }
     soon("leave", newer.leave()).await.expect("left");
+}
+
+/// Waits until somebody sees a participant leave.
+async fn left(events: &mut Events, who: ParticipantId) -> LeaveReason {
+    let leaves = async {
+        loop {
+            match events.next().await.expect("the session goes on") {
+                Event::ParticipantLeft { participant_id, reason } if participant_id == who => return reason,
+                _ => {}
+            }
+        }
+    };
+    soon("it leaves", leaves).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lets_go_of_its_meeting_or_gives_up_joining_leaves_nobody_waiting() {
+    let server = TestServer::start().await;
+    let id = server.meeting().await;
+    let bob = server.join(id, "Bob", Mode::native()).await;
+    let mut events = bob.events();
+    for mode in [Mode::native(), Mode::webtransport()] {
+        let alice = server.join(id, "Alice", mode).await;
+        let alices = alice.participant_id();
+        drop(alice);
+        assert_eq!(left(&mut events, alices).await, LeaveReason::Voluntary);
+    }
+    // It is in the meeting, and its media session is not there yet, or just is.
+    let grant = server.grant(id, "Carol").await;
+    let mut joining = Box::pin(Meeting::join(&grant, JoinOptions::default()));
+    let came = async {
+        loop {
+            if let Event::ParticipantJoined(carol) = events.next().await.expect("the session goes on") {
+                return carol.participant_id;
+            }
+        }
+    };
+    let carol = tokio::select! {
+        biased;
+        carol = came => carol,
+        joined = &mut joining => joined.expect("joined").participant_id(),
+    };
+    drop(joining);
+    assert_eq!(left(&mut events, carol).await, LeaveReason::Voluntary);
 }
