@@ -274,6 +274,8 @@ impl Roster {
         let is_own = participant_id == self.own;
         match self.find(participant_id) {
             Some(known) => known.network_grade = grade,
+            // What everybody is told of it. It is told its score, too, beside this.
+            None if is_own && quality.score == 0.0 => return None,
             None if is_own => {}
             None => return None,
         }

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use darktower_core::media::{IngressCount, MediaKind};
+use darktower_core::media::MediaKind;
 use darktower_core::meeting::MediaCommand;
+use darktower_core::meeting::quality::IngressSample;
 use darktower_protocol::limits::UnitLimits;
 use darktower_protocol::signaling::{StreamDescription, pb};
 use darktower_protocol::{Code, MeetingId, ParticipantId, StreamId};
@@ -299,9 +300,9 @@ impl Participant {
     }
 
     /// What has come of everything that it publishes, since this was last asked.
-    pub(super) fn take_counts(&self) -> Vec<(StreamId, IngressCount)> {
+    pub(super) fn take_counts(&self) -> Vec<IngressSample> {
         let published: Vec<Arc<MediaStream>> = self.lock().published.values().cloned().collect();
-        published.iter().map(|stream| (stream.id, stream.take_count())).collect()
+        published.iter().map(|stream| stream.take_count()).collect()
     }
 
     /// It has been sent the end of a stream.

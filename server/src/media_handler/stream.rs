@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use darktower_core::media::fanout::StreamSlot;
-use darktower_core::media::{
-    IngressCount, IngressMeter, KeyFrameLimiter, LayerDemand, MediaKind, RingLimits, StreamRing,
-};
+use darktower_core::media::{IngressMeter, KeyFrameLimiter, LayerDemand, MediaKind, RingLimits, StreamRing};
+use darktower_core::meeting::quality::IngressSample;
 use darktower_protocol::group::GroupPreamble;
 use darktower_protocol::sequencer::{Sequencer, SequencerLimits};
 use darktower_protocol::signaling::pb::{self, PublisherFeedback};
@@ -440,8 +439,12 @@ impl MediaStream {
     }
 
     /// What has come since this was last asked.
-    pub(super) fn take_count(&self) -> IngressCount {
-        self.lock().meter.take()
+    pub(super) fn take_count(&self) -> IngressSample {
+        IngressSample {
+            wire_stream_id: self.id,
+            is_audio: self.kind == MediaKind::Audio,
+            count: self.lock().meter.take(),
+        }
     }
 
     /// Tells the publisher how much to send; nothing if it is not there.

@@ -152,8 +152,9 @@ impl MeetingController {
             resume_ticket: ticket.to_bytes().into(),
             ..response
         };
+        channel.obey(&mut seat);
         channel.answer(Message::JoinResponse(response)).await?;
-        tell(channel, &mut seat, continued(rest)).await?;
+        channel.queue_all(continued(rest)).await?;
         Ok((seat, issued.expires_at))
     }
 
@@ -189,8 +190,9 @@ impl MeetingController {
             snapshot.protocol_version = PROTOCOL_VERSION;
         }
         tracing::info!(%participant, meeting = %presented.meeting, "is back");
+        channel.obey(&mut seat);
         channel.answer(Message::ResumeResponse(response)).await?;
-        tell(channel, &mut seat, continued(rest).chain(outbox::writes(missed))).await?;
+        channel.queue_all(continued(rest).chain(outbox::writes(missed))).await?;
         Ok((seat, expires_at))
     }
 
@@ -210,7 +212,6 @@ impl MeetingController {
         live.core.count_entry(participant, unix_micros()).map_err(refused)?;
         // What it has seen was numbered before: a number that never was makes it a snapshot again.
         let seen = if again { u64::MAX } else { request.last_event_sequence };
-        live.core.count_entry(participant, unix_micros()).map_err(refused)?;
         let resumed = live.core.resume(participant, epoch, seen);
         let resumed = resumed.map_err(|refusal| End::refused(Code::UNAUTHORIZED, refusal))?;
         let ticket = Ticket::new(presented.meeting, participant);
@@ -244,7 +245,7 @@ impl MeetingController {
             meeting: Arc::clone(meeting),
             epoch,
             events,
-            close,
+            close: Some(close),
             is_heard: AtomicBool::new(false),
             reason: None,
         };
@@ -484,18 +485,6 @@ fn continued(rest: Vec<pb::Participant>) -> impl Iterator<Item = Bytes> {
         let joined = pb::ParticipantJoined { participant: Some(participant) };
         envelope(0, Message::ParticipantJoined(joined))
     }))
-}
-
-/// Queues what comes before the first events, unless the participant is thrown out meanwhile.
-async fn tell(channel: &Channel, seat: &mut Seat, writes: impl Iterator<Item = Bytes>) -> Result<(), End> {
-    for write in writes {
-        tokio::select! {
-            biased;
-            Some(code) = seat.close.recv() => return Err(ended_by(code)),
-            told = channel.queue(write) => told?,
-        }
-    }
-    Ok(())
 }
 
 /// The meeting does not let somebody in.

@@ -165,7 +165,8 @@ struct Seat {
     meeting: Arc<Mutex<LiveMeeting>>,
     epoch: Epoch,
     events: Outbox,
-    close: mpsc::Receiver<Code>,
+    /// Says that the session is to end; its conversation takes it.
+    close: Option<mpsc::Receiver<Code>>,
     /// The client has sent something in this session.
     is_heard: AtomicBool,
     /// What others are told when it is given up; `None` if the participant may come back.
@@ -375,7 +376,7 @@ impl MeetingController {
                 meeting: Arc::clone(meeting),
                 epoch: joined.epoch,
                 events,
-                close,
+                close: Some(close),
                 is_heard: AtomicBool::new(false),
                 reason: None,
             };
@@ -520,7 +521,7 @@ impl MeetingController {
                     }
                     self.media.execute(meeting_id, command);
                 }
-                Output::Record(record) => self.record(meeting_id, record),
+                Output::Record(record) => self.record(meeting_id, *record),
                 Output::LetIn { participant } => live.decide(participant, Verdict::LetIn),
                 Output::TurnedAway { participant } => live.decide(participant, Verdict::TurnedAway),
             }

@@ -1,12 +1,12 @@
 //! What media handlers see of participants, on its way to their meetings, and what is kept of it on its way to the database.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::error::Error;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use darktower_core::meeting::quality::{MediaSample, QualityRecord};
-use darktower_protocol::{MeetingId, ParticipantId};
+use darktower_protocol::MeetingId;
 use futures_util::future::join_all;
 use metrics::Counter;
 use time::OffsetDateTime;
@@ -101,8 +101,8 @@ impl QualityMetrics {
     }
 }
 
-/// What was seen in the last second. Of two samples of a participant, whose session has taken the place of another, the later.
-type Seen = HashMap<MeetingId, BTreeMap<ParticipantId, MediaSample>>;
+/// What was seen in the last second.
+type Seen = HashMap<MeetingId, Vec<MediaSample>>;
 
 /// Where the telemetry of media handlers arrives.
 #[derive(Debug)]
@@ -112,7 +112,7 @@ pub struct QualityInbox {
 
 /// What the shards of this process tell.
 #[derive(Debug)]
-struct Outbox {
+struct Inlet {
     portions: mpsc::Sender<Vec<Telemetry>>,
     left_out: Counter,
 }
@@ -122,11 +122,11 @@ impl QualityInbox {
     pub fn open() -> (Arc<dyn TelemetrySink>, Self) {
         let (sender, portions) = mpsc::channel(QUEUE);
         let left_out = metrics::counter!("media_telemetry_left_out_total");
-        (Arc::new(Outbox { portions: sender, left_out }), Self { portions })
+        (Arc::new(Inlet { portions: sender, left_out }), Self { portions })
     }
 }
 
-impl TelemetrySink for Outbox {
+impl TelemetrySink for Inlet {
     fn take(&self, portion: Vec<Telemetry>) {
         let sessions = portion.len() as u64;
         if self.portions.try_send(portion).is_err() {
@@ -150,7 +150,7 @@ pub(super) async fn follow(controller: &MeetingController, mut inbox: QualityInb
             portion = inbox.portions.recv() => match portion {
                 Some(portion) => {
                     for Telemetry { meeting, sample } in portion {
-                        seen.entry(meeting).or_default().insert(sample.participant, sample);
+                        seen.entry(meeting).or_default().push(sample);
                     }
                 }
                 None => return,
@@ -195,8 +195,8 @@ impl MeetingController {
         for (meeting, samples) in seen.drain() {
             let Some(meeting) = self.live(meeting) else { continue };
             let mut live = lock(&meeting);
-            samples.values().for_each(|sample| self.quality.seen(sample));
-            live.core.observe(samples.into_values().collect(), now);
+            samples.iter().for_each(|sample| self.quality.seen(sample));
+            live.core.observe(samples, now);
             live.core.scores(now).for_each(|score| self.quality.scored(score));
             self.carry_out(&mut live);
         }

@@ -174,9 +174,9 @@ impl MeetingController {
         let mut channel = Channel::new(recv, outgoing);
         let mut writer = std::pin::pin!(write_out(send, queued));
         // A server that stops waits until whoever was in has heard everything.
-        let mut _in_meeting = None;
+        let mut in_meeting = None;
         let end = tokio::select! {
-            end = self.converse(&session, &mut channel, deadline, &mut _in_meeting) => end,
+            end = self.converse(&session, &mut channel, deadline, &mut in_meeting) => end,
             // Half a message may have been written: there is no telling the client any more.
             end = &mut writer => return session.close(end.code, &end.message),
         };
@@ -258,7 +258,7 @@ impl MeetingController {
             let has_room = channel.has_room();
             let step = tokio::select! {
                 biased;
-                Some(code) = seat.close.recv() => Err(ended_by(code)),
+                code = order(&mut channel.close) => Err(ended_by(code)),
                 _ended = session.closed() => Err(channel.last_words()),
                 _ = looks.tick() => {
                     if let Some(change) = silence.look(Instant::now().into(), session.traffic()) {
@@ -300,6 +300,7 @@ impl MeetingController {
         channel.events(seat).await?;
         match allowance {
             Allowance::Granted => self.request(channel, seat, envelope).await,
+            Allowance::Refused if has_no_answer(&envelope) => Ok(()),
             Allowance::Refused => channel.refuse_rate(&envelope).await,
             Allowance::Exhausted => Err(End::fault(Code::RATE_LIMITED, ErrorCode::RateLimited, TOO_MANY)),
         }
@@ -556,11 +557,18 @@ pub(super) struct Channel {
     outgoing: mpsc::Sender<Bytes>,
     /// Request id of the request that is being answered; 0 if none is.
     answering: u64,
+    /// Says that the session is to end.
+    close: Option<mpsc::Receiver<Code>>,
 }
 
 impl Channel {
     fn new(recv: RecvStream, outgoing: mpsc::Sender<Bytes>) -> Self {
-        Self { requests: MessageReader::new(recv), outgoing, answering: 0 }
+        Self { requests: MessageReader::new(recv), outgoing, answering: 0, close: None }
+    }
+
+    /// From now on whoever may end the session of the seat ends this conversation, also while the client does not read.
+    pub(super) fn obey(&mut self, seat: &mut Seat) {
+        self.close = seat.close.take();
     }
 
     fn has_room(&self) -> bool {
@@ -589,8 +597,12 @@ impl Channel {
 
     /// The events of the meeting that have come.
     async fn events(&mut self, seat: &mut Seat) -> Result<(), End> {
-        while let Some(events) = seat.take_events() {
-            self.queue(events).await?;
+        self.queue_all(std::iter::from_fn(|| seat.take_events())).await
+    }
+
+    pub(super) async fn queue_all(&mut self, writes: impl Iterator<Item = Bytes>) -> Result<(), End> {
+        for write in writes {
+            self.queue(write).await?;
         }
         Ok(())
     }
@@ -614,8 +626,14 @@ impl Channel {
         self.answer(Message::Error(refusal_message(refusal(ErrorCode::RateLimited, TOO_MANY)))).await
     }
 
-    pub(super) async fn queue(&self, bytes: Bytes) -> Result<(), End> {
-        self.outgoing.send(bytes).await.map_err(|_writer_gone| End::lost())
+    /// Has something written, when there is room, unless the session is to end.
+    pub(super) async fn queue(&mut self, bytes: Bytes) -> Result<(), End> {
+        let outgoing = self.outgoing.clone();
+        tokio::select! {
+            biased;
+            sent = outgoing.send(bytes) => sent.map_err(|_writer_gone| End::lost()),
+            code = order(&mut self.close) => Err(ended_by(code)),
+        }
     }
 
     /// Says why the session ends, if there is room for it.
@@ -629,6 +647,23 @@ impl Channel {
     fn tell_meeting_ended(&mut self, end: &End) {
         let ended = Message::MeetingEnded(pb::MeetingEnded { reason: end.message.clone() });
         let _no_room = self.outgoing.try_send(envelope(0, ended));
+    }
+}
+
+/// Whether a message is not answered, whatever becomes of it (docs/protocol.md 5.5).
+fn has_no_answer(envelope: &pb::Envelope) -> bool {
+    envelope.request_id == 0 && matches!(envelope.message, Some(Message::StreamQualityUpdate(_)))
+}
+
+/// Waits until the session is to end. Cancel-safe.
+async fn order(close: &mut Option<mpsc::Receiver<Code>>) -> Code {
+    let ordered = match close {
+        Some(close) => close.recv().await,
+        None => None,
+    };
+    match ordered {
+        Some(code) => code,
+        None => std::future::pending().await,
     }
 }
 

@@ -13,7 +13,7 @@ pub struct IngressCount {
     pub bytes: u64,
     /// Units that have not come, by their sequence numbers. One that comes late makes up for one of the next count.
     pub missing: u64,
-    /// How much the time between frames varies on its way (RFC 3550, 6.4.1).
+    /// How much the time between frames varies on its way (RFC 3550, 6.4.1); zero if none came.
     pub jitter: Duration,
 }
 
@@ -70,7 +70,9 @@ impl IngressMeter {
         // What came late of an earlier count stays to its credit for one look, not for ever.
         self.expected = 0;
         let (units, bytes) = (std::mem::take(&mut self.units), std::mem::take(&mut self.bytes));
-        IngressCount { units, bytes, missing, jitter: Duration::from_micros(self.jitter_x16 / 16) }
+        // Of a stream that is paused nobody knows.
+        let jitter_us = if units == 0 { 0 } else { self.jitter_x16 / 16 };
+        IngressCount { units, bytes, missing, jitter: Duration::from_micros(jitter_us) }
     }
 }
 
@@ -121,6 +123,7 @@ mod tests {
         let uneven: Vec<(u64, u64)> = (200..600).map(|n| (n, if n % 2 == 0 { 30 } else { 40 })).collect();
         let jitter = count(&mut meter, start, &uneven).jitter;
         assert!((9 * MS..=10 * MS).contains(&jitter), "{jitter:?}");
+        assert_eq!(count(&mut meter, start, &[]).jitter, Duration::ZERO, "of a pause nothing is known");
         // Somebody was silent, or has set its clock.
         let before = jitter;
         let after = count(&mut meter, start, &[(600, 5_030), (601, 5_030)]).jitter;

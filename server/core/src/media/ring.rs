@@ -152,7 +152,7 @@ impl StreamRing {
         }
     }
 
-    /// Whether the stream is forwarded, or would be if a key frame came.
+    /// Whether nothing is forwarded, whatever comes.
     pub fn is_shut(&self) -> bool {
         self.gate == Gate::Shut
     }

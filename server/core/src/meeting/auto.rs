@@ -93,14 +93,23 @@ pub(super) struct AutoState {
 
 #[derive(Debug, Default)]
 struct Unsettled {
-    /// Whose wishes or rights have changed, and what has left its list already.
-    participants: BTreeMap<ParticipantId, Vec<StreamId>>,
+    /// Whose list is to be looked at for a reason of its own.
+    participants: BTreeMap<ParticipantId, Look>,
     /// Audio that has been published.
     audio: BTreeSet<StreamId>,
     /// What there is of video, or its order, has changed.
     video: bool,
     /// Who speaks or is in the spotlight has changed.
     prominence: bool,
+}
+
+/// Why somebody's list is looked at.
+#[derive(Debug, Default)]
+struct Look {
+    /// Its wishes or rights have changed: all audio is looked at. Else there are only other places for video.
+    wishes_changed: bool,
+    /// What has left the list already.
+    left_list: Vec<StreamId>,
 }
 
 impl Unsettled {
@@ -110,7 +119,7 @@ impl Unsettled {
 }
 
 impl AutoState {
-    fn note(&mut self, id: ParticipantId) -> &mut Vec<StreamId> {
+    fn note(&mut self, id: ParticipantId) -> &mut Look {
         self.unsettled.participants.entry(id).or_default()
     }
 
@@ -208,7 +217,7 @@ impl Meeting {
 
     /// The wishes or rights of somebody have changed.
     pub(super) fn wishes_changed(&mut self, id: ParticipantId) {
-        self.auto.note(id);
+        self.auto.note(id).wishes_changed = true;
     }
 
     /// There is other video than before, or in another order, or a place for it.
@@ -222,12 +231,13 @@ impl Meeting {
         self.auto.unsettled.prominence = true;
     }
 
-    /// Somebody has published something.
-    pub(super) fn streams_came(&mut self, owner: ParticipantId) {
-        let Some(publisher) = self.participants.get(&owner) else { return };
-        let audio = publisher.streams.values().filter(|stream| stream.is_audio());
-        self.auto.unsettled.audio.extend(audio.map(|stream| stream.stream_id));
-        self.auto.unsettled.video = true;
+    /// Somebody has published a stream.
+    pub(super) fn stream_came(&mut self, stream_id: StreamId, is_audio: bool) {
+        if is_audio {
+            self.auto.unsettled.audio.insert(stream_id);
+        } else {
+            self.auto.unsettled.video = true;
+        }
     }
 
     /// Nobody can get a stream any more.
@@ -258,7 +268,7 @@ impl Meeting {
             auto.unwanted.insert(stream_id);
         }
         let left_list = before.is_some_and(|before| before.is_auto);
-        self.auto.note(id).extend(left_list.then_some(stream_id));
+        self.auto.note(id).left_list.extend(left_list.then_some(stream_id));
     }
 
     /// Tells somebody who does not know what is on its list.
@@ -290,12 +300,15 @@ impl Meeting {
         let mut routes = BTreeSet::new();
         let rankings = (video && !self.auto.viewers.is_empty() || !participants.is_empty())
             .then(|| [StreamType::VideoScreen, StreamType::VideoCamera].map(|kind| self.ranking(kind)));
-        for (id, left_list) in &participants {
+        for (id, Look { wishes_changed, left_list }) in &participants {
             let mut change = Change { unsubscribed: left_list.clone(), ..Change::default() };
-            self.keep_within_limit(*id, &mut change, &mut routes);
-            self.choose_audio(*id, &mut change, &mut routes);
+            if *wishes_changed {
+                self.keep_within_limit(*id, &mut change, &mut routes);
+                self.choose_audio(*id, &mut change, &mut routes);
+            }
+            audio.iter().for_each(|stream_id| self.add_audio(*id, *stream_id, &mut change, &mut routes));
             if let Some(rankings) = &rankings {
-                self.choose_video(*id, rankings, true, &mut change, &mut routes);
+                self.choose_video(*id, rankings, *wishes_changed, &mut change, &mut routes);
             }
             changes.push((*id, change));
         }

@@ -175,8 +175,6 @@ impl Meeting {
         self.stage_is_over_for(id, was_on_stage, was_invited);
         if is_hidden {
             self.leave_spotlight(id);
-        }
-        if is_hidden {
             self.forget_voice(id);
         }
         self.wishes_changed(id);
@@ -188,6 +186,7 @@ impl Meeting {
     /// The application has given a participant another name or other rights: at once, and when it comes again.
     pub fn change(&mut self, id: ParticipantId, name: Option<String>, rights: Option<Rights>) {
         if let Some(rights) = rights {
+            // Also of somebody who is not here.
             self.given.insert(id, rights.clone());
             self.set_rights(id, rights);
         }
@@ -313,8 +312,6 @@ impl Meeting {
         id: ParticipantId,
         stream_type: StreamType,
     ) -> Result<(), Refusal> {
-        let screens = self.participants.values().flat_map(|participant| participant.streams.values());
-        let screens = screens.filter(|stream| stream.stream_type == StreamType::VideoScreen).count();
         let participant = self.participant(id)?;
         if !participant.may_send(stream_type) {
             let rights = participant.rights();
@@ -324,8 +321,13 @@ impl Meeting {
             };
             return Err(Refusal::field(ErrorCode::Forbidden, "stream_type", message));
         }
+        if stream_type != StreamType::VideoScreen {
+            return Ok(());
+        }
         let max = participant.rights().max_screens;
-        if stream_type == StreamType::VideoScreen && screens >= max {
+        let streams = self.participants.values().flat_map(|participant| participant.streams.values());
+        let screens = streams.filter(|stream| stream.stream_type == StreamType::VideoScreen).count();
+        if screens >= max {
             let message = format!("{screens} screens are shared already, as many as may be at one time");
             return Err(Refusal::new(ErrorCode::CapacityExceeded, message));
         }

@@ -10,12 +10,19 @@ use darktower_protocol::signaling::pb::envelope::Message;
 #[derive(Debug)]
 pub struct Event {
     message: Message,
+    /// Bytes of the message, encoded.
+    len: usize,
     encoded: OnceLock<Bytes>,
 }
 
 impl Event {
     pub(super) fn new(message: Message) -> Self {
-        Self { message, encoded: OnceLock::new() }
+        Self { len: message.encoded_len(), message, encoded: OnceLock::new() }
+    }
+
+    /// Bytes of the message, encoded.
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 
     /// The message as the field of an `Envelope` (docs/protocol.md 5.2): what is left to add differs from one participant
@@ -23,7 +30,7 @@ impl Event {
     #[must_use]
     pub fn encoded(&self) -> &Bytes {
         self.encoded.get_or_init(|| {
-            let mut encoded = Vec::with_capacity(self.message.encoded_len());
+            let mut encoded = Vec::with_capacity(self.len);
             self.message.encode(&mut encoded);
             encoded.into()
         })

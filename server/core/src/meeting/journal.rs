@@ -25,11 +25,11 @@ pub(super) struct Journal {
 impl Journal {
     /// Adds an event and returns its number.
     pub(super) fn push(&mut self, event: &Arc<Event>) -> u64 {
-        self.bytes += event.encoded_len();
+        self.bytes += event.len();
         self.kept.push_back(Arc::clone(event));
         while self.kept.len() > KEPT || self.bytes > MAX_BYTES {
             let Some(oldest) = self.kept.pop_front() else { break };
-            self.bytes -= oldest.encoded_len();
+            self.bytes -= oldest.len();
         }
         self.last += 1;
         self.last

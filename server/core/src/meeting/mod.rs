@@ -194,7 +194,7 @@ pub enum Output {
     /// Change media forwarding.
     Media(MediaCommand),
     /// Keep for later reports how somebody's media got through.
-    Record(QualityRecord),
+    Record(Box<QualityRecord>),
     /// Somebody who [waits](Meeting::knock) may [join](Meeting::join) now.
     LetIn {
         /// Who.
@@ -457,7 +457,7 @@ impl Meeting {
             self.forward_all(id, stream_type);
         }
         self.tell_others(id, Message::StreamPublished(published));
-        self.streams_came(id);
+        self.stream_came(stream_id, stream_type == StreamType::Audio);
         Ok(())
     }
 
@@ -559,7 +559,7 @@ impl Meeting {
         let was_on_stage = self.participants.remove(&id).is_some_and(|gone| gone.on_stage);
         self.forget_voice(id);
         self.auto.forget(id);
-        self.outputs.extend(self.quality.forget(id).map(Output::Record));
+        self.outputs.extend(self.quality.forget(id).map(quality::record));
         self.stage_is_over_for(id, was_on_stage, false);
         self.leave_spotlight(id);
     }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use darktower_protocol::ParticipantId;
 use darktower_protocol::signaling::pb;
 use pb::ErrorCode;
+use pb::envelope::Message;
 
 use super::{Epoch, Event, Joined, Meeting, Refusal};
 
@@ -77,10 +78,14 @@ impl Meeting {
             None => Resumed::Snapshot(self.snapshot(id, new_epoch).ok_or_else(gone)?),
         };
         let anew = matches!(resumed, Resumed::Snapshot(_));
-        if was_lost || anew {
-            // It may not know what hosts have done to it.
+        if was_lost {
             self.tell_updated(id, anew);
+        } else if anew {
+            // It may not know what hosts have done to it.
+            let participant = self.message_of(id);
+            self.tell_each([id], Message::ParticipantUpdated(pb::ParticipantUpdated { participant }));
         }
+        self.tell_quality_anew(id);
         if anew {
             self.tell_beside_roster(id);
         }

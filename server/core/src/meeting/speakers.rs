@@ -41,7 +41,7 @@ const FALL_US: f32 = 400_000.0;
 /// Between reports, usually: the first one counts as if it were not.
 const INTERVAL_US: u64 = 100_000;
 /// Who was not heard of for so long is silent: audio of silence is often not sent at all.
-const FORGOTTEN_US: u64 = 1_000_000;
+const SILENT_US: u64 = 1_000_000;
 /// Somebody becomes the active speaker after speaking for so long while the one before is silent ...
 const TAKES_SILENT_US: u64 = 400_000;
 /// ... and after so long while that one speaks as well.
@@ -119,16 +119,18 @@ impl Voice {
 pub struct Speakers {
     /// How many are heard beside the pinned.
     places: usize,
-    /// Whoever has told something lately, is heard or is pinned: few enough to look at all of them.
+    /// Whoever tells how loud it is, or is pinned.
     voices: BTreeMap<ParticipantId, Voice>,
     active: Option<ParticipantId>,
+    /// Whether all places were taken when it was last decided.
+    is_full: bool,
 }
 
 impl Speakers {
     /// Nobody has spoken. `places` are heard at one time; 0 is nobody but the pinned.
     #[must_use]
     pub fn new(places: usize) -> Self {
-        Self { places, voices: BTreeMap::new(), active: None }
+        Self { places, voices: BTreeMap::new(), active: None, is_full: places == 0 }
     }
 
     /// The active speaker: who spoke last, as long as it is there.
@@ -151,8 +153,23 @@ impl Speakers {
 
     /// Somebody tells how loud it is.
     pub fn tell(&mut self, id: ParticipantId, level: AudioLevel, now_us: u64) -> SpeakersChange {
-        self.voices.entry(id).or_insert_with(|| Voice::new(now_us)).smooth(level, now_us);
+        let voice = self.voices.entry(id).or_insert_with(|| Voice::new(now_us));
+        let spoke = voice.speaks();
+        voice.smooth(level, now_us);
+        if !spoke && !voice.speaks() && (self.is_full || voice.heard_since.is_some()) {
+            // Most are silent most of the time, and nothing follows from it: nobody looks at all the others.
+            return SpeakersChange::default();
+        }
         self.decide(now_us)
+    }
+
+    /// Somebody tells nothing any more, and needs no place unless it is pinned. The active speaker may still be it. What
+    /// follows, [`pass`](Self::pass) says.
+    pub fn forget(&mut self, id: ParticipantId) {
+        if self.voices.get(&id).is_some_and(|voice| !voice.is_pinned) {
+            self.voices.remove(&id);
+            self.is_full = false;
+        }
     }
 
     /// Somebody is heard whatever its loudness, or no longer.
@@ -181,7 +198,7 @@ impl Speakers {
     }
 
     fn decide(&mut self, now_us: u64) -> SpeakersChange {
-        self.forget(now_us);
+        self.silence(now_us);
         let mut change = SpeakersChange { active: self.choose_active(now_us), ..SpeakersChange::default() };
         for (id, voice) in &mut self.voices {
             if voice.is_pinned && voice.heard_since.is_none() {
@@ -213,6 +230,8 @@ impl Speakers {
                 change.heard.push(id);
             }
         }
+        let taken = self.voices.values().filter(|voice| voice.heard_since.is_some() && !voice.is_pinned);
+        self.is_full = taken.count() >= self.places;
         // Who came and went within one decision is no news.
         let both: Vec<_> = change.heard.iter().filter(|id| change.unheard.contains(id)).copied().collect();
         change.heard.retain(|id| !both.contains(id));
@@ -220,19 +239,14 @@ impl Speakers {
         change
     }
 
-    /// Who has not told anything for a while is silent. Whom nothing is to be remembered of is dropped.
-    fn forget(&mut self, now_us: u64) {
+    /// Who has not told anything for a while is silent.
+    fn silence(&mut self, now_us: u64) {
         for voice in self.voices.values_mut() {
-            if now_us.saturating_sub(voice.told_at) > FORGOTTEN_US {
+            if now_us.saturating_sub(voice.told_at) > SILENT_US {
                 voice.level = f32::from(AudioLevel::SILENCE.0);
                 (voice.speaks_since, voice.dominates_since) = (None, None);
             }
         }
-        self.voices.retain(|_, voice| {
-            voice.is_pinned
-                || voice.heard_since.is_some()
-                || now_us.saturating_sub(voice.told_at) <= FORGOTTEN_US
-        });
     }
 
     /// The new active speaker, if it is another.

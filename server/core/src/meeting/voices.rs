@@ -74,6 +74,10 @@ impl Meeting {
             let message = format!("a message tells at most {MAX_LEVELS} levels");
             return Err(Refusal::field(ErrorCode::InvalidRequest, "levels", message));
         }
+        if request.levels.is_empty() {
+            // Of nothing: it takes no place among those who tell.
+            return Ok(());
+        }
         let mut loudest = AudioLevel::SILENCE;
         for told in &request.levels {
             let stream_id = parse_stream_id(&told.stream_id)?;
@@ -102,9 +106,10 @@ impl Meeting {
         let voices = &mut self.voices;
         voices.now_us = voices.now_us.max(now_us);
         let now_us = voices.now_us;
-        let change = voices.speakers.pass(now_us);
         let fell_silent = voices.tell.extract_if(.., |_, told_at| now_us - *told_at > TELLS_US);
         let fell_silent: Vec<ParticipantId> = fell_silent.map(|(id, _)| id).collect();
+        fell_silent.iter().for_each(|id| voices.speakers.forget(*id));
+        let change = voices.speakers.pass(now_us);
         self.follow(change, fell_silent);
     }
 
@@ -120,15 +125,25 @@ impl Meeting {
     /// Somebody is heard whatever its loudness, or no longer.
     pub(super) fn pin_voice(&mut self, id: ParticipantId, is_pinned: bool) {
         let now_us = self.voices.now_us;
-        let change = self.voices.speakers.pin(id, is_pinned, now_us);
+        let voices = &mut self.voices;
+        let change = voices.speakers.pin(id, is_pinned, now_us);
         self.follow(change, None);
+        if !is_pinned && !self.voices.tell.contains_key(&id) {
+            // It is forwarded without a place.
+            self.voices.speakers.forget(id);
+            let change = self.voices.speakers.pass(now_us);
+            self.follow(change, None);
+        }
     }
 
     /// Somebody is gone, with its streams.
     pub(super) fn forget_voice(&mut self, id: ParticipantId) {
         self.voices.tell.remove(&id);
-        self.voices.recent.retain(|spoke| *spoke != id);
-        self.prominence_changed();
+        let recent = &mut self.voices.recent;
+        if let Some(place) = recent.iter().position(|spoke| *spoke == id) {
+            recent.remove(place);
+            self.prominence_changed();
+        }
         let now_us = self.voices.now_us;
         let change = self.voices.speakers.remove(id, now_us);
         self.follow(change, None);
@@ -236,6 +251,38 @@ mod tests {
         meeting.pass_voices(13_000_000);
         follow(&mut shut, &outputs(&mut meeting));
         assert_eq!(heard(&shut), [1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn places_are_for_those_who_tell() {
+        let limits = MeetingLimits { heard_participants: 2, ..MeetingLimits::default() };
+        let mut meeting = meeting(limits);
+        let mut shut = BTreeSet::new();
+        for n in 1..=6 {
+            join(&mut meeting, n);
+            meeting.publish(participant(n), publish_request(n, StreamType::Audio)).expect("published");
+        }
+        // Who tells of nothing tells nothing.
+        for n in [1, 2] {
+            meeting.tell_levels(participant(n), &pb::AudioLevels::default(), 1).expect("told");
+        }
+        for n in [3, 4] {
+            meeting.tell_levels(participant(n), &levels(n, 60), 1).expect("told");
+        }
+        follow(&mut shut, &outputs(&mut meeting));
+        assert_eq!(shut, BTreeSet::new(), "there are places, however quiet they are");
+        // Both stop, and leave their places to who tells now.
+        meeting.pass_voices(6_000_000);
+        meeting.tell_levels(participant(5), &levels(5, 60), 6_100_000).expect("told");
+        follow(&mut shut, &outputs(&mut meeting));
+        assert_eq!(shut, BTreeSet::new());
+        // One that was in the spotlight and never told anything leaves none taken.
+        for spotlight in [true, false] {
+            meeting.pin_voice(participant(1), spotlight);
+        }
+        meeting.tell_levels(participant(6), &levels(6, 60), 6_200_000).expect("told");
+        follow(&mut shut, &outputs(&mut meeting));
+        assert_eq!(shut, BTreeSet::new());
     }
 
     #[test]

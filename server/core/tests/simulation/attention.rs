@@ -52,6 +52,7 @@ pub(crate) struct Want {
 #[derive(Debug)]
 pub(crate) struct Voices {
     speakers: Speakers,
+    places: usize,
     is_limited: bool,
     told_at: BTreeMap<ParticipantId, u64>,
     now_us: u64,
@@ -63,6 +64,7 @@ impl Voices {
     pub(crate) fn new(heard: usize) -> Self {
         Self {
             speakers: Speakers::new(heard),
+            places: heard,
             is_limited: heard > 0,
             told_at: BTreeMap::new(),
             now_us: 0,
@@ -76,6 +78,12 @@ impl Voices {
 
     pub(crate) fn is_heard(&self, who: ParticipantId) -> bool {
         !self.is_limited || !self.told_at.contains_key(&who) || self.speakers.is_heard(who)
+    }
+
+    /// Somebody who tells how loud it is and is not heard, although there are places for all who tell.
+    pub(crate) fn unheard_without_need(&self) -> Option<ParticipantId> {
+        let has_places = self.told_at.len() <= self.places;
+        self.told_at.keys().find(|who| has_places && !self.speakers.is_heard(**who)).copied()
     }
 
     /// Of those who tell how loud they are.
@@ -101,8 +109,14 @@ impl Model {
         let voices = &mut self.voices;
         voices.now_us = voices.now_us.max(now_us);
         let now_us = voices.now_us;
+        let told_at = &voices.told_at;
+        let silent: Vec<ParticipantId> =
+            told_at.iter().filter(|(_, at)| now_us - **at > TELLS_US).map(|(id, _)| *id).collect();
+        for who in silent {
+            voices.told_at.remove(&who);
+            voices.speakers.forget(who);
+        }
         let change = voices.speakers.pass(now_us);
-        voices.told_at.retain(|_, told_at| now_us - *told_at <= TELLS_US);
         self.follow(&change);
     }
 
@@ -116,8 +130,15 @@ impl Model {
 
     /// Somebody is in the spotlight, and so is heard, or not any more.
     pub(crate) fn pin_voice(&mut self, who: ParticipantId, is_pinned: bool) {
-        let change = self.voices.speakers.pin(who, is_pinned, self.voices.now_us);
+        let voices = &mut self.voices;
+        let change = voices.speakers.pin(who, is_pinned, voices.now_us);
         self.follow(&change);
+        let voices = &mut self.voices;
+        if !is_pinned && !voices.told_at.contains_key(&who) {
+            voices.speakers.forget(who);
+            let change = voices.speakers.pass(voices.now_us);
+            self.follow(&change);
+        }
     }
 
     pub(crate) fn forget_voice(&mut self, who: ParticipantId) {

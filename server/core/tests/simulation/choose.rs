@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use darktower_core::media::IngressCount;
 use darktower_core::meeting::WaitingRoom;
-use darktower_core::meeting::quality::{EgressSample, MediaSample, PathSample};
+use darktower_core::meeting::quality::{EgressSample, IngressSample, MediaSample, PathSample};
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{ParticipantId, StreamId};
 use pb::StreamType;
@@ -171,7 +171,7 @@ impl World {
                 .unwrap_or_default();
             let sent_packets = self.random.below(200) as u64;
             let path = PathSample {
-                interval: Duration::from_secs(1),
+                interval: Duration::from_millis(self.random.one_of(&[1_000, 1_000, 1_000, 20, 1_400])),
                 rtt: Duration::from_millis(self.random.one_of(&[1, 40, 300, 2_000])),
                 sent_packets,
                 lost_packets: sent_packets * self.random.one_of(&[0, 0, 0, 5, 20, 100]) / 100,
@@ -183,10 +183,16 @@ impl World {
                 missing: random.one_of(&[0, 0, 0, 3, 50]),
                 jitter: Duration::from_millis(random.below(60) as u64),
             };
-            let published = published.into_iter().map(|wire_id| (wire_id, count(&mut self.random))).collect();
+            let sample = |random: &mut Random, wire_stream_id| IngressSample {
+                wire_stream_id,
+                is_audio: random.below(2) == 0,
+                count: count(random),
+            };
+            let published = published.into_iter().map(|wire_id| sample(&mut self.random, wire_id)).collect();
+            let other = wanted.first().copied();
             let egress = |random: &mut Random, wanted| EgressSample {
                 wanted,
-                layer: wanted,
+                layer: other.filter(|_| random.below(4) == 0).unwrap_or(wanted),
                 bytes: random.below(200_000) as u64,
                 dropped: random.one_of(&[0, 0, 0, 1]),
             };

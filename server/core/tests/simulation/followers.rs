@@ -211,9 +211,8 @@ impl Client {
             }
             Message::NetworkQualityChanged(changed) => {
                 for quality in &changed.participants {
-                    let is_own = participant_id(&quality.participant_id)? == self.own;
-                    ensure!(is_own == (quality.score > 0.0), "a score is its owner's alone");
-                    if !is_own {
+                    ensure!(quality.score == 0.0, "a score is its owner's alone");
+                    if participant_id(&quality.participant_id)? != self.own {
                         self.of(&quality.participant_id)?.network = quality.grade();
                     }
                 }
@@ -237,6 +236,7 @@ impl Client {
             Message::NetworkQualityChanged(changed) => {
                 let own = changed.participants.iter().map(|quality| participant_id(&quality.participant_id));
                 ensure!(own.collect::<Checked<Vec<_>>>()? == [self.own], "the score of somebody else");
+                ensure!(changed.participants.iter().all(|own| own.score >= 1.0), "no score: {event:?}");
             }
             _ => return Err(format!("{} is told this without a number: {event:?}", self.own)),
         }

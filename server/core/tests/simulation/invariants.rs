@@ -28,7 +28,8 @@ impl World {
         let roster = self.check_people(&mut checks)?;
         self.check_media(&mut checks)?;
         self.check_clients(&mut checks, &roster)?;
-        self.records.check(|id| self.model.here.contains_key(&id))?;
+        let recorded = self.records.check(|id| self.model.here.contains_key(&id));
+        checks.hold(recorded.is_ok(), || recorded.err().unwrap_or_default())?;
         self.tally.checks += checks.0;
         Ok(())
     }
@@ -127,6 +128,10 @@ impl World {
         let heard = model.voices.heard_by_loudness();
         checks.hold(model.limits.heard_participants == 0 || heard <= places, || {
             format!("{heard} are heard of those who tell how loud they are")
+        })?;
+        let unheard = model.voices.unheard_without_need();
+        checks.hold(model.limits.heard_participants == 0 || unheard.is_none(), || {
+            format!("{unheard:?} is not heard, and there are places")
         })?;
         let prominent = model.prominent();
         checks.hold(media.prominent == prominent, || {

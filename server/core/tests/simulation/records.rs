@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use darktower_core::meeting::quality::{MediaSample, QualityRecord, RECORD_INTERVAL};
+use darktower_core::meeting::quality::{IngressSample, MediaSample, QualityRecord, RECORD_INTERVAL};
 use darktower_protocol::ParticipantId;
 
 use crate::Checked;
@@ -25,7 +25,7 @@ impl Records {
     pub(crate) fn seen(&mut self, sample: &MediaSample) {
         let open = self.open.entry(sample.participant).or_default();
         open.duration += sample.path.interval;
-        for (_, count) in &sample.published {
+        for IngressSample { count, .. } in &sample.published {
             for (sum, count) in open.published.iter_mut().zip([count.units, count.bytes, count.missing]) {
                 *sum += count;
             }

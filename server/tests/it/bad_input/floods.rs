@@ -231,6 +231,16 @@ pub(super) async fn who_joins_again_and_again_is_held_back(stage: &Stage) {
         }
         assert!(resumes < 10, "{resumes}");
     }
+    // Whose network is bad comes back as often as others join. (Each counted twice.)
+    let unlucky = RawSignaling::join(server, meeting, "Unlucky", NATIVE).await;
+    let mut ticket = unlucky.resume_ticket.clone();
+    unlucky.client.close(Code::NO_ERROR, "the cable is out");
+    for resumes in 0..28 {
+        let back = RawSignaling::resume(server, &ticket, 0, NATIVE).await;
+        let (client, response) = back.unwrap_or_else(|error| panic!("after {resumes} resumes: {error:?}"));
+        ticket = response.resume_ticket;
+        client.client.close(Code::NO_ERROR, "the cable is out");
+    }
     assert!(listener.session.close_reason().is_none(), "who listens is still there");
 }
 

@@ -1,12 +1,13 @@
 //! Clients that do not read.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use darktower_client::transport::{Role, TransportKind, connect};
 use darktower_protocol::message;
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{Code, Features, FrameType};
 use pb::envelope::Message;
+use reqwest::Method;
 
 use super::{BOTH, Publisher, Stage};
 use crate::support::{RawMedia, RawSignaling, soon, unit};
@@ -58,12 +59,14 @@ pub(super) async fn a_subscriber_that_never_reads_costs_a_bounded_amount_and_is_
 /// Clients that do not read what signaling tells them.
 const DEAF: usize = 4;
 
-/// Found in review: a signaling client that does not read was never closed.
+/// Found in review: a signaling client that does not read was never closed; and one that was removed stayed until its
+/// write had taken too long.
 pub(super) async fn signaling_clients_that_never_read_are_closed(stage: &Stage) {
     let (server, meeting) = stage.parts();
     let mut deaf = Vec::new();
     for kind in BOTH.into_iter().cycle().take(DEAF) {
         let grant = server.grant(meeting, "Deaf").await;
+        let participant = grant.participant_id.expect("named");
         let connecting = connect(&server.signaling_url, kind, &server.trust, Role::Signal);
         let connection = soon("connect", connecting).await.expect("connected");
         let (mut send, never_read) = connection.open_bi().await.expect("a control stream");
@@ -72,8 +75,9 @@ pub(super) async fn signaling_clients_that_never_read_are_closed(stage: &Stage) 
         let join = Message::JoinRequest(join);
         let envelope = pb::Envelope { version: 1, request_id: 1, message: Some(join), ..Default::default() };
         send.write_all(&message::encode(&envelope)).await.expect("written");
-        deaf.push((connection, send, never_read));
+        deaf.push((connection, participant, send, never_read));
     }
+    let (removed, participant, _send, _never_read) = deaf.remove(0);
 
     // Everybody is told a lot, more than all buffers on the way hold, at the pace of somebody who reads.
     let mut busy = Vec::new();
@@ -97,6 +101,12 @@ pub(super) async fn signaling_clients_that_never_read_are_closed(stage: &Stage) 
                 attentive.event("news", is_noise).await;
             }
         }
+        let removal = format!("/meetings/{meeting}/participants/{participant}");
+        let since = Instant::now();
+        server.rest().act(Method::DELETE, &removal).await;
+        assert_eq!(soon("close", removed.closed()).await.code(), Some(Code::KICKED));
+        println!("a client that does not read is out after {:?}", since.elapsed());
+        assert!(since.elapsed() < Duration::from_secs(4), "{:?}", since.elapsed());
         std::future::pending::<()>().await;
     };
     let closed = async {

@@ -252,8 +252,8 @@ pub struct Fanout<C: Connection> {
     settings: FanoutSettings,
     /// How long media waits for company now.
     company: Duration,
-    /// Some stream goes before others, or did: visits look for it.
-    has_prominent: bool,
+    /// How many streams go before others.
+    prominent: usize,
     streams: Vec<Option<Stream>>,
     subscribers: Vec<Option<Subscriber<C>>>,
     dirty: Vec<StreamSlot>,
@@ -274,7 +274,7 @@ impl<C: Connection> Fanout<C> {
         Self {
             settings,
             company: settings.company,
-            has_prominent: false,
+            prominent: 0,
             streams: Vec::new(),
             subscribers: Vec::new(),
             dirty: Vec::new(),
@@ -301,7 +301,7 @@ impl<C: Connection> Fanout<C> {
         if std::mem::replace(&mut stream.is_prominent, is_prominent) == is_prominent {
             return;
         }
-        self.has_prominent |= is_prominent;
+        self.prominent = if is_prominent { self.prominent + 1 } else { self.prominent - 1 };
         // What is on its way, too: its next group may be seconds away.
         for (number, place) in &stream.subscribers {
             if let Some(subscriber) = self.subscribers.get_mut(number.index()).and_then(Option::as_mut) {
@@ -312,9 +312,8 @@ impl<C: Connection> Fanout<C> {
 
     /// Nobody here gets the stream any more.
     pub fn remove_stream(&mut self, slot: StreamSlot) {
-        if let Some(entry) = self.streams.get_mut(slot.index()) {
-            *entry = None;
-        }
+        let removed = self.streams.get_mut(slot.index()).and_then(Option::take);
+        self.prominent -= usize::from(removed.is_some_and(|stream| stream.is_prominent));
     }
 
     /// The stream has a new unit.
@@ -427,7 +426,7 @@ impl<C: Connection> Fanout<C> {
         self.expire(now);
         self.mark_dirty(now);
         // Nobody pays for a second look where no stream goes before others.
-        let sweeps = if self.has_prominent { 2 } else { 1 };
+        let sweeps = if self.prominent > 0 { 2 } else { 1 };
         let mut budget = self.settings.pass_budget;
         while budget > 0 {
             // Audio of everybody comes before anybody's video.

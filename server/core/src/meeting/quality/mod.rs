@@ -10,8 +10,10 @@ mod record;
 mod sample;
 pub mod score;
 mod target;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,10 +24,11 @@ use pb::{ErrorCode, NetworkGrade, StreamType};
 
 use record::Recording;
 pub use record::{Ingress, QualityRecord, RECORD_INTERVAL};
-pub use sample::{EgressSample, MediaSample, PathSample};
+pub use sample::{EgressSample, IngressSample, MediaSample, PathSample};
 use score::{GradeControl, mean_opinion_score};
 use target::{TargetRate, Way};
 
+use super::participant::Sight;
 use super::{Event, MediaCommand, Meeting, Output, Refusal, parse_stream_id};
 use crate::media::IngressCount;
 
@@ -53,6 +56,9 @@ const NEWS_RTT_MS: f64 = 10.0;
 const NEWS_LOSS: f64 = 0.01;
 /// A score that has moved by so much is told to its owner although the grade stays.
 const NEWS_SCORE: f64 = 0.25;
+
+/// Grades that one event tells: with 42 bytes each they fit into a message.
+const MAX_GRADES: usize = 1000;
 
 /// What is left of earlier counts after a second.
 const MEMORY: f64 = 0.75;
@@ -85,7 +91,7 @@ struct Observed {
 }
 
 /// What somebody is sent of one stream.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Received {
     sample: EgressSample,
     /// Over some seconds: a path that is full takes its queues' worth at first, and nothing while a key frame is awaited.
@@ -99,12 +105,13 @@ impl Received {
         let rate_bps = sample.bytes as f64 * 8.0 / interval.as_secs_f64().max(0.1);
         let dropped_at = (sample.dropped > 0).then_some(now);
         match before {
-            None => Self { sample, rate_bps, dropped_at },
-            Some(before) => Self {
+            // How another layer of it got through says nothing of this one.
+            Some(before) if before.sample.layer == sample.layer => Self {
                 sample,
                 rate_bps: MEMORY * before.rate_bps + (1.0 - MEMORY) * rate_bps,
                 dropped_at: dropped_at.or(before.dropped_at),
             },
+            _ => Self { sample, rate_bps, dropped_at },
         }
     }
 
@@ -199,6 +206,11 @@ impl Worst {
     }
 }
 
+/// Something to keep.
+pub(super) fn record(record: QualityRecord) -> Output {
+    Output::Record(Box::new(record))
+}
+
 impl Quality {
     /// Somebody is gone. Answers what is left to record of it.
     pub(super) fn forget(&mut self, id: ParticipantId) -> Option<QualityRecord> {
@@ -231,23 +243,17 @@ impl Observed {
     }
 
     /// Answers whether the grade changes.
-    fn take_in(
-        &mut self,
-        sample: MediaSample,
-        claimed_loss: Option<f64>,
-        is_audio: impl Fn(StreamId) -> bool,
-        now: Instant,
-    ) -> bool {
+    fn take_in(&mut self, sample: MediaSample, claimed_loss: Option<f64>, now: Instant) -> bool {
         let MediaSample { path, .. } = sample;
         self.at = now;
         self.path = path;
         self.loss_down.add(path.lost_packets, path.sent_packets);
         let (mut units, mut missing, mut jitter) = (0, 0, Duration::ZERO);
-        for (wire_id, count) in &sample.published {
+        for IngressSample { is_audio, count, .. } in &sample.published {
             units += count.units;
             missing += count.missing;
             jitter = jitter.max(count.jitter);
-            self.recording.add_published(is_audio(*wire_id), count);
+            self.recording.add_published(*is_audio, count);
         }
         sample.received.iter().for_each(|received| self.recording.add_received(received));
         self.loss_up.add(missing, units + missing);
@@ -256,17 +262,23 @@ impl Observed {
         let down = mean_opinion_score(down, path.rtt, Duration::ZERO);
         self.score = up.min(down);
         self.recording.add(&path, self.score, claimed_loss);
-        self.published
-            .retain(|wire_id, _| sample.published.iter().any(|(published, _)| published == wire_id));
-        for (wire_id, count) in sample.published {
-            let layer = self.published.entry(wire_id).or_default();
+        let is_published =
+            |wire_id| sample.published.iter().any(|published| published.wire_stream_id == wire_id);
+        self.published.retain(|wire_id, _| is_published(*wire_id));
+        for IngressSample { wire_stream_id, count, .. } in sample.published {
+            let layer = self.published.entry(wire_stream_id).or_default();
             layer.count = count;
             layer.loss.add(count.missing, count.units + count.missing);
         }
-        let mut before = std::mem::take(&mut self.received);
+        let before = std::mem::take(&mut self.received);
+        // Mostly the same streams in the same order: nobody looks through a thousand for each of a thousand.
+        let mut next = 0;
         self.received.extend(sample.received.into_iter().map(|sample| {
-            let known = before.iter().position(|known| known.sample.wanted == sample.wanted);
-            let known = known.map(|place| before.swap_remove(place));
+            let is_it = |known: &Received| known.sample.wanted == sample.wanted;
+            let place = Some(next).filter(|place| before.get(*place).is_some_and(is_it));
+            let place = place.or_else(|| before.iter().position(is_it));
+            next = place.map_or(next, |place| place + 1);
+            let known = place.and_then(|place| before.get(place).copied());
             Received::after(known, sample, path.interval, now)
         }));
         self.grade.observe(self.score)
@@ -278,10 +290,9 @@ impl Observed {
 }
 
 impl Meeting {
-    /// What media handlers have seen in the last second or so: at most one sample of each participant. To be called about
-    /// once a second, also without samples.
+    /// What media handlers have seen in the last second or so. To be called about once a second.
     pub fn observe(&mut self, samples: Vec<MediaSample>, now: Instant) {
-        let mut graded = Vec::new();
+        let mut graded = BTreeSet::new();
         for sample in samples {
             let id = sample.participant;
             let Some(participant) = self.participants.get_mut(&id) else { continue };
@@ -292,28 +303,24 @@ impl Meeting {
                 participant.subscriptions.get(**stream).is_some_and(|subscription| !subscription.is_video)
             });
             let claimed = claims.map(|(_, claim)| claim.loss).reduce(f64::max);
-            let is_audio = |wire_id| {
-                let stream = self.wire_streams.get(&wire_id).and_then(|id| participant.streams.get(id));
-                stream.is_some_and(|stream| stream.stream_type == StreamType::Audio)
-            };
-            let has_changed = observed.take_in(sample, claimed, is_audio, now);
+            let has_changed = observed.take_in(sample, claimed, now);
             if observed.recording.is_full() {
-                self.outputs.extend(observed.recording.take(id).map(Output::Record));
+                self.outputs.extend(observed.recording.take(id).map(record));
             }
             if has_changed {
                 participant.network_grade = observed.grade.grade();
-                graded.push(id);
+                graded.insert(id);
             }
         }
         self.tell_grades(&graded);
-        self.tell_scores();
+        self.tell_scores(&graded);
         self.tell_downlinks(now);
         self.tell_publishers(now);
     }
 
     /// Records what there is to record of everybody although it is not much yet: the server stops.
     pub fn finish_records(&mut self) {
-        self.outputs.extend(self.quality.take_records().map(Output::Record));
+        self.outputs.extend(self.quality.take_records().map(record));
     }
 
     /// A client tells what it measures of a stream that it publishes or gets.
@@ -343,6 +350,8 @@ impl Meeting {
             return Err(Refusal::field(ErrorCode::InvalidRequest, "rtt_ms", message));
         }
         let observed = self.quality.observed.entry(by).or_insert_with(|| Observed::new(now));
+        // Also of somebody of whom there is never a sample.
+        observed.claims.retain(|_, claim| now.saturating_duration_since(claim.at) < CLAIM_COUNTS);
         observed.claims.insert(stream_id, Claim { at: now, loss });
         Ok(())
     }
@@ -353,31 +362,32 @@ impl Meeting {
         observed.filter(move |observed| observed.at == now).map(|observed| observed.score)
     }
 
-    /// Everybody hears of grades that have changed, in one event.
-    fn tell_grades(&mut self, graded: &[ParticipantId]) {
-        let mut news: BTreeMap<ParticipantId, Vec<pb::NetworkQuality>> = BTreeMap::new();
-        for id in graded {
-            let Some(participant) = self.participants.get(id) else { continue };
-            let grade = participant.network_grade.into();
-            let quality = |score| pb::NetworkQuality { participant_id: id.to_string(), grade, score };
-            for viewer in self.who_sees(*id) {
-                news.entry(viewer).or_default().push(quality(0.0));
+    /// Everybody hears of grades that have changed: all of one second in one event, which is shared by those who see the same
+    /// participants.
+    fn tell_grades(&mut self, graded: &BTreeSet<ParticipantId>) {
+        for sight in [Sight::Everybody, Sight::List] {
+            let news = graded.iter().filter_map(|id| {
+                let participant =
+                    self.participants.get(id).filter(|participant| participant.sight() == sight)?;
+                let grade = participant.network_grade.into();
+                Some(pb::NetworkQuality { participant_id: id.to_string(), grade, score: 0.0 })
+            });
+            let news: Vec<pb::NetworkQuality> = news.collect();
+            for part in news.chunks(MAX_GRADES) {
+                let who_sees = self.participants.iter().filter(|(_, viewer)| viewer.has_sight(sight));
+                let who_sees: Vec<ParticipantId> = who_sees.map(|(id, _)| *id).collect();
+                let changed = pb::NetworkQualityChanged { participants: part.to_vec() };
+                self.tell_each(who_sees, Message::NetworkQualityChanged(changed));
             }
-            if let Some(observed) = self.quality.observed.get_mut(id) {
-                observed.told_score = observed.score;
-                news.entry(*id).or_default().push(quality(observed.score as f32));
-            }
-        }
-        for (to, participants) in news {
-            self.tell_each([to], Message::NetworkQualityChanged(pb::NetworkQualityChanged { participants }));
         }
     }
 
-    /// Whoever's score has moved hears so, although its grade has not changed.
-    fn tell_scores(&mut self) {
+    /// Whose grade has changed, or whose score has moved, hears its score.
+    fn tell_scores(&mut self, graded: &BTreeSet<ParticipantId>) {
         for (id, observed) in &mut self.quality.observed {
             let is_graded = observed.grade.grade() != NetworkGrade::NotMeasured;
-            if !is_graded || (observed.score - observed.told_score).abs() < NEWS_SCORE {
+            let has_moved = (observed.score - observed.told_score).abs() >= NEWS_SCORE;
+            if !is_graded || !has_moved && !graded.contains(id) {
                 continue;
             }
             observed.told_score = observed.score;
@@ -389,6 +399,15 @@ impl Meeting {
             let event = pb::NetworkQualityChanged { participants: vec![quality] };
             let event = Arc::new(Event::new(Message::NetworkQualityChanged(event)));
             self.outputs.push_back(Output::Notice { to: *id, event });
+        }
+    }
+
+    /// Somebody comes back who may have missed what is not sent again: it is told all of it anew.
+    pub(super) fn tell_quality_anew(&mut self, id: ParticipantId) {
+        if let Some(observed) = self.quality.observed.get_mut(&id) {
+            observed.told_score = 0.0;
+            observed.told_downlink = None;
+            observed.told_streams.clear();
         }
     }
 

@@ -10,8 +10,8 @@ use crate::media::IngressCount;
 /// How much of somebody's media one record covers.
 pub const RECORD_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How one participant's media got through in about [`RECORD_INTERVAL`]. Everything that media handlers saw is in one record,
-/// and in no other.
+/// How one participant's media got through in about [`RECORD_INTERVAL`]. Every sample of a participant that is here is in one
+/// record, and in no other.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QualityRecord {
     /// Whose.

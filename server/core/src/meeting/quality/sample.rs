@@ -13,8 +13,8 @@ pub struct MediaSample {
     pub participant: ParticipantId,
     /// The way to it.
     pub path: PathSample,
-    /// What came of its layers, by wire stream id.
-    pub published: Vec<(StreamId, IngressCount)>,
+    /// What came of its layers.
+    pub published: Vec<IngressSample>,
     /// What it was sent.
     pub received: Vec<EgressSample>,
 }
@@ -32,6 +32,17 @@ pub struct PathSample {
     pub lost_packets: u64,
     /// What the path seems to carry by its congestion window and round-trip time, bit/s. 0 = not known.
     pub available_bps: u64,
+}
+
+/// What came of one layer of a participant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IngressSample {
+    /// The layer.
+    pub wire_stream_id: StreamId,
+    /// Whether it is audio.
+    pub is_audio: bool,
+    /// What came.
+    pub count: IngressCount,
 }
 
 /// What a participant was sent of one stream.
