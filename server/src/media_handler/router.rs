@@ -204,19 +204,13 @@ impl MediaHandler {
         routing.published.values().for_each(|stream| stream.set_prominent(is_prominent));
     }
 
-    fn route(&self, meeting: MeetingId, wire_stream_id: StreamId, destinations: BTreeSet<ParticipantId>) {
+    fn route(&self, meeting: MeetingId, wire_stream_id: StreamId, id: ParticipantId, is_routed: bool) {
         let stream = self.streams.get(&(meeting, wire_stream_id)).map(|stream| Arc::clone(&stream));
         let Some(stream) = stream else { return };
-        let (added, removed) = stream.set_destinations(destinations);
-        let change = |ids: Vec<ParticipantId>, wanted: bool| {
-            for id in ids {
-                if let Some(participant) = self.participants.get(&id) {
-                    participant.set_wanted(&stream, wanted);
-                }
-            }
-        };
-        change(removed, false);
-        change(added, true);
+        stream.set_destination(id, is_routed);
+        if let Some(participant) = self.participants.get(&id) {
+            participant.set_wanted(&stream, is_routed);
+        }
     }
 }
 
@@ -239,8 +233,8 @@ impl MediaControl for Arc<MediaHandler> {
         match command {
             MediaCommand::Register { participant, streams } => self.register(meeting, participant, &streams),
             MediaCommand::Unregister { participant } => self.unregister(participant),
-            MediaCommand::Route { wire_stream_id, destinations } => {
-                self.route(meeting, wire_stream_id, destinations.into_iter().collect());
+            MediaCommand::Route { wire_stream_id, destination, is_routed } => {
+                self.route(meeting, wire_stream_id, destination, is_routed);
             }
             MediaCommand::Prominent { participant, is_prominent } => {
                 self.set_prominent(participant, is_prominent);

@@ -252,17 +252,15 @@ impl MediaStream {
         }
     }
 
-    /// Replaces who gets the stream, and returns who is new and who is gone.
-    pub(super) fn set_destinations(
-        self: &Arc<Self>,
-        destinations: BTreeSet<ParticipantId>,
-    ) -> (Vec<ParticipantId>, Vec<ParticipantId>) {
+    /// Somebody gets the stream from now on, or does not any more.
+    pub(super) fn set_destination(self: &Arc<Self>, id: ParticipantId, is_routed: bool) {
         let mut state = self.lock();
-        let added = destinations.difference(&state.destinations).copied().collect();
-        let removed = state.destinations.difference(&destinations).copied().collect();
-        state.destinations = destinations;
+        if is_routed {
+            state.destinations.insert(id);
+        } else {
+            state.destinations.remove(&id);
+        }
         self.note_demand(state);
-        (added, removed)
     }
 
     /// Who gets the stream has changed, or whether anybody does.

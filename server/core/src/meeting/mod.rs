@@ -142,12 +142,14 @@ pub enum MediaCommand {
         /// Who.
         participant: ParticipantId,
     },
-    /// Who gets a wire stream, replacing what was said before.
+    /// Whether somebody gets a wire stream. Nobody does when it is registered.
     Route {
         /// The stream or layer.
         wire_stream_id: StreamId,
-        /// Everybody who gets it, in order of their ids.
-        destinations: Vec<ParticipantId>,
+        /// Who.
+        destination: ParticipantId,
+        /// Whether it does from now on.
+        is_routed: bool,
     },
     /// Whether all video of a participant is sent before other video where a path does not carry both.
     Prominent {

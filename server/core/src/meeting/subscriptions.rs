@@ -71,7 +71,7 @@ impl Subscriptions {
     }
 }
 
-/// Who is subscribed to every wire stream: what routes are made of, so that nobody looks through everybody's subscriptions.
+/// Who is subscribed to every wire stream: when it ends, nobody looks through everybody's subscriptions.
 #[derive(Debug, Default)]
 pub(super) struct Receivers(BTreeMap<StreamId, BTreeSet<ParticipantId>>);
 
@@ -92,11 +92,6 @@ impl Receivers {
     /// The stream is no more; these were subscribed to it.
     pub(super) fn forget(&mut self, wire_stream_id: StreamId) -> BTreeSet<ParticipantId> {
         self.0.remove(&wire_stream_id).unwrap_or_default()
-    }
-
-    /// In order of their ids.
-    fn of(&self, wire_stream_id: StreamId) -> Vec<ParticipantId> {
-        self.0.get(&wire_stream_id).into_iter().flatten().copied().collect()
     }
 }
 
@@ -143,10 +138,6 @@ impl Meeting {
         }
         self.begin_subscription(id, stream_id, Subscription { wire_stream_id, is_video, is_auto: false });
         self.asked_itself(id, stream_id, before, true);
-        if let Some(before) = before.filter(|before| before.wire_stream_id != wire_stream_id) {
-            self.route(before.wire_stream_id);
-        }
-        self.route(wire_stream_id);
         Ok(wire_stream_id)
     }
 
@@ -162,7 +153,6 @@ impl Meeting {
             return Err(Refusal::field(ErrorCode::NotFound, "stream_id", message));
         };
         self.asked_itself(id, stream_id, Some(before), false);
-        self.route(before.wire_stream_id);
         Ok(())
     }
 
@@ -173,7 +163,7 @@ impl Meeting {
         Some(subscription.wire_stream_id)
     }
 
-    /// The route has to be told by whoever calls this.
+    /// Somebody gets a stream, or another layer of it.
     pub(super) fn begin_subscription(
         &mut self,
         id: ParticipantId,
@@ -182,21 +172,24 @@ impl Meeting {
     ) -> Option<Subscription> {
         let participant = self.participants.get_mut(&id)?;
         let before = participant.subscriptions.insert(stream_id, subscription);
-        if let Some(before) = before {
-            self.receivers.remove(before.wire_stream_id, id);
+        let wire_stream_id = subscription.wire_stream_id;
+        if before.is_none_or(|before| before.wire_stream_id != wire_stream_id) {
+            if let Some(before) = before {
+                self.route(before.wire_stream_id, id, false);
+            }
+            self.route(wire_stream_id, id, true);
         }
-        self.receivers.add(subscription.wire_stream_id, id);
         before
     }
 
-    /// The route has to be told by whoever calls this.
+    /// Somebody does not get a stream any more. Answers what it got, if anything.
     pub(super) fn end_subscription(
         &mut self,
         id: ParticipantId,
         stream_id: StreamId,
     ) -> Option<Subscription> {
         let ended = self.participants.get_mut(&id)?.subscriptions.remove(stream_id)?;
-        self.receivers.remove(ended.wire_stream_id, id);
+        self.route(ended.wire_stream_id, id, false);
         Some(ended)
     }
 
@@ -205,8 +198,7 @@ impl Meeting {
         let Some(participant) = self.participants.get_mut(&id) else { return };
         let subscriptions = std::mem::take(&mut participant.subscriptions);
         for subscription in subscriptions.all.into_values() {
-            self.receivers.remove(subscription.wire_stream_id, id);
-            self.route(subscription.wire_stream_id);
+            self.route(subscription.wire_stream_id, id, false);
         }
     }
 
@@ -215,9 +207,7 @@ impl Meeting {
         let Some(owner) = self.participants.get(&publisher) else { return };
         let streams: Vec<StreamId> = owner.streams.keys().copied().collect();
         for stream_id in streams {
-            if let Some(ended) = self.end_subscription(subscriber, stream_id) {
-                self.route(ended.wire_stream_id);
-            }
+            self.end_subscription(subscriber, stream_id);
         }
         self.videos_changed();
     }
@@ -248,11 +238,17 @@ impl Meeting {
         is_loud_enough && (cfg!(feature = "planted-bug") || owner.is_forwarded(stream_type))
     }
 
-    /// Tells the media handler who gets a wire stream.
-    pub(super) fn route(&mut self, wire_stream_id: StreamId) {
+    /// Somebody gets a wire stream from now on, or does not any more.
+    fn route(&mut self, wire_stream_id: StreamId, destination: ParticipantId, is_routed: bool) {
+        if is_routed {
+            self.receivers.add(wire_stream_id, destination);
+        } else {
+            self.receivers.remove(wire_stream_id, destination);
+        }
+        // One that is over has no routes.
         if self.wire_streams.contains_key(&wire_stream_id) {
-            let destinations = self.receivers.of(wire_stream_id);
-            self.outputs.push_back(Output::Media(MediaCommand::Route { wire_stream_id, destinations }));
+            let route = MediaCommand::Route { wire_stream_id, destination, is_routed };
+            self.outputs.push_back(Output::Media(route));
         }
     }
 }

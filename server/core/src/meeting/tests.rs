@@ -89,12 +89,15 @@ fn a_stream_goes_from_publish_to_route_to_removal() {
     );
 
     assert_eq!(meeting.subscribe(participant(2), &subscribe_request(1)), Ok(stream(1)));
-    let route = |destinations| Output::Media(MediaCommand::Route { wire_stream_id: stream(1), destinations });
-    assert_eq!(outputs(&mut meeting), [route(vec![participant(2)])]);
+    let route = |is_routed| {
+        let (wire_stream_id, destination) = (stream(1), participant(2));
+        Output::Media(MediaCommand::Route { wire_stream_id, destination, is_routed })
+    };
+    assert_eq!(outputs(&mut meeting), [route(true)]);
 
     let unsubscribe = pb::UnsubscribeStream { stream_id: stream(1).to_string() };
     meeting.unsubscribe(participant(2), &unsubscribe).expect("unsubscribe");
-    assert_eq!(outputs(&mut meeting), [route(vec![])]);
+    assert_eq!(outputs(&mut meeting), [route(false)]);
 
     meeting.leave(participant(1), publisher.epoch, pb::LeaveReason::Voluntary);
     let left = outputs(&mut meeting);
@@ -433,9 +436,10 @@ mod properties {
                         Output::Media(MediaCommand::Unregister { participant }) => {
                             for gone in registered.remove(&participant).unwrap_or_default() { routes.remove(&gone); }
                         }
-                        Output::Media(MediaCommand::Route { wire_stream_id, destinations }) => {
+                        Output::Media(MediaCommand::Route { wire_stream_id, destination, is_routed }) => {
                             prop_assert!(registered.values().any(|s| s.contains(&wire_stream_id)), "route of an unregistered stream");
-                            routes.insert(wire_stream_id, destinations.into_iter().collect());
+                            let to: &mut BTreeSet<ParticipantId> = routes.entry(wire_stream_id).or_default();
+                            prop_assert!(if is_routed { to.insert(destination) } else { to.remove(&destination) }, "no news");
                         }
                         Output::Media(MediaCommand::Forward { .. }) => prop_assert!(false, "nobody is muted"),
                         Output::Event { to, event, .. } => {

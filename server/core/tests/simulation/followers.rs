@@ -304,17 +304,16 @@ impl MediaHandler {
                 };
                 ensure!(is_news, "{participant} was prominent before, or was not: {is_prominent}");
             }
-            MediaCommand::Route { wire_stream_id, destinations } => {
+            MediaCommand::Route { wire_stream_id, destination, is_routed } => {
                 ensure!(
                     self.owners.contains_key(wire_stream_id),
                     "the route of a stream that is not registered: {wire_stream_id}"
                 );
-                let ordered = destinations.is_sorted_by(|one, next| one < next);
-                ensure!(ordered, "destinations are not in order: {destinations:?}");
-                if destinations.is_empty() {
-                    self.routes.remove(wire_stream_id);
-                } else {
-                    self.routes.insert(*wire_stream_id, destinations.clone());
+                let destinations = self.routes.entry(*wire_stream_id).or_default();
+                match (destinations.binary_search(destination), is_routed) {
+                    (Err(place), true) => destinations.insert(place, *destination),
+                    (Ok(place), false) => drop(destinations.remove(place)),
+                    _ => return Err(format!("{wire_stream_id} is routed to {destination} as before")),
                 }
             }
             MediaCommand::Advise { wire_stream_id, target_bitrate_bps } => {
