@@ -276,6 +276,7 @@ impl Meeting {
             };
         }
         published?;
+        publication.take();
         let mut publishers = Vec::with_capacity(stream.layers.len());
         for layer in &stream.layers {
             let counters = Arc::new(Mutex::new(Counters::new(

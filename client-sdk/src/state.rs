@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use darktower_protocol::signaling::{StreamDescription, pb};
 use darktower_protocol::{Features, StreamId};
 use pb::envelope::Message;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::auto::{Chosen, auto_request};
@@ -29,6 +30,9 @@ const MAX_STATISTICS: usize = 4096;
 /// How long ago something may have been told to a server that has not heard it: longer than it takes to see that a
 /// connection is lost.
 const UNDO_AGAIN: Duration = Duration::from_secs(10);
+
+/// Subscriptions that are asked for again at one time.
+const MAX_ASKED_FOR: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct MeetingState {
@@ -153,10 +157,12 @@ impl MeetingState {
         publications.iter().filter_map(Weak::upgrade).filter(|publication| publication.is_live()).collect()
     }
 
-    /// Ends what the server does not know, if it knows only these streams.
+    /// Ends what the server has taken and does not know any more, if it knows only these streams.
     pub(crate) fn end_publications_except(&self, known: &[StreamDescription]) {
         let is_known = |live: &Publication| known.iter().any(|stream| stream.stream_id == live.stream_id());
-        self.publications().iter().filter(|live| !is_known(live)).for_each(|live| self.end_publication(live));
+        let mut taken = self.publications();
+        taken.retain(|live| live.is_taken() && !is_known(live));
+        taken.iter().for_each(|live| self.end_publication(live));
     }
 
     fn end_publication(&self, publication: &Publication) {
@@ -166,9 +172,9 @@ impl MeetingState {
         self.events.send(Event::StreamUnpublished { participant_id, stream_id });
     }
 
-    /// Publishes everything to a server that knows of nothing.
+    /// Publishes everything to a server that knows of nothing, but what whoever publishes it still asks for.
     pub(crate) async fn publish_again(&self, client: &SignalingClient) -> Result<(), Error> {
-        for publication in self.publications() {
+        for publication in self.publications().into_iter().filter(|live| live.is_taken()) {
             match client.command(publication.request()).await {
                 Ok(_) => {}
                 Err(Error::Refused { .. }) => self.end_publication(&publication),
@@ -314,21 +320,49 @@ impl MeetingState {
         live.map(|(stream_id, _)| *stream_id).collect()
     }
 
-    /// Subscribes to everything at a server that may not know of it.
-    pub(crate) async fn subscribe_again(&self, client: &SignalingClient) -> Result<(), Error> {
+    /// What the server has promised counts no more. It tells anew what it chooses, and has to be asked again for the rest,
+    /// of which a stream may have ended and begun again.
+    pub(crate) fn forget_promises(&self) {
         for stream_id in self.subscribed_streams() {
-            let subscription = lock(&self.subscriptions)
-                .get(&stream_id)
-                .filter(|known| !known.is_auto)
-                .map(|known| (known.options.clone(), Arc::clone(&known.inbox)));
-            let Some((options, inbox)) = subscription else { continue };
-            match client.command(subscribe_request(stream_id, options)).await {
-                Ok(ack) => self.subscribed(stream_id, &ack).await?,
-                Err(Error::Refused { .. }) => inbox.update(|inbox| inbox.announce_end(Instant::now())),
-                Err(error) => return Err(error),
+            self.end_auto(stream_id);
+            if let Some(subscription) = lock(&self.subscriptions).get_mut(&stream_id) {
+                subscription.wire_stream_id = None;
             }
         }
-        Ok(())
+    }
+
+    /// Subscribes to everything of which the server has not said what will arrive.
+    pub(crate) async fn subscribe_again(self: Arc<Self>, client: SignalingClient) {
+        let mut asking = JoinSet::new();
+        for stream_id in self.subscribed_streams() {
+            if asking.len() >= MAX_ASKED_FOR {
+                asking.join_next().await;
+            }
+            asking.spawn(Arc::clone(&self).ask_again(client.clone(), stream_id));
+        }
+        asking.join_all().await;
+    }
+
+    async fn ask_again(self: Arc<Self>, client: SignalingClient, stream_id: StreamId) {
+        let subscription = lock(&self.subscriptions)
+            .get(&stream_id)
+            .filter(|known| !known.is_auto && known.wire_stream_id.is_none())
+            .map(|known| (known.options.clone(), Arc::clone(&known.inbox)));
+        let Some((options, inbox)) = subscription else { return };
+        match client.command(subscribe_request(stream_id, options)).await {
+            // Meanwhile it was given up.
+            Ok(_) if !lock(&self.subscriptions).contains_key(&stream_id) => {
+                client.send_and_forget(unsubscribe_request(stream_id));
+            }
+            Ok(ack) => {
+                if let Err(error) = self.subscribed(stream_id, &ack).await {
+                    tracing::warn!(%stream_id, %error, "a subscription could not be attached");
+                }
+            }
+            Err(Error::Refused { .. }) => inbox.update(|inbox| inbox.announce_end(Instant::now())),
+            // The session is lost, and the next asks.
+            Err(_) => {}
+        }
     }
 }
 
@@ -372,13 +406,6 @@ impl MeetingState {
             if let Some(auto) = &*lock(&self.auto) {
                 auto.forget(&inbox);
             }
-        }
-    }
-
-    /// The server tells the whole list again.
-    pub(crate) fn begin_list_anew(&self) {
-        for stream_id in self.subscribed_streams() {
-            self.end_auto(stream_id);
         }
     }
 

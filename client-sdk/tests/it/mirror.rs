@@ -168,6 +168,37 @@ impl Listener {
     }
 }
 
+/// The server's side of a control stream.
+pub(crate) struct Control {
+    pub(crate) send: SendStream,
+    recv: RecvStream,
+    decoder: MessageDecoder,
+}
+
+impl Control {
+    /// `None` if the client gives the session up before.
+    pub(crate) async fn accept(session: &Session) -> Option<Self> {
+        let (send, recv) = session.accept_bi().await?;
+        Some(Self { send, recv, decoder: MessageDecoder::new(MAX_MESSAGE) })
+    }
+
+    pub(crate) async fn next<M: prost::Message + Default>(&mut self) -> Option<M> {
+        loop {
+            if let Some(message) = self.decoder.next_message().unwrap() {
+                return Some(message);
+            }
+            self.decoder.push(&self.recv.read_chunk().await.ok()??);
+        }
+    }
+
+    pub(crate) async fn say(&mut self, body: &[u8]) {
+        let mut framed = Vec::new();
+        prost::encoding::encode_varint(body.len() as u64, &mut framed);
+        framed.extend_from_slice(body);
+        self.send.write_all(&framed).await.unwrap();
+    }
+}
+
 /// What the tasks of the mirror share.
 #[derive(Default)]
 struct State {
