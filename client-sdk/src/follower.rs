@@ -322,7 +322,8 @@ impl Follower {
             Leg::Dialing(_) | Leg::Held(..) if self.media.has_woken_up(&self.session.connection) => {
                 self.media.leg = Leg::Open;
                 self.state.reach.media_opened(None);
-                self.state.routes.begin_anew();
+                // What the server has said of who watches still counts.
+                self.state.routes.ask_for_key_frames();
             }
             _ => {}
         }

@@ -356,7 +356,7 @@ impl Meeting {
         if changed.is_err() && was_auto {
             self.session.state.give_back(stream_id);
         }
-        changed.map(drop)
+        self.session.state.subscribed(stream_id, &changed?).await
     }
 
     /// Ends a subscription; its subscriber gets what has arrived, then `None`.

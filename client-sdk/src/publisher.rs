@@ -72,9 +72,14 @@ pub(crate) struct FeedbackState {
 }
 
 impl FeedbackState {
+    /// The group under way is lost.
+    pub(crate) fn ask_for_key_frame(&mut self) {
+        self.key_frame_requests += 1;
+    }
+
     /// Another session begins: the group under way is lost, and nothing is known of who watches.
     pub(crate) fn begin_anew(&mut self) {
-        self.key_frame_requests += 1;
+        self.ask_for_key_frame();
         self.paused = false;
     }
 

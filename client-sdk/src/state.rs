@@ -62,8 +62,8 @@ struct Subscription {
     /// What the server has promised, of all that may come.
     wire_stream_id: Option<StreamId>,
     layers: Vec<StreamId>,
-    /// The number of the media session that it was attached to.
-    attached: Option<u64>,
+    /// What of it was attached, to the media session of this number.
+    attached: Option<(u64, StreamId)>,
 }
 
 /// What is over by the will of this session. A server that may not have heard it is told again.
@@ -289,13 +289,14 @@ impl MeetingState {
             let Some(subscription) = subscriptions.get_mut(&stream_id) else { return Ok(()) };
             let Some(wire_stream_id) = subscription.wire_stream_id else { return Ok(()) };
             let feature = if subscription.is_audio { Features::AUDIO_DATAGRAMS } else { Features::GROUPS };
+            let attached = Some((media.session.number, wire_stream_id));
             let is_done = media.session.features.contains(feature)
-                || subscription.attached == Some(media.session.number)
+                || subscription.attached == attached
                 || subscription.inbox.inspect(Inbox::has_ended);
             if is_done {
                 return Ok(());
             }
-            subscription.attached = Some(media.session.number);
+            subscription.attached = attached;
             (wire_stream_id, subscription.layers.clone(), Arc::clone(&subscription.inbox))
         };
         match attach(media.session.ingress(), wire_stream_id, layers, inbox).await {
