@@ -358,6 +358,7 @@ impl Follower {
         let rtt = self.client.connection().rtt();
         self.signaling.leg = Leg::Dialing(Dialing::new(self.plan.signaling.clone(), rtt));
         self.state.reach.signaling_broken();
+        self.state.forget_heard();
     }
 
     /// The connection at hand has ended.

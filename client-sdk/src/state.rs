@@ -427,12 +427,15 @@ impl MeetingState {
 impl MeetingState {
     /// Remembers it until the server must have heard of it.
     pub(crate) fn undo(&self, undo: Undo) {
-        let now = Instant::now();
-        let mut undone = lock(&self.undone);
         if self.reach.signaling().is_open() {
-            undone.retain(|(at, _)| now.duration_since(*at) < UNDO_AGAIN);
+            self.forget_heard();
         }
-        undone.push((now, undo));
+        lock(&self.undone).push((Instant::now(), undo));
+    }
+
+    /// Forgets what the server must have heard of, at the latest when the connection to it is lost.
+    pub(crate) fn forget_heard(&self) {
+        lock(&self.undone).retain(|(at, _)| at.elapsed() < UNDO_AGAIN);
     }
 
     /// Nothing is known there.

@@ -154,6 +154,13 @@ impl Signaling {
         id
     }
 
+    async fn unsubscribes(&mut self, stream_id: StreamId) {
+        let (id, request) = self.request().await;
+        let Message::UnsubscribeStream(one) = request else { panic!("{request:?}") };
+        assert_eq!(one.stream_id, stream_id.to_string());
+        self.ack(id).await;
+    }
+
     async fn publishes(&mut self) -> (u64, String) {
         match self.request().await {
             (id, Message::PublishStream(publish)) => (id, publish.stream_id),
@@ -330,4 +337,34 @@ async fn who_has_joined_anew_and_is_lost_again_comes_back_to_that_place() {
         session.close(Code::INTERNAL, "");
     }
     assert!(is_back(&mut events).await, "it has joined again");
+}
+
+#[tokio::test]
+async fn what_the_server_has_heard_long_ago_is_not_told_again() {
+    let mut server = Server::start();
+    let (meeting, mut signaling) = server.join().await;
+    let dropped = [StreamId::generate(), StreamId::generate()];
+    for (stream_id, pause) in dropped.into_iter().zip([6, 4]) {
+        let subscribing = async {
+            let id = signaling.subscribes(stream_id).await;
+            signaling.ack(id).await;
+        };
+        let (subscriber, ()) =
+            tokio::join!(meeting.subscribe(stream_id, SubscribeOptions::default()), subscribing);
+        drop(subscriber.unwrap());
+        signaling.unsubscribes(stream_id).await;
+        // Ten seconds is for how long the server may not have heard of it.
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+    }
+    signaling.fail();
+    let mut signaling = server.next().await;
+    server.take_back(&mut signaling, ["first", "second"], None).await;
+    signaling.unsubscribes(dropped[1]).await;
+    let chatting = async {
+        let (id, request) = signaling.request().await;
+        assert!(matches!(request, Message::SendChatMessage(_)), "{request:?}");
+        signaling.ack(id).await;
+    };
+    let (sent, ()) = tokio::join!(meeting.send_chat("back"), chatting);
+    sent.unwrap();
 }
