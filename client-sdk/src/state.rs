@@ -109,8 +109,10 @@ impl MeetingState {
     pub(crate) fn carry_out(&self, change: Change) {
         for stream_id in change.ended_streams {
             let inbox = lock(&self.subscriptions).get(&stream_id).map(|known| Arc::clone(&known.inbox));
-            if let Some(inbox) = inbox {
-                inbox.update(|inbox| inbox.announce_end(Instant::now()));
+            let Some(inbox) = inbox else { continue };
+            inbox.update(|inbox| inbox.announce_end(Instant::now()));
+            if lock(&self.auto).as_ref().is_some_and(|auto| auto.forget(&inbox)) {
+                self.remove_subscription(stream_id, Some(&inbox));
             }
         }
         if let Some(stream_id) = change.ended_publication {
