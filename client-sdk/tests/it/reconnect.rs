@@ -1,7 +1,7 @@
 //! Sessions that are lost, at a server that is played by the test: what the client asks for, and in which order.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use darktower_client::api::JoinGrant;
@@ -32,6 +32,8 @@ struct Server {
     signaling: mpsc::UnboundedReceiver<Signaling>,
     media: mpsc::UnboundedReceiver<Session>,
     welcomes_media: Arc<AtomicBool>,
+    /// TLS sessions that went on.
+    resumed: Arc<AtomicUsize>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -54,6 +56,7 @@ impl Server {
             certificate_hashes,
         };
         let media_url = listener.url("/v1/media");
+        let resumed = Arc::clone(&listener.resumed);
         let ((to_signaling, signaling), (to_media, media)) =
             (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let welcomes_media = Arc::new(AtomicBool::new(true));
@@ -80,7 +83,7 @@ impl Server {
         });
         let _task = AbortOnDropHandle::new(task);
         let own = ParticipantId::generate();
-        Self { grant, own, media_url, signaling, media, welcomes_media, _task }
+        Self { grant, own, media_url, signaling, media, welcomes_media, resumed, _task }
     }
 
     async fn join(&mut self) -> (Meeting, Signaling) {
@@ -245,6 +248,19 @@ async fn who_is_lost_again_after_a_snapshot_has_a_ticket_that_counts() {
     assert!(!is_back(&mut events).await);
     let id = signaling.subscribes(stream_id).await;
     signaling.ack(id).await;
+}
+
+#[tokio::test]
+async fn a_connection_in_place_of_one_that_is_lost_needs_no_certificate() {
+    let mut server = Server::start();
+    let (meeting, signaling) = server.join().await;
+    let mut events = meeting.events();
+    assert_eq!(server.resumed.load(Ordering::Relaxed), 1, "that of media");
+    signaling.fail();
+    let mut signaling = server.next().await;
+    server.take_back(&mut signaling, ["first", "second"], None).await;
+    assert!(!is_back(&mut events).await);
+    assert!(server.resumed.load(Ordering::Relaxed) > 1);
 }
 
 #[tokio::test]
