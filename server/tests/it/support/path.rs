@@ -103,6 +103,16 @@ impl Path {
         cut.spared = cut.known[..cut.known_before].iter().copied().collect();
     }
 
+    /// Everything arrives again but what was there, and was cut off, when the path was cut.
+    pub(crate) fn mend_for_those_since(&self) {
+        let mut cut = self.road.cut();
+        let Cut { known, known_before, spared, .. } = &*cut;
+        let lost: Vec<_> =
+            known[..*known_before].iter().copied().filter(|one| !spared.contains(one)).collect();
+        cut.blocked.extend(lost);
+        cut.is_cut = false;
+    }
+
     /// Everything arrives again.
     pub(crate) fn mend(&self) {
         self.road.cut().is_cut = false;
