@@ -62,7 +62,7 @@ type Begun = (ParticipantId, Arc<SharedInbox>);
 #[derive(Debug)]
 pub(crate) struct Chosen {
     options: Mutex<AutoOptions>,
-    /// No more than is on the server's list; `None` when the session has ended.
+    /// None of what has ended; `None` when the session has.
     waiting: Mutex<Option<VecDeque<Begun>>>,
     changed: Notify,
 }
@@ -84,11 +84,13 @@ impl Chosen {
         self.changed.notify_one();
     }
 
-    /// The server has given it up before the application has taken it.
-    pub(crate) fn forget(&self, inbox: &Arc<SharedInbox>) {
-        if let Some(waiting) = &mut *lock(&self.waiting) {
-            waiting.retain(|(_, waits)| !Arc::ptr_eq(waits, inbox));
-        }
+    /// It is over; whether the application has not taken it.
+    pub(crate) fn forget(&self, inbox: &Arc<SharedInbox>) -> bool {
+        let mut waiting = lock(&self.waiting);
+        let Some(waiting) = &mut *waiting else { return false };
+        let before = waiting.len();
+        waiting.retain(|(_, waits)| !Arc::ptr_eq(waits, inbox));
+        waiting.len() < before
     }
 
     /// Nothing is chosen any more.

@@ -9,20 +9,21 @@ use tracing::debug;
 
 use crate::error::Error;
 use crate::session::reconnect::Pace;
-use crate::transport::{Connection, Role, TransportKind, Trust, connect};
+use crate::transport::{Connection, Origin, Role, TransportKind};
 
 /// How a server is reached.
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
     pub(crate) url: String,
     pub(crate) kind: TransportKind,
-    pub(crate) trust: Trust,
     pub(crate) role: Role,
+    /// Of no socket: every connection has its own.
+    pub(crate) origin: Origin,
 }
 
 impl Route {
     pub(crate) async fn connect(&self) -> Result<Connection, Error> {
-        connect(&self.url, self.kind, &self.trust, self.role).await
+        self.origin.connect(&self.url, self.kind, self.role).await
     }
 }
 

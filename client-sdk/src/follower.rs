@@ -110,10 +110,12 @@ enum Step<T> {
 #[derive(Debug)]
 struct Recovery {
     since: Instant,
-    /// The server was asked to go on with signaling in a new connection.
+    /// The server was asked to go on with signaling, which is lost, in a new connection.
     has_asked: bool,
     /// The place is gone.
     joins_anew: bool,
+    /// And there is another.
+    rejoined: bool,
 }
 
 /// Signaling as it goes on.
@@ -320,7 +322,8 @@ impl Follower {
             Leg::Dialing(_) | Leg::Held(..) if self.media.has_woken_up(&self.session.connection) => {
                 self.media.leg = Leg::Open;
                 self.state.reach.media_opened(None);
-                self.state.routes.begin_anew();
+                // What the server has said of who watches still counts.
+                self.state.routes.ask_for_key_frames();
             }
             _ => {}
         }
@@ -329,7 +332,7 @@ impl Follower {
     fn begin_recovery(&mut self) {
         if self.recovery.is_none() {
             let since = Instant::now();
-            self.recovery = Some(Recovery { since, has_asked: false, joins_anew: false });
+            self.recovery = Some(Recovery { since, has_asked: false, joins_anew: false, rejoined: false });
             self.state.events.send(Event::Reconnecting);
         }
     }
@@ -341,8 +344,8 @@ impl Follower {
             && let Some(recovery) = self.recovery.take()
         {
             let after = recovery.since.elapsed();
-            info!(?after, rejoined = recovery.joins_anew, "the server is reached again");
-            self.state.events.send(Event::Reconnected { rejoined: recovery.joins_anew, after });
+            info!(?after, rejoined = recovery.rejoined, "the server is reached again");
+            self.state.events.send(Event::Reconnected { rejoined: recovery.rejoined, after });
         }
     }
 }
@@ -355,6 +358,7 @@ impl Follower {
         let rtt = self.client.connection().rtt();
         self.signaling.leg = Leg::Dialing(Dialing::new(self.plan.signaling.clone(), rtt));
         self.state.reach.signaling_broken();
+        self.state.forget_heard();
     }
 
     /// The connection at hand has ended.
@@ -390,7 +394,7 @@ impl Follower {
                             resume_ticket: self.ticket.clone(),
                             last_event_sequence: self.last_event,
                         };
-                        Box::pin(in_good_time(resumed(connection, Arc::clone(&self.state), resume)))
+                        Box::pin(in_good_time(resumed(connection, resume)))
                     }
                 };
                 self.signaling.leg = Leg::Opening(opening, dialing);
@@ -434,19 +438,27 @@ impl Follower {
             let standing = Standing::new(&snapshot);
             let changes = lock(&self.state.roster).replace(snapshot.existing_participants, standing);
             changes.into_iter().for_each(|change| self.state.carry_out(change));
+            self.state.forget_promises();
         }
         if let Some(server) = media_server {
             self.plan.media.url = server.media_handler_url;
             self.token = Some((server.connection_token, Instant::now()));
         }
-        self.state.reach.signaling_opened(Some(self.client.clone()));
+        // Before anything new is published.
         early.into_iter().for_each(|event| self.take(event));
+        self.state.reach.signaling_opened(Some(self.client.clone()));
+        if let Some(recovery) = &mut self.recovery {
+            // If signaling is lost again before media is found, that is another loss.
+            (recovery.has_asked, recovery.joins_anew) = (false, false);
+            recovery.rejoined |= rejoined;
+        }
         if rejoined {
             self.state.forget_undone();
-            if self.media.leg.is_open() {
-                // The server has ended, or ends, the one of the place that is gone.
+            // The server has ended, or ends, the session of the place that is gone.
+            if self.media.leg.is_open() || self.media.leg.is_opening() {
                 self.lose_media();
             }
+            self.media.has_ended = true;
         }
         self.signaling_goes_on();
     }
@@ -454,6 +466,7 @@ impl Follower {
     /// The server can be asked again.
     fn signaling_goes_on(&mut self) {
         self.state.undo_again(&self.client);
+        tokio::spawn(Arc::clone(&self.state).subscribe_again(self.client.clone()));
         if let Leg::Held(..) = self.media.leg
             && let Leg::Held(connection, dialing) = std::mem::replace(&mut self.media.leg, Leg::Open)
         {
@@ -614,25 +627,23 @@ async fn connection_token(client: &SignalingClient) -> Result<String, Error> {
     }
 }
 
-/// Goes on at the place in the meeting.
-async fn resumed(
-    connection: Connection,
-    state: Arc<MeetingState>,
-    request: pb::ResumeRequest,
-) -> Result<Back, Error> {
+/// Goes on at the place in the meeting. Asks for nothing there: until the new ticket is kept, the older one has to count.
+async fn resumed(connection: Connection, request: pb::ResumeRequest) -> Result<Back, Error> {
     let (client, mut events) = SignalingClient::start(connection).await?;
     let mut resumed = client.resume(request).await?;
     let mut early = Vec::new();
     if let Some(snapshot) = &mut resumed.snapshot {
-        early = rest_of_roster(&client, &mut events, snapshot).await?;
-        // A stream may have ended and begun again.
-        state.begin_list_anew();
-        state.subscribe_again(&client).await?;
+        // The first numbered event follows the last of the roster.
+        while early.last().is_none_or(|event: &SignalEvent| event.sequence == 0) {
+            let event = events.next().await.ok_or_else(|| client.ended())?;
+            early.extend(beside_roster(snapshot, event));
+        }
     }
     Ok(Back { client, events, answer: BackAnswer::Resumed(resumed), early })
 }
 
-/// Joins again, and asks for everything that there was, of which the server knows nothing.
+/// Joins again, and asks for everything that there was, of which the server knows nothing; for subscriptions of this
+/// session's own later, all at once.
 async fn join_anew(
     connection: Connection,
     state: Arc<MeetingState>,
@@ -653,8 +664,6 @@ async fn join_anew(
         client.command(Message::UpdateParticipant(update)).await?;
     }
     state.publish_again(&client).await?;
-    state.begin_list_anew();
-    state.subscribe_again(&client).await?;
     state.subscribe_auto_again(&client).await?;
     Ok(Back { client, events, answer: BackAnswer::Joined(joined), early })
 }
@@ -672,13 +681,21 @@ async fn rest_of_roster(
     client.command(Message::UpdateParticipant(pb::UpdateParticipant::default())).await?;
     let mut later = Vec::new();
     while let Some(event) = events.try_next() {
-        match event {
-            SignalEvent {
-                sequence: 0,
-                message: Message::ParticipantJoined(pb::ParticipantJoined { participant: Some(participant) }),
-            } => roster.existing_participants.push(participant),
-            event => later.push(event),
-        }
+        later.extend(beside_roster(roster, event));
     }
     Ok(later)
+}
+
+/// Takes an event into a roster that it continues; any other comes back.
+fn beside_roster(roster: &mut pb::JoinResponse, event: SignalEvent) -> Option<SignalEvent> {
+    match event {
+        SignalEvent {
+            sequence: 0,
+            message: Message::ParticipantJoined(pb::ParticipantJoined { participant: Some(participant) }),
+        } => {
+            roster.existing_participants.push(participant);
+            None
+        }
+        event => Some(event),
+    }
 }

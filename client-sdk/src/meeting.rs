@@ -25,7 +25,7 @@ use crate::session::statistics::{Counters, Direction, Statistics};
 use crate::signaling::SignalingClient;
 use crate::state::{Measured, MeetingState, Undo, subscribe_request, unsubscribe_request};
 use crate::subscriber::{SharedInbox, Subscriber};
-use crate::transport::{Role, Trust};
+use crate::transport::{Origin, Role, Trust};
 
 /// How long [`Meeting::subscribe`] waits for a stream that it does not know.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(1);
@@ -89,9 +89,10 @@ impl Meeting {
             hashes => Trust::PinnedSha256(hashes.to_vec()),
         });
         let features = options.features;
+        let origin = Origin::new(&trust)?;
         let route = |url: &str, role| {
-            let (url, trust) = (url.to_owned(), trust.clone());
-            Route { url, kind: options.transport, trust, role }
+            let (url, origin) = (url.to_owned(), origin.clone());
+            Route { url, kind: options.transport, role, origin }
         };
         let to_controller = route(&grant.meeting_controller_url, Role::Signal);
         let request = pb::JoinRequest {
@@ -130,8 +131,7 @@ impl Meeting {
         let routes = Arc::<Routes>::default();
         let to_handler = route(&server.media_handler_url, Role::Media);
         let starting = Box::pin(async {
-            let origin = signaling.connection().origin().on_new_sockets();
-            let connection = origin.connect(&to_handler.url, to_handler.kind, Role::Media).await?;
+            let connection = to_handler.connect().await?;
             let news = NewsSender { number: 1, sender: news.clone() };
             let token = server.connection_token;
             MediaSession::start(connection, token, features, Arc::clone(&routes), news).await
@@ -276,6 +276,7 @@ impl Meeting {
             };
         }
         published?;
+        publication.take();
         let mut publishers = Vec::with_capacity(stream.layers.len());
         for layer in &stream.layers {
             let counters = Arc::new(Mutex::new(Counters::new(
@@ -355,7 +356,7 @@ impl Meeting {
         if changed.is_err() && was_auto {
             self.session.state.give_back(stream_id);
         }
-        changed.map(drop)
+        self.session.state.subscribed(stream_id, &changed?).await
     }
 
     /// Ends a subscription; its subscriber gets what has arrived, then `None`.

@@ -72,9 +72,14 @@ pub(crate) struct FeedbackState {
 }
 
 impl FeedbackState {
+    /// The group under way is lost.
+    pub(crate) fn ask_for_key_frame(&mut self) {
+        self.key_frame_requests += 1;
+    }
+
     /// Another session begins: the group under way is lost, and nothing is known of who watches.
     pub(crate) fn begin_anew(&mut self) {
-        self.key_frame_requests += 1;
+        self.ask_for_key_frame();
         self.paused = false;
     }
 
@@ -124,6 +129,8 @@ pub(crate) struct Publication {
     stream: StreamDescription,
     /// Layers that are published.
     layers: AtomicUsize,
+    /// The server has said yes, whatever came of it since.
+    taken: AtomicBool,
     /// The server has ended the stream by itself.
     ended: AtomicBool,
 }
@@ -131,7 +138,7 @@ pub(crate) struct Publication {
 impl Publication {
     pub(crate) fn new(stream: StreamDescription) -> Self {
         let layers = AtomicUsize::new(stream.layers.len());
-        Self { stream, layers, ended: AtomicBool::new(false) }
+        Self { stream, layers, taken: AtomicBool::new(false), ended: AtomicBool::new(false) }
     }
 
     pub(crate) fn stream_id(&self) -> StreamId {
@@ -147,6 +154,15 @@ impl Publication {
     /// Whether it is published, as far as this session knows.
     pub(crate) fn is_live(&self) -> bool {
         !self.has_ended() && self.layers.load(Ordering::Acquire) > 0
+    }
+
+    /// The server has said yes.
+    pub(crate) fn take(&self) {
+        self.taken.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_taken(&self) -> bool {
+        self.taken.load(Ordering::Acquire)
     }
 
     /// The server has ended the stream by itself.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use darktower_protocol::signaling::{StreamDescription, pb};
 use darktower_protocol::{Features, StreamId};
 use pb::envelope::Message;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::auto::{Chosen, auto_request};
@@ -29,6 +30,9 @@ const MAX_STATISTICS: usize = 4096;
 /// How long ago something may have been told to a server that has not heard it: longer than it takes to see that a
 /// connection is lost.
 const UNDO_AGAIN: Duration = Duration::from_secs(10);
+
+/// Subscriptions that are asked for again at one time.
+const MAX_ASKED_FOR: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct MeetingState {
@@ -58,8 +62,8 @@ struct Subscription {
     /// What the server has promised, of all that may come.
     wire_stream_id: Option<StreamId>,
     layers: Vec<StreamId>,
-    /// The number of the media session that it was attached to.
-    attached: Option<u64>,
+    /// What of it was attached, to the media session of this number.
+    attached: Option<(u64, StreamId)>,
 }
 
 /// What is over by the will of this session. A server that may not have heard it is told again.
@@ -105,8 +109,10 @@ impl MeetingState {
     pub(crate) fn carry_out(&self, change: Change) {
         for stream_id in change.ended_streams {
             let inbox = lock(&self.subscriptions).get(&stream_id).map(|known| Arc::clone(&known.inbox));
-            if let Some(inbox) = inbox {
-                inbox.update(|inbox| inbox.announce_end(Instant::now()));
+            let Some(inbox) = inbox else { continue };
+            inbox.update(|inbox| inbox.announce_end(Instant::now()));
+            if lock(&self.auto).as_ref().is_some_and(|auto| auto.forget(&inbox)) {
+                self.remove_subscription(stream_id, Some(&inbox));
             }
         }
         if let Some(stream_id) = change.ended_publication {
@@ -153,10 +159,12 @@ impl MeetingState {
         publications.iter().filter_map(Weak::upgrade).filter(|publication| publication.is_live()).collect()
     }
 
-    /// Ends what the server does not know, if it knows only these streams.
+    /// Ends what the server has taken and does not know any more, if it knows only these streams.
     pub(crate) fn end_publications_except(&self, known: &[StreamDescription]) {
         let is_known = |live: &Publication| known.iter().any(|stream| stream.stream_id == live.stream_id());
-        self.publications().iter().filter(|live| !is_known(live)).for_each(|live| self.end_publication(live));
+        let mut taken = self.publications();
+        taken.retain(|live| live.is_taken() && !is_known(live));
+        taken.iter().for_each(|live| self.end_publication(live));
     }
 
     fn end_publication(&self, publication: &Publication) {
@@ -166,9 +174,9 @@ impl MeetingState {
         self.events.send(Event::StreamUnpublished { participant_id, stream_id });
     }
 
-    /// Publishes everything to a server that knows of nothing.
+    /// Publishes everything to a server that knows of nothing, but what whoever publishes it still asks for.
     pub(crate) async fn publish_again(&self, client: &SignalingClient) -> Result<(), Error> {
-        for publication in self.publications() {
+        for publication in self.publications().into_iter().filter(|live| live.is_taken()) {
             match client.command(publication.request()).await {
                 Ok(_) => {}
                 Err(Error::Refused { .. }) => self.end_publication(&publication),
@@ -283,13 +291,14 @@ impl MeetingState {
             let Some(subscription) = subscriptions.get_mut(&stream_id) else { return Ok(()) };
             let Some(wire_stream_id) = subscription.wire_stream_id else { return Ok(()) };
             let feature = if subscription.is_audio { Features::AUDIO_DATAGRAMS } else { Features::GROUPS };
+            let attached = Some((media.session.number, wire_stream_id));
             let is_done = media.session.features.contains(feature)
-                || subscription.attached == Some(media.session.number)
+                || subscription.attached == attached
                 || subscription.inbox.inspect(Inbox::has_ended);
             if is_done {
                 return Ok(());
             }
-            subscription.attached = Some(media.session.number);
+            subscription.attached = attached;
             (wire_stream_id, subscription.layers.clone(), Arc::clone(&subscription.inbox))
         };
         match attach(media.session.ingress(), wire_stream_id, layers, inbox).await {
@@ -314,21 +323,49 @@ impl MeetingState {
         live.map(|(stream_id, _)| *stream_id).collect()
     }
 
-    /// Subscribes to everything at a server that may not know of it.
-    pub(crate) async fn subscribe_again(&self, client: &SignalingClient) -> Result<(), Error> {
+    /// What the server has promised counts no more. It tells anew what it chooses, and has to be asked again for the rest,
+    /// of which a stream may have ended and begun again.
+    pub(crate) fn forget_promises(&self) {
         for stream_id in self.subscribed_streams() {
-            let subscription = lock(&self.subscriptions)
-                .get(&stream_id)
-                .filter(|known| !known.is_auto)
-                .map(|known| (known.options.clone(), Arc::clone(&known.inbox)));
-            let Some((options, inbox)) = subscription else { continue };
-            match client.command(subscribe_request(stream_id, options)).await {
-                Ok(ack) => self.subscribed(stream_id, &ack).await?,
-                Err(Error::Refused { .. }) => inbox.update(|inbox| inbox.announce_end(Instant::now())),
-                Err(error) => return Err(error),
+            self.end_auto(stream_id);
+            if let Some(subscription) = lock(&self.subscriptions).get_mut(&stream_id) {
+                subscription.wire_stream_id = None;
             }
         }
-        Ok(())
+    }
+
+    /// Subscribes to everything of which the server has not said what will arrive.
+    pub(crate) async fn subscribe_again(self: Arc<Self>, client: SignalingClient) {
+        let mut asking = JoinSet::new();
+        for stream_id in self.subscribed_streams() {
+            if asking.len() >= MAX_ASKED_FOR {
+                asking.join_next().await;
+            }
+            asking.spawn(Arc::clone(&self).ask_again(client.clone(), stream_id));
+        }
+        asking.join_all().await;
+    }
+
+    async fn ask_again(self: Arc<Self>, client: SignalingClient, stream_id: StreamId) {
+        let subscription = lock(&self.subscriptions)
+            .get(&stream_id)
+            .filter(|known| !known.is_auto && known.wire_stream_id.is_none())
+            .map(|known| (known.options.clone(), Arc::clone(&known.inbox)));
+        let Some((options, inbox)) = subscription else { return };
+        match client.command(subscribe_request(stream_id, options)).await {
+            // Meanwhile it was given up.
+            Ok(_) if !lock(&self.subscriptions).contains_key(&stream_id) => {
+                client.send_and_forget(unsubscribe_request(stream_id));
+            }
+            Ok(ack) => {
+                if let Err(error) = self.subscribed(stream_id, &ack).await {
+                    tracing::warn!(%stream_id, %error, "a subscription could not be attached");
+                }
+            }
+            Err(Error::Refused { .. }) => inbox.update(|inbox| inbox.announce_end(Instant::now())),
+            // The session is lost, and the next asks.
+            Err(_) => {}
+        }
     }
 }
 
@@ -375,13 +412,6 @@ impl MeetingState {
         }
     }
 
-    /// The server tells the whole list again.
-    pub(crate) fn begin_list_anew(&self) {
-        for stream_id in self.subscribed_streams() {
-            self.end_auto(stream_id);
-        }
-    }
-
     /// Lets a server choose that knows of nothing.
     pub(crate) async fn subscribe_auto_again(&self, client: &SignalingClient) -> Result<(), Error> {
         let auto = lock(&self.auto).clone();
@@ -399,12 +429,15 @@ impl MeetingState {
 impl MeetingState {
     /// Remembers it until the server must have heard of it.
     pub(crate) fn undo(&self, undo: Undo) {
-        let now = Instant::now();
-        let mut undone = lock(&self.undone);
         if self.reach.signaling().is_open() {
-            undone.retain(|(at, _)| now.duration_since(*at) < UNDO_AGAIN);
+            self.forget_heard();
         }
-        undone.push((now, undo));
+        lock(&self.undone).push((Instant::now(), undo));
+    }
+
+    /// Forgets what the server must have heard of, at the latest when the connection to it is lost.
+    pub(crate) fn forget_heard(&self) {
+        lock(&self.undone).retain(|(at, _)| at.elapsed() < UNDO_AGAIN);
     }
 
     /// Nothing is known there.

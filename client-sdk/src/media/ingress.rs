@@ -187,10 +187,11 @@ pub(crate) async fn attach(
         send.finish();
         match result {
             Ok(()) => inbox.update(|inbox| inbox.finish()),
-            // Cancelled: the server has given up what it had chosen, and its word on signaling may be on its way.
-            Err(Stopped::Error(Error::StreamEnded(Code::PUBLISHER_GONE | Code::CANCELLED))) => {
+            Err(Stopped::Error(Error::StreamEnded(Code::PUBLISHER_GONE))) => {
                 inbox.update(|inbox| inbox.finish());
             }
+            // The server has given it up, and says on signaling for what: for another layer, or for nothing.
+            Err(Stopped::Error(Error::StreamEnded(Code::CANCELLED | Code::LAYER_SWITCHED))) => {}
             // The next connection, if there is one, goes on with it.
             Err(Stopped::Error(_)) if ingress.connection.close_reason().is_some() => {}
             Err(Stopped::Error(error)) => inbox.update(|inbox| inbox.fail(error)),

@@ -245,11 +245,18 @@ impl Routes {
         lock(&self.publishers).remove(&wire_stream_id);
     }
 
-    /// Groups that were under way are lost: every publisher needs a key frame.
+    /// Groups that were under way are lost, in a session that goes on.
+    pub(crate) fn ask_for_key_frames(&self) {
+        self.each_feedback(FeedbackState::ask_for_key_frame);
+    }
+
+    /// Another session begins for every publisher.
     pub(crate) fn begin_anew(&self) {
-        lock(&self.publishers)
-            .values()
-            .for_each(|publisher| publisher.send_modify(FeedbackState::begin_anew));
+        self.each_feedback(FeedbackState::begin_anew);
+    }
+
+    fn each_feedback(&self, change: fn(&mut FeedbackState)) {
+        lock(&self.publishers).values().for_each(|publisher| publisher.send_modify(change));
     }
 
     /// Nothing comes any more.

@@ -115,13 +115,16 @@ impl Roster {
                 changes.push(self.updated(message));
             }
         }
-        let Standing { rights, locked, spotlight, .. } = &standing;
-        if *rights != self.standing.rights {
-            changes.push(Event::RightsChanged(rights.clone()).into());
+        if standing.rights != self.standing.rights {
+            changes.push(Event::RightsChanged(standing.rights.clone()).into());
         }
-        if (*locked, spotlight) != (self.standing.locked, &self.standing.spotlight) {
-            let (display_name, locked, spotlight) = (String::new(), *locked, spotlight.clone());
+        let of_meeting = |of: &Standing| (of.display_name.clone(), of.locked, of.spotlight.clone());
+        if of_meeting(&standing) != of_meeting(&self.standing) {
+            let (display_name, locked, spotlight) = of_meeting(&standing);
             changes.push(Event::MeetingUpdated { display_name, locked, spotlight }.into());
+        }
+        if standing.waiting != self.standing.waiting {
+            changes.push(Event::WaitingRoomChanged(standing.waiting.clone()).into());
         }
         self.standing = Standing { state: self.standing.state, ..standing };
         changes
@@ -214,9 +217,10 @@ impl Roster {
             }
             Message::MeetingUpdated(updated) => {
                 let spotlight = participant_ids(&updated.spotlight_participant_ids);
-                self.standing.locked = updated.locked;
-                self.standing.spotlight.clone_from(&spotlight);
                 let pb::MeetingUpdated { display_name, locked, .. } = updated;
+                self.standing.display_name.clone_from(&display_name);
+                self.standing.locked = locked;
+                self.standing.spotlight.clone_from(&spotlight);
                 Event::MeetingUpdated { display_name, locked, spotlight }.into()
             }
             Message::WaitingRoomChanged(changed) => {
@@ -619,6 +623,36 @@ mod tests {
         let standing =
             Standing { rights: roster.standing.rights.clone(), locked: true, ..Standing::default() };
         assert!(roster.replace(now, standing).is_empty(), "nothing has");
+    }
+
+    #[test]
+    fn a_snapshot_names_the_meeting_and_says_that_nobody_waits_any_more() {
+        let mut roster = roster(vec![]);
+        let named = |display_name: &str| {
+            Message::MeetingUpdated(pb::MeetingUpdated {
+                display_name: display_name.to_owned(),
+                ..Default::default()
+            })
+        };
+        roster.apply(named("Stand-up"));
+        roster.apply(Message::WaitingRoomChanged(pb::WaitingRoomChanged {
+            waiting: vec![participant(7, &[])],
+        }));
+        let now = |display_name: &str, locked| Standing {
+            display_name: display_name.to_owned(),
+            locked,
+            ..Standing::default()
+        };
+        let told = |changes: Vec<Change>| changes.into_iter().map(|change| change.event).collect::<Vec<_>>();
+        let updated = |display_name: &str, locked| {
+            let (display_name, spotlight) = (display_name.to_owned(), vec![]);
+            Some(Event::MeetingUpdated { display_name, locked, spotlight })
+        };
+        assert_eq!(
+            told(roster.replace(vec![], now("Stand-up", true))),
+            [updated("Stand-up", true), Some(Event::WaitingRoomChanged(vec![]))]
+        );
+        assert_eq!(told(roster.replace(vec![], now("Retro", true))), [updated("Retro", true)]);
     }
 
     proptest! {

@@ -12,6 +12,8 @@ pub(crate) struct Standing {
     pub(crate) rights: pb::Rights,
     /// What it says of itself, or what hosts changed of it.
     pub(crate) state: pb::ParticipantState,
+    /// The meeting's name for people; may be empty.
+    pub(crate) display_name: String,
     /// Whether nobody but hosts gets in.
     pub(crate) locked: bool,
     /// Who is shown large to everybody.
@@ -26,6 +28,7 @@ impl Standing {
         Self {
             role: joined.role(),
             rights: joined.rights.clone().unwrap_or_default(),
+            display_name: joined.meeting_display_name.clone(),
             locked: joined.locked,
             spotlight: participant_ids(&joined.spotlight_participant_ids),
             ..Self::default()

@@ -49,7 +49,8 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Of a client that has no connection yet: each one opens a socket. [`Connection::origin`] has it.
+    /// Of a client that has no connection yet: each one opens a socket, and one that is lost does not take another with it.
+    /// [`Connection::origin`] has the socket.
     ///
     /// # Errors
     /// [`Error::Invalid`] or [`Error::Transport`] if the system has no root certificates, or they cannot be read.
@@ -67,12 +68,6 @@ impl Origin {
 
     pub(super) fn of(endpoint: quinn::Endpoint, tls: Arc<rustls::ClientConfig>) -> Self {
         Self { tls, endpoint: Some(endpoint) }
-    }
-
-    /// The same with a socket of its own for each further connection: one that is lost does not take another with it.
-    #[must_use]
-    pub fn on_new_sockets(self) -> Self {
-        Self { endpoint: None, ..self }
     }
 
     /// Connects as [`connect`] does; from the socket that is there, where the address is of its family.

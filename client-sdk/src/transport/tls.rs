@@ -40,7 +40,8 @@ pub(crate) fn https_config(trust: &Trust) -> Result<ClientConfig, Error> {
 /// For QUIC, without application protocols. Its clones share what they remember of servers.
 pub(super) fn quic_config(trust: &Trust) -> Result<ClientConfig, Error> {
     let mut config = config(trust, &[&rustls::version::TLS13], &[])?;
-    // For the second connection of a participant and for coming back; room for more costs memory at once.
+    // For the second connection of a participant and for coming back, while any is left: each attempt uses one up. Room for
+    // more costs memory at once.
     config.resumption = Resumption::in_memory_sessions(REMEMBERED_SESSIONS);
     Ok(config)
 }

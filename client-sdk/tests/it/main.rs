@@ -4,5 +4,6 @@
 
 mod meeting;
 mod mirror;
+mod reconnect;
 mod transport;
 mod versions;

@@ -2,6 +2,7 @@
 //! same stream id, same units.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use pb::envelope::Message;
 use pb::media_client_message::Message as ClientMessage;
 use pb::media_server_message::Message as ServerMessage;
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
+use rustls::server::{ServerSessionMemoryCache, StoresServerSessions};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use web_transport_proto::{ConnectRequest, ConnectResponse, Settings};
@@ -124,8 +126,37 @@ impl Session {
     }
 }
 
+/// What the server remembers of TLS sessions, and how often that was of use.
+#[derive(Debug)]
+struct Sessions {
+    memory: Arc<dyn StoresServerSessions>,
+    resumed: Arc<AtomicUsize>,
+}
+
+impl StoresServerSessions for Sessions {
+    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
+        self.memory.put(key, value)
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.memory.get(key)
+    }
+
+    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let found = self.memory.take(key);
+        self.resumed.fetch_add(usize::from(found.is_some()), Ordering::Relaxed);
+        found
+    }
+
+    fn can_cache(&self) -> bool {
+        self.memory.can_cache()
+    }
+}
+
 pub(crate) struct Listener {
     endpoint: quinn::Endpoint,
+    /// TLS sessions that went on.
+    pub(crate) resumed: Arc<AtomicUsize>,
     pub(crate) address: SocketAddr,
     pub(crate) trust: Trust,
 }
@@ -143,10 +174,13 @@ impl Listener {
             .with_no_client_auth()
             .with_single_cert(vec![certificate], key.into())
             .unwrap();
+        let resumed = Arc::<AtomicUsize>::default();
+        let memory = ServerSessionMemoryCache::new(256);
+        tls.session_storage = Arc::new(Sessions { memory, resumed: Arc::clone(&resumed) });
         tls.alpn_protocols = [ALPN_WEBTRANSPORT, ALPN_MEDIA, ALPN_SIGNAL].map(<[u8]>::to_vec).into();
         let config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
         let endpoint = quinn::Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        Self { address: endpoint.local_addr().unwrap(), endpoint, trust }
+        Self { address: endpoint.local_addr().unwrap(), endpoint, resumed, trust }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -165,6 +199,37 @@ impl Listener {
             }
             alpn => Some((Session { quic: connecting.await.ok()?, http3: None }, alpn == ALPN_SIGNAL)),
         }
+    }
+}
+
+/// The server's side of a control stream.
+pub(crate) struct Control {
+    pub(crate) send: SendStream,
+    recv: RecvStream,
+    decoder: MessageDecoder,
+}
+
+impl Control {
+    /// `None` if the client gives the session up before.
+    pub(crate) async fn accept(session: &Session) -> Option<Self> {
+        let (send, recv) = session.accept_bi().await?;
+        Some(Self { send, recv, decoder: MessageDecoder::new(MAX_MESSAGE) })
+    }
+
+    pub(crate) async fn next<M: prost::Message + Default>(&mut self) -> Option<M> {
+        loop {
+            if let Some(message) = self.decoder.next_message().unwrap() {
+                return Some(message);
+            }
+            self.decoder.push(&self.recv.read_chunk().await.ok()??);
+        }
+    }
+
+    pub(crate) async fn say(&mut self, body: &[u8]) {
+        let mut framed = Vec::new();
+        prost::encoding::encode_varint(body.len() as u64, &mut framed);
+        framed.extend_from_slice(body);
+        self.send.write_all(&framed).await.unwrap();
     }
 }
 

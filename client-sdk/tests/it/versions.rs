@@ -3,17 +3,15 @@
 
 use darktower_client::api::JoinGrant;
 use darktower_client::signaling::pb;
-use darktower_client::transport::{RecvStream, SendStream};
 use darktower_client::{
     Code, Error, Event, Features, JoinOptions, Meeting, MeetingId, ParticipantId, TransportKind, Trust,
 };
-use darktower_protocol::limits::MAX_MESSAGE;
-use darktower_protocol::message::{self, MessageDecoder};
+use darktower_protocol::message;
 use pb::envelope::Message;
 use prost::Message as _;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::mirror::{Listener, Session};
+use crate::mirror::{Control, Listener, Session};
 
 /// The bytes of a row, without their length.
 fn future(name: &str) -> Vec<u8> {
@@ -65,7 +63,7 @@ impl Scripted {
             while let Some((session, is_signaling)) = listener.accept().await {
                 let media_url = listener.url("/v1/media");
                 tokio::spawn(async move {
-                    let control = Control::accept(&session).await;
+                    let control = Control::accept(&session).await.unwrap();
                     match is_signaling {
                         true => serve_signaling(control, session, age, media_url).await,
                         false => serve_media(control, age).await,
@@ -79,36 +77,6 @@ impl Scripted {
     async fn join(&self) -> Result<Meeting, Error> {
         let options = JoinOptions::default().transport(TransportKind::Native);
         Meeting::join(&self.grant, options).await
-    }
-}
-
-/// The server's side of a control stream.
-struct Control {
-    send: SendStream,
-    recv: RecvStream,
-    decoder: MessageDecoder,
-}
-
-impl Control {
-    async fn accept(session: &Session) -> Self {
-        let (send, recv) = session.accept_bi().await.unwrap();
-        Self { send, recv, decoder: MessageDecoder::new(MAX_MESSAGE) }
-    }
-
-    async fn next<M: prost::Message + Default>(&mut self) -> Option<M> {
-        loop {
-            if let Some(message) = self.decoder.next_message().unwrap() {
-                return Some(message);
-            }
-            self.decoder.push(&self.recv.read_chunk().await.ok()??);
-        }
-    }
-
-    async fn say(&mut self, body: &[u8]) {
-        let mut framed = Vec::new();
-        prost::encoding::encode_varint(body.len() as u64, &mut framed);
-        framed.extend_from_slice(body);
-        self.send.write_all(&framed).await.unwrap();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use darktower_client::transport::TransportKind;
-use darktower_client::{AutoOptions, Error, Meeting, OutgoingFrame, PublishOptions};
+use darktower_client::{AutoOptions, Error, Event, Meeting, OutgoingFrame, PublishOptions};
 use darktower_protocol::group::{GroupKind, GroupPreamble};
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{Features, FrameType, StreamId};
@@ -183,4 +183,32 @@ async fn the_sdk_hands_out_what_the_server_chooses() {
             meeting.leave().await.expect("left");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_ended_before_the_application_has_taken_it_waits_no_more() {
+    let server = TestServer::start().await;
+    let meeting_id = server.meeting().await;
+    let ada = server.join(meeting_id, "Ada", Mode::native()).await;
+    let viewer = server.join(meeting_id, "Viewer", Mode::native()).await;
+    let mut events = viewer.events();
+    let mut auto = viewer.subscribe_auto(AutoOptions::default()).await.expect("taken");
+    let mut audio = Vec::new();
+    for _ in 0..3 {
+        let publisher = ada.publish(PublishOptions::audio("Opus", 48_000, 1)).await.expect("published");
+        let chosen =
+            async { while !matches!(events.next().await, Some(Event::AutoSubscriptionsChanged { .. })) {} };
+        soon("the choice", chosen).await;
+        audio.push(publisher);
+    }
+    let stays = audio.remove(1);
+    for publisher in audio {
+        publisher.finish().await.expect("finished");
+        let over = async { while !matches!(events.next().await, Some(Event::StreamUnpublished { .. })) {} };
+        soon("the end", over).await;
+    }
+    let (_, subscriber) = soon("a choice", auto.next()).await.expect("it goes on");
+    assert_eq!(subscriber.stream_id(), stays.stream_id());
+    let other = tokio::time::timeout(Duration::from_millis(100), auto.next()).await;
+    assert!(other.is_err(), "nothing else waits");
 }

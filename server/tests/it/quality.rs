@@ -257,6 +257,74 @@ async fn a_publisher_is_advised_to_send_what_the_path_of_its_subscriber_carries(
     watching.abort();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_layer_stays_paused_when_a_connection_wakes_up() {
+    let mut path = Path::open().await;
+    let server = TestServer::start_with(|config| config.public_quic_url = Some(path.url())).await;
+    path.lead_to(server.quic_address);
+    let id = server.meeting().await;
+    let alice = server.join(id, "Alice", Mode::native()).await;
+    let mut filming = JoinSet::new();
+    let (stream_id, [low, high]) = camera(&alice, &mut filming).await;
+    let bob = server.join(id, "Bob", Mode::native()).await;
+    let mut subscriber = subscribe(&bob, stream_id, "low").await;
+    filming.spawn(async move { while let Ok(Some(_)) = subscriber.next_frame().await {} });
+    until_paused(&alice, high).await;
+
+    let mut events = alice.events();
+    path.cut();
+    heard("the loss", &mut events, |event| matches!(event, Event::Reconnecting).then_some(())).await;
+    path.mend_for_those_before();
+    let is_back = |event: &Event| match event {
+        Event::Reconnected { rejoined, .. } => Some(*rejoined),
+        _ => None,
+    };
+    assert!(!heard("the return", &mut events, is_back).await);
+    // For a second, what somebody watches is sent, and nothing of the other.
+    let (sent, paused) = (units_sent(&alice, low), units_sent(&alice, high));
+    let goes_on = async {
+        while units_sent(&alice, low) < sent + 30 {
+            tokio::time::sleep(FRAME_INTERVAL).await;
+        }
+    };
+    soon("the lower layer", goes_on).await;
+    assert_eq!(units_sent(&alice, high), paused);
+    filming.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_layer_comes_when_it_is_asked_for() {
+    let server = TestServer::start().await;
+    let id = server.meeting().await;
+    let alice = server.join(id, "Alice", Mode::native()).await;
+    let mut filming = JoinSet::new();
+    let (stream_id, layers) = camera(&alice, &mut filming).await;
+    for mode in [Mode::native(), Mode::native().baseline(), Mode::webtransport().baseline()] {
+        let bob = server.join(id, "Bob", mode).await;
+        let mut subscriber = subscribe(&bob, stream_id, "low").await;
+        // There and back.
+        for (layer, wire_stream_id) in [("", layers[0]), ("high", layers[1]), ("low", layers[0])] {
+            if !layer.is_empty() {
+                let options =
+                    SubscribeOptions { preferred_layer: layer.to_owned(), ..SubscribeOptions::default() };
+                soon("the change", bob.update_subscription(stream_id, options)).await.expect("changed");
+            }
+            let comes = async {
+                loop {
+                    let unit = subscriber.next_unit().await.expect("the session goes on");
+                    if unit.expect("the stream goes on").header().stream_id() == wire_stream_id {
+                        return;
+                    }
+                }
+            };
+            soon("the layer", comes).await;
+        }
+        drop(subscriber);
+        soon("leave", bob.leave()).await.expect("left");
+    }
+    filming.shutdown().await;
+}
+
 /// The totals of the session of a meeting, when they are of so many participants.
 async fn totals(rest: &Rest, meeting: MeetingId, count: u64) -> (String, Vec<Value>) {
     let sessions = rest.get(&format!("/sessions?meeting_id={meeting}")).await;

@@ -6,22 +6,27 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use darktower_client::{
-    Code, Event, Events, JoinOptions, LeaveReason, Meeting, OutgoingFrame, Participant, ParticipantId,
-    PublishOptions, Publisher, StreamId, SubscribeOptions, TransportKind,
+    AutoOptions, Code, Event, Events, JoinOptions, LeaveReason, Meeting, OutgoingFrame, Participant,
+    ParticipantId, PublishOptions, Publisher, StreamId, SubscribeOptions, TransportKind,
 };
-use darktower_protocol::signaling::pb::NetworkGrade;
-use darktower_protocol::signaling::pb::envelope::Message;
+use darktower_protocol::signaling::pb::{self, NetworkGrade};
 use darktower_protocol::{FrameType, MeetingId};
+use futures_util::future::join_all;
+use pb::envelope::Message;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::support::{Mode, Path, RawSignaling, TestServer, soon};
+use crate::support::{Mode, Path, RawSignaling, TestServer, join, soon};
 
 /// How late others may see that somebody is lost: three seconds, and what a busy machine takes.
 const SEEN_WITHIN: Duration = Duration::from_millis(3_500);
 
-/// How late media may flow after the path has returned. The target is 500 ms, which a busy machine may miss.
-const FLOWS_WITHIN: Duration = Duration::from_secs(2);
+/// How late media may flow after the path has returned, mostly; and each time, also on a machine that is busy for a moment.
+const FLOWS_WITHIN: Duration = Duration::from_millis(500);
+const ALWAYS_FLOWS_WITHIN: Duration = Duration::from_secs(2);
+
+/// Cuts of one kind of connection.
+const CUTS: usize = 3;
 
 fn now_us() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
@@ -182,54 +187,78 @@ async fn server_behind(path: &mut Path, grace_seconds: u32) -> TestServer {
     server
 }
 
-async fn a_cut_of_five_seconds(mode: Mode) {
+/// Cuts somebody off several times.
+async fn cuts_of_five_seconds(mode: Mode) {
     let mut path = Path::open().await;
     let server = server_behind(&mut path, 15).await;
     let id = server.meeting().await;
     let mut alice = Peer::join(&server, id, "Alice", Mode::native()).await;
     path.spare_those_who_are_here();
     let mut bob = Peer::join(&server, id, "Bob", mode).await;
-    let to_bob = bob.watch(&alice).await;
-    let to_alice = alice.watch(&bob).await;
+    let [bob_video, bob_audio] = bob.watch(&alice).await;
+    let [alice_video, alice_audio] = alice.watch(&bob).await;
+    let media = [
+        ("video to it", bob_video),
+        ("audio to it", bob_audio),
+        ("video from it", alice_video),
+        ("audio from it", alice_audio),
+    ];
     // How well networks do changes meanwhile.
-    let known = |meeting: &Meeting| {
+    let known = |peer: &Peer| {
         let ungraded = |participant| Participant { network_grade: NetworkGrade::NotMeasured, ..participant };
-        meeting.participants().into_iter().map(ungraded).collect::<Vec<_>>()
+        peer.meeting.participants().into_iter().map(ungraded).collect::<Vec<_>>()
     };
-    let before = known(&bob.meeting);
-    bob.events = bob.meeting.events();
+    let before = [&alice, &bob].map(known);
+    let mut flowed: [Vec<Duration>; 4] = Default::default();
+    for _ in 0..CUTS {
+        let mended_us = a_cut_of_five_seconds(&path, &mut alice, &mut bob).await;
+        let mended = Instant::now();
+        let flows = |(_, latest): &(&str, Latest)| {
+            let latest = latest.clone();
+            async move {
+                soon("media", latest.after(mended_us)).await;
+                mended.elapsed()
+            }
+        };
+        let [a, b, c, d] = media.each_ref().map(flows);
+        let flowing = async { tokio::join!(a, b, c, d) };
+        let (took, ()) = tokio::join!(flowing, alice.event("the return", reconnecting(bob.id(), false)));
+        for (all, one) in flowed.iter_mut().zip(<[Duration; 4]>::from(took)) {
+            all.push(one);
+        }
+        nothing_was_missed(&mut alice, &mut bob).await;
+        assert_eq!([&alice, &bob].map(known), before, "nobody has changed");
+    }
+    for ((what, _), mut all) in media.iter().zip(flowed) {
+        all.sort();
+        let (median, max) = (all[CUTS / 2], all[CUTS - 1]);
+        println!("{mode:?}: {what} after the return: median {median:.1?}, at most {max:.1?}");
+        assert!(median <= FLOWS_WITHIN && max <= ALWAYS_FLOWS_WITHIN, "{what}: {all:?}");
+    }
+    bob.leave().await;
+    alice.leave().await;
+}
 
+/// Meanwhile Alice writes, and is told of the loss in time; says when the path had returned.
+async fn a_cut_of_five_seconds(path: &Path, alice: &mut Peer, bob: &mut Peer) -> u64 {
+    alice.events = alice.meeting.events();
+    bob.events = bob.meeting.events();
     path.cut();
     let cut = Instant::now();
     alice.event("the loss", reconnecting(bob.id(), true)).await;
     let seen = cut.elapsed();
+    println!("seen after {} ms", seen.as_millis());
     assert!(seen < SEEN_WITHIN, "{seen:?}");
-    for n in 0..10 {
+    for n in 0..3 {
         alice.meeting.send_chat(format!("{n}")).await.expect("written");
     }
     tokio::time::sleep(Duration::from_secs(5).saturating_sub(cut.elapsed())).await;
     path.mend();
-    let (mended, mended_us) = (Instant::now(), now_us());
+    now_us()
+}
 
-    let flows = |latest: Latest| async move {
-        soon("media", latest.after(mended_us)).await;
-        mended.elapsed().as_millis()
-    };
-    let [[bob_video, bob_audio], [alice_video, alice_audio]] = [to_bob, to_alice];
-    let flowing =
-        async { tokio::join!(flows(bob_video), flows(bob_audio), flows(alice_video), flows(alice_audio)) };
-    let (flowing, ()) = tokio::join!(flowing, alice.event("the return", reconnecting(bob.id(), false)));
-    let (bob_video, bob_audio, alice_video, alice_audio) = flowing;
-    println!(
-        "{mode:?}: seen after {} ms; after the return, ms: to it video {bob_video}, audio {bob_audio}; \
-         from it video {alice_video}, audio {alice_audio}",
-        seen.as_millis()
-    );
-    for took in [bob_video, bob_audio, alice_video, alice_audio] {
-        assert!(took < FLOWS_WITHIN.as_millis(), "{took} ms");
-    }
-
-    // Nothing is missing, nothing is there twice, and nobody has changed.
+/// Nothing is missing, and nothing is there twice.
+async fn nothing_was_missed(alice: &mut Peer, bob: &mut Peer) {
     let mut said = Vec::new();
     let mut has_lost = false;
     loop {
@@ -245,8 +274,7 @@ async fn a_cut_of_five_seconds(mode: Mode) {
         }
     }
     alice.meeting.send_chat("welcome").await.expect("written");
-    let mut expected: Vec<String> = (0..10).map(|n| n.to_string()).collect();
-    expected.push("welcome".to_owned());
+    let expected = ["0", "1", "2", "welcome"];
     while said.len() < expected.len() {
         let text = |event: &Event| match event {
             Event::ChatMessage(message) => Some(message.text.clone()),
@@ -255,27 +283,21 @@ async fn a_cut_of_five_seconds(mode: Mode) {
         said.push(bob.event("the chat", text).await);
     }
     assert_eq!(said, expected);
-    assert_eq!(known(&bob.meeting), before);
-    let after = alice.meeting.participants();
-    assert_eq!(after.len(), 1);
-    assert!(after[0].participant_id == bob.id() && !after[0].reconnecting);
-    bob.leave().await;
-    alice.leave().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cut_of_five_seconds_costs_five_seconds_native() {
-    a_cut_of_five_seconds(Mode::native()).await;
+async fn cuts_of_five_seconds_cost_five_seconds_native() {
+    cuts_of_five_seconds(Mode::native()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cut_of_five_seconds_costs_five_seconds_webtransport() {
-    a_cut_of_five_seconds(Mode::webtransport()).await;
+async fn cuts_of_five_seconds_cost_five_seconds_webtransport() {
+    cuts_of_five_seconds(Mode::webtransport()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cut_of_five_seconds_costs_five_seconds_baseline() {
-    a_cut_of_five_seconds(Mode::native().baseline()).await;
+async fn cuts_of_five_seconds_cost_five_seconds_baseline() {
+    cuts_of_five_seconds(Mode::native().baseline()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -414,6 +436,88 @@ async fn who_stays_away_too_long_has_left_and_joins_again() {
     assert!(alice.meeting.participants()[0].state.hand_raised, "what it says of itself");
     bob.leave().await;
     alice.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_missed_too_much_to_be_told_goes_on_all_the_same() {
+    let mut path = Path::open().await;
+    let server = server_behind(&mut path, 15).await;
+    let id = server.meeting().await;
+    let host = join(&server, id, "Host", "video_host").await;
+    let mut alice = Peer::join(&server, id, "Alice", Mode::native()).await;
+    let carol = Peer::join(&server, id, "Carol", Mode::native()).await;
+    path.spare_those_who_are_here();
+    let mut bob = Peer::join(&server, id, "Bob", Mode::native()).await;
+    let to_bob = bob.watch(&alice).await;
+    let to_alice = alice.watch(&bob).await;
+    // Hers are chosen by the server.
+    let mut auto = bob.meeting.subscribe_auto(AutoOptions::default()).await.expect("taken");
+    let mut hers = Vec::new();
+    for _ in carol.streams {
+        hers.push(soon("a choice", auto.next()).await.expect("it goes on").1);
+    }
+    bob.events = bob.meeting.events();
+
+    path.cut();
+    bob.event("the loss", |event| matches!(event, Event::Reconnecting).then_some(())).await;
+    // It is asked for before the server is found again.
+    let publishing = {
+        let bob = bob.meeting.clone();
+        tokio::spawn(async move { bob.publish(PublishOptions::audio("Opus", 48_000, 1)).await })
+    };
+    for _ in 0..2 {
+        let lock = |n| host.done(Message::LockMeeting(pb::LockMeeting { locked: n % 2 == 0 }));
+        soon("281 changes", join_all((0..141).map(lock))).await;
+    }
+    // Old connections would bring it all.
+    path.mend_for_those_since();
+    let mended_us = now_us();
+
+    let mut updates = Vec::new();
+    loop {
+        match soon("the return", bob.events.next()).await.expect("open") {
+            Event::MeetingUpdated { display_name, locked, .. } => updates.push((display_name, locked)),
+            Event::Reconnected { rejoined, .. } => {
+                assert!(!rejoined);
+                break;
+            }
+            Event::StreamUnpublished { participant_id, .. } if participant_id == bob.id() => {
+                panic!("it has lost a stream")
+            }
+            Event::ParticipantLeft { .. } | Event::ParticipantJoined(_) => panic!("nobody has come or gone"),
+            _ => {}
+        }
+    }
+    assert_eq!(updates, [("Test".to_owned(), true)], "what has become of it all");
+    for latest in to_bob.iter().chain(&to_alice) {
+        soon("media", latest.after(mended_us)).await;
+    }
+    for mut subscriber in hers {
+        let over = async { while subscriber.next_frame().await.expect("it goes on").is_some() {} };
+        soon("the end of what was chosen before", over).await;
+    }
+    for _ in carol.streams {
+        let (who, mut subscriber) = soon("a choice", auto.next()).await.expect("it goes on");
+        assert_eq!(who, carol.id());
+        soon("media", subscriber.next_frame()).await.expect("it goes on").expect("a frame");
+        drop(subscriber);
+    }
+    // What was asked for in the outage is there, and goes when it is let go.
+    let publisher = soon("the publisher", publishing).await.expect("no panic").expect("published");
+    let stream_id = publisher.stream_id();
+    let subscribed = alice.meeting.subscribe(stream_id, SubscribeOptions::default());
+    let mut subscriber = soon("subscribe", subscribed).await.expect("subscribed");
+    let speaking = tokio::spawn(send_audio(publisher));
+    soon("audio", subscriber.next_frame()).await.expect("it goes on").expect("a frame");
+    speaking.abort();
+    let gone = |event: &Event| match event {
+        Event::StreamUnpublished { stream_id: gone, .. } => (*gone == stream_id).then_some(()),
+        _ => None,
+    };
+    alice.event("its end", gone).await;
+    for peer in [carol, bob, alice] {
+        peer.leave().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

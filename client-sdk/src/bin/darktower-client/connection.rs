@@ -175,10 +175,10 @@ impl Target {
     /// name that the user chose beats both.
     pub(crate) async fn join(&self, default_name: &str) -> Result<Meeting> {
         let Some(grant) = &self.grant else {
-            return self.join_as(self.name.as_deref().unwrap_or(default_name)).await;
+            return self.join_as(self.name_or(default_name)).await;
         };
         let mut options = self.options.clone();
-        let name = self.name.as_deref().unwrap_or(default_name);
+        let name = self.name_or(default_name);
         // A token for somebody names them.
         if self.is_new || self.name.is_some() {
             options = options.name(name);
@@ -191,7 +191,7 @@ impl Target {
         if self.grant.is_some() {
             return self.join(default_name).await;
         }
-        let name = self.name.as_deref().unwrap_or(default_name);
+        let name = self.name_or(default_name);
         let grant = self
             .api
             .host_grant(self.meeting_id, name)
@@ -215,6 +215,11 @@ impl Target {
     /// The name that the user chose for all participants of this command.
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// The name of the only participant of this command.
+    pub(crate) fn name_or<'a>(&'a self, default_name: &'a str) -> &'a str {
+        self.name.as_deref().unwrap_or(default_name)
     }
 
     /// How to run another command of this program on the same meeting.
@@ -256,11 +261,16 @@ pub(crate) async fn ended(meeting: &Meeting, name: &str) -> anyhow::Error {
         if let Event::Closed { code, message } = event {
             return closed(code, &message);
         }
-        if let Some(news) = news(&event) {
-            eprintln!("{name}: {news}");
-        }
+        tell(name, &event);
     }
     anyhow::anyhow!("the session has ended")
+}
+
+/// Tells on standard error what an event says of the connection of `name` to the server.
+pub(crate) fn tell(name: &str, event: &Event) {
+    if let Some(news) = news(event) {
+        eprintln!("{name}: {news}");
+    }
 }
 
 /// What an event says of the connection to the server, for people.

@@ -344,14 +344,14 @@ async fn turn_off(meeting: &Meeting, mute: &Mute) -> Result<String> {
 }
 
 async fn decide(meeting: &Meeting, whom: &Whom, admit: bool) -> Result<String> {
-    let is_id = whom.participant.as_ref().is_some_and(|who| who.parse::<ParticipantId>().is_ok());
-    if !whom.all && !is_id {
+    if !whom.all {
         wait_for_waiting_room(meeting).await;
     }
-    let person = match (&whom.participant, is_id) {
+    let waiting = people_waiting(meeting);
+    let person = match whom.participant.as_deref().map(str::parse) {
         // The server knows best who waits.
-        (Some(who), true) => Some(Person { id: who.parse()?, name: String::new() }),
-        _ => person_of(whom, &people_waiting(meeting), "waiting to be let in")?,
+        Some(Ok(id)) => Some(with_id(id, &waiting)),
+        _ => person_of(whom, &waiting, "waiting to be let in")?,
     };
     let who = person.as_ref().map_or_else(|| "everybody who waits".to_owned(), Person::shown);
     let id = person.map(|person| person.id);
@@ -514,6 +514,12 @@ fn person_of(whom: &Whom, people: &[Person], where_they_are: &str) -> Result<Opt
     whom.participant.as_deref().map(|who| find(people, who, where_they_are)).transpose()
 }
 
+/// The one of `people` with this id, or somebody of whom nothing else is known.
+fn with_id(id: ParticipantId, people: &[Person]) -> Person {
+    let known = people.iter().find(|person| person.id == id);
+    known.cloned().unwrap_or_else(|| Person { id, name: String::new() })
+}
+
 fn find_here(meeting: &Meeting, who: &str) -> Result<Person> {
     find(&people_here(meeting), who, "here")
 }
@@ -570,6 +576,14 @@ mod tests {
         let id = people[2].id.to_string();
         assert_eq!(find(&people, &id, "here").expect("found"), people[2]);
         assert_eq!(find(&people, &id.to_uppercase(), "here").expect("found"), people[2]);
+    }
+
+    #[test]
+    fn who_is_let_in_by_id_is_named_if_the_name_is_known() {
+        let people = people(&["Ada", "Bob"]);
+        assert_eq!(with_id(people[1].id, &people).shown(), "Bob");
+        let stranger = ParticipantId::from_bytes([9; 16]);
+        assert_eq!(with_id(stranger, &people).shown(), stranger.to_string());
     }
 
     #[test]

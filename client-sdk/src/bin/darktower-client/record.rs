@@ -16,6 +16,9 @@ use crate::roster;
 use crate::stop::Stop;
 use crate::table::{Align, Screen, Table, printable};
 
+/// Of the participant, unless the user chooses another.
+const NAME: &str = "recorder";
+
 const EXAMPLES: &str = "\
 Examples:
   darktower-client record --meeting ADDRESS --out recordings
@@ -59,7 +62,7 @@ pub(crate) async fn run(args: Args, stop: Stop) -> Result<()> {
     let target = Target::find(args.connection, WithoutMeeting::Refuse).await?;
     std::fs::create_dir_all(&args.out)
         .with_context(|| format!("cannot create the folder {}", args.out.display()))?;
-    let meeting = target.join("recorder").await?;
+    let meeting = target.join(NAME).await?;
     let mut screen = Screen::new();
     let name = printable(meeting.display_name(), 60);
     let until = args.seconds.map_or_else(|| "until Ctrl-C".to_owned(), |seconds| format!("for {seconds} s"));
@@ -72,6 +75,7 @@ pub(crate) async fn run(args: Args, stop: Stop) -> Result<()> {
         chosen: args.streams.iter().copied().collect(),
         out: args.out,
         meeting: meeting.clone(),
+        name: target.name_or(NAME).to_owned(),
         seen: HashSet::new(),
         tasks: JoinSet::new(),
         end: CancellationToken::new(),
@@ -94,6 +98,8 @@ pub(crate) async fn run(args: Args, stop: Stop) -> Result<()> {
 
 struct Session {
     meeting: Meeting,
+    /// As which it has joined.
+    name: String,
     out: PathBuf,
     /// Empty = all.
     chosen: HashSet<StreamId>,
@@ -115,9 +121,7 @@ impl Session {
                 event = events.next() => match event {
                     Some(Event::Closed { code, message }) => return Err(connection::closed(code, &message)),
                     Some(event) => {
-                        if let Some(news) = connection::news(&event) {
-                            eprintln!("{news}");
-                        }
+                        connection::tell(&self.name, &event);
                         self.begin_new();
                     }
                     None => return Err(anyhow::anyhow!("the session has ended")),

@@ -16,6 +16,9 @@ use crate::roster;
 use crate::stop::Stop;
 use crate::table::{Align, Screen, Table, kbps, ms, printable};
 
+/// Of the participant, unless the user chooses another.
+const NAME: &str = "watcher";
+
 const EXAMPLES: &str = "\
 Examples:
   darktower-client watch --meeting ADDRESS
@@ -76,15 +79,15 @@ impl Latencies {
 
 pub(crate) async fn run(args: Args, stop: Stop) -> Result<()> {
     let target = Target::find(args.connection, WithoutMeeting::Refuse).await?;
-    let meeting = target.join("watcher").await?;
-    let outcome = watch(&meeting, &target.address, args.json, args.seconds, &stop).await;
+    let meeting = target.join(NAME).await?;
+    let outcome = watch(&meeting, &target, args.json, args.seconds, &stop).await;
     connection::leave(meeting).await;
     outcome
 }
 
 async fn watch(
     meeting: &Meeting,
-    address: &str,
+    target: &Target,
     json: bool,
     seconds: Option<u64>,
     stop: &Stop,
@@ -105,10 +108,10 @@ async fn watch(
             event = events.next() => match event {
                 Some(Event::Closed { code, message }) => return Err(connection::closed(code, &message)),
                 Some(event) => {
-                    match connection::news(&event) {
-                        Some(news) if json => eprintln!("{news}"),
-                        Some(news) => screen.print(&news)?,
-                        None => {}
+                    if json {
+                        connection::tell(target.name_or(NAME), &event);
+                    } else if let Some(news) = connection::news(&event) {
+                        screen.print(&news)?;
                     }
                     begin_new(meeting, &mut seen, &latencies, &mut tasks);
                 }
@@ -122,7 +125,7 @@ async fn watch(
                 if json {
                     screen.print(&figures(meeting, &latencies).to_string())?;
                 } else {
-                    screen.draw(&lines(meeting, address, &failures, &latencies))?;
+                    screen.draw(&lines(meeting, &target.address, &failures, &latencies))?;
                 }
                 latencies.next_second(&seen);
                 left = left.map(|seconds| seconds - 1);

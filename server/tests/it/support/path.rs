@@ -37,6 +37,8 @@ struct Cut {
     is_cut: bool,
     /// Everybody who has come this way, in that order.
     known: Vec<SocketAddr>,
+    /// How many of them had when it was cut.
+    known_before: usize,
     /// Who is cut off in any case.
     blocked: HashSet<SocketAddr>,
     /// Who is never cut off.
@@ -83,7 +85,9 @@ impl Path {
 
     /// From now on nothing arrives, whichever way, also of who comes anew.
     pub(crate) fn cut(&self) {
-        self.road.cut().is_cut = true;
+        let mut cut = self.road.cut();
+        cut.is_cut = true;
+        cut.known_before = cut.known.len();
     }
 
     /// Cuts one connection off for good: the `n`th of those that are there, from the last, which is 0.
@@ -91,6 +95,22 @@ impl Path {
         let mut cut = self.road.cut();
         let client = *cut.known.iter().rev().nth(n).expect("there are as many");
         cut.blocked.insert(client);
+    }
+
+    /// What was there when the path was cut carries again, and nothing that has come since.
+    pub(crate) fn mend_for_those_before(&self) {
+        let mut cut = self.road.cut();
+        cut.spared = cut.known[..cut.known_before].iter().copied().collect();
+    }
+
+    /// Everything arrives again but what was there, and was cut off, when the path was cut.
+    pub(crate) fn mend_for_those_since(&self) {
+        let mut cut = self.road.cut();
+        let Cut { known, known_before, spared, .. } = &*cut;
+        let lost: Vec<_> =
+            known[..*known_before].iter().copied().filter(|one| !spared.contains(one)).collect();
+        cut.blocked.extend(lost);
+        cut.is_cut = false;
     }
 
     /// Everything arrives again.
