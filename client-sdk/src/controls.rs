@@ -32,6 +32,12 @@ impl Meeting {
         self.session().roster().standing.spotlight.clone()
     }
 
+    /// How many only watch, as the server last told: also who may not see the list of them hears their number. 0 where
+    /// nobody does.
+    pub fn viewer_count(&self) -> u32 {
+        self.session().roster().standing.audience.viewers
+    }
+
     /// Who waits to be let in, as far as this session has been told: only those are who may admit,
     /// by an event after joining.
     pub fn waiting_room(&self) -> Vec<pb::Participant> {

@@ -117,6 +117,13 @@ pub enum Event {
         /// Who is shown large to everybody.
         spotlight: Vec<ParticipantId>,
     },
+    /// How many there are, in a meeting where somebody only watches: once a second at most, with many every five seconds.
+    Audience {
+        /// Here, hidden ones not counted.
+        participants: u32,
+        /// Of these: who may not send anything as things are.
+        viewers: u32,
+    },
     /// The meeting is over for everybody. [`Closed`](Self::Closed) follows.
     MeetingEnded {
         /// For people.

@@ -126,7 +126,8 @@ impl Roster {
         if standing.waiting != self.standing.waiting {
             changes.push(Event::WaitingRoomChanged(standing.waiting.clone()).into());
         }
-        self.standing = Standing { state: self.standing.state, ..standing };
+        let Standing { state, audience, .. } = self.standing;
+        self.standing = Standing { state, audience, ..standing };
         changes
     }
 
@@ -248,6 +249,11 @@ impl Roster {
                 }
                 Err(_) => Change::default(),
             },
+            Message::AudienceChanged(audience) => {
+                self.standing.audience = audience;
+                let pb::AudienceChanged { participants, viewers } = audience;
+                Event::Audience { participants, viewers }.into()
+            }
             Message::MeetingEnded(ended) => Event::MeetingEnded { reason: ended.reason }.into(),
             // Of features that this version of the SDK does not offer.
             _ => Change::default(),

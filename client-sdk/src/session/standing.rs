@@ -18,6 +18,8 @@ pub(crate) struct Standing {
     pub(crate) locked: bool,
     /// Who is shown large to everybody.
     pub(crate) spotlight: Vec<ParticipantId>,
+    /// How many there are, and how many only watch, as it was last told.
+    pub(crate) audience: pb::AudienceChanged,
     /// Who waits to be let in; empty for those who may not admit.
     pub(crate) waiting: Vec<pb::Participant>,
 }

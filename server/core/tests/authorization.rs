@@ -49,7 +49,8 @@ messages! {
         Ack Error JoinResponse ConnectionTokenRefreshed ChatHistory ResumeResponse JoinWaiting
         ParticipantJoined ParticipantLeft StreamPublished StreamUnpublished ParticipantUpdated GoAway
         WaitingRoomChanged StageChanged MeetingUpdated MeetingEnded ChatMessageSent ChatMessageUpdated
-        MessageBroadcast RightsChanged ActiveSpeakerChanged AutoSubscriptionsChanged NetworkQualityChanged;
+        MessageBroadcast RightsChanged ActiveSpeakerChanged AutoSubscriptionsChanged NetworkQualityChanged
+        AudienceChanged;
 }
 
 /// Rows for one preset and one target.

@@ -233,7 +233,7 @@ impl MeetingController {
             for meeting in meetings {
                 // One that is defect must not keep time from the others.
                 let Ok(mut live) = meeting.lock() else { continue };
-                live.core.pass_voices(unix_micros());
+                live.core.pass(unix_micros());
                 self.carry_out(&mut live);
             }
         }

@@ -362,8 +362,13 @@ async fn the_stage_of_a_webinar_is_asked_for_given_and_taken() {
     assert_eq!(speaker.event("the end", ended).await, stream.to_string());
     assert_eq!(viewer.event("the end", ended).await, stream.to_string());
 
-    // Viewers do not see each other; hosts see all.
+    // Viewers do not see each other; hosts see all, and everybody hears how many there are.
     let other = join(&server, meeting, "Other viewer", "webinar_viewer").await;
+    let audience = |message: &Message| match message {
+        Message::AudienceChanged(audience) if audience.participants == 4 => Some(audience.viewers),
+        _ => None,
+    };
+    assert_eq!(viewer.event("the audience", audience).await, 3, "who is not on the stage watches");
     let came = |message: &Message| match message {
         Message::ParticipantJoined(joined) => joined.participant.clone(),
         _ => None,

@@ -209,7 +209,7 @@ pub struct Envelope {
     pub event_sequence: u64,
     #[prost(
         oneof = "envelope::Message",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 30, 31, 32, 33, 34, 35, 36, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 57, 60, 70, 71, 72, 73, 74, 75, 76, 77, 78"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 30, 31, 32, 33, 34, 35, 36, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 57, 58, 60, 70, 71, 72, 73, 74, 75, 76, 77, 78"
     )]
     pub message: ::core::option::Option<envelope::Message>,
 }
@@ -305,6 +305,8 @@ pub mod envelope {
         AutoSubscriptionsChanged(super::AutoSubscriptionsChanged),
         #[prost(message, tag = "57")]
         NetworkQualityChanged(super::NetworkQualityChanged),
+        #[prost(message, tag = "58")]
+        AudienceChanged(super::AudienceChanged),
         /// Both ways.
         #[prost(message, tag = "60")]
         StreamQualityUpdate(super::StreamQualityUpdate),
@@ -1025,6 +1027,16 @@ pub struct ActiveSpeakerChanged {
     /// Who speaks; remains when it falls silent, until somebody else does.
     #[prost(string, tag = "1")]
     pub participant_id: ::prost::alloc::string::String,
+}
+/// How many there are, in a meeting where somebody only watches. Without number.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AudienceChanged {
+    /// Here, hidden ones not counted.
+    #[prost(uint32, tag = "1")]
+    pub participants: u32,
+    /// Of these: who may not send anything as things are.
+    #[prost(uint32, tag = "2")]
+    pub viewers: u32,
 }
 /// How well the networks of participants carry calls, of those for whom it has changed.
 #[derive(Clone, PartialEq, ::prost::Message)]

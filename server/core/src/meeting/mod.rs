@@ -8,6 +8,7 @@
 //! is here; a subscription is of a stream that is here and not the subscriber's own.
 
 mod allowance;
+mod audience;
 mod auto;
 mod chat;
 mod controls;
@@ -243,6 +244,8 @@ pub struct Meeting {
     receivers: Receivers,
     auto: AutoState,
     quality: Quality,
+    /// When it was last told how many there are, µs.
+    audience_told_us: u64,
 }
 
 impl Meeting {
@@ -271,6 +274,7 @@ impl Meeting {
             receivers: Receivers::default(),
             auto: AutoState::default(),
             quality: Quality::default(),
+            audience_told_us: 0,
         }
     }
 

@@ -70,6 +70,8 @@ pub(super) struct Participant {
     pub(super) invited: bool,
     pub(super) journal: Journal,
     pub(super) network_grade: pb::NetworkGrade,
+    /// How many there are, as it was last told.
+    pub(super) known_audience: pb::AudienceChanged,
     /// Since when its connection is lost.
     pub(super) lost_at: Option<Instant>,
     /// It has a connection, of which nothing is heard.
@@ -100,6 +102,7 @@ impl Participant {
             invited: false,
             journal: Journal::default(),
             network_grade: pb::NetworkGrade::NotMeasured,
+            known_audience: pb::AudienceChanged::default(),
             lost_at: None,
             is_silent: false,
             streams: BTreeMap::new(),
@@ -127,6 +130,13 @@ impl Participant {
             Produce::CanRequest => self.on_stage,
             Produce::NotAllowed => false,
         }
+    }
+
+    /// Whether it may send anything now: else it only watches.
+    pub(super) fn may_send_something(&self) -> bool {
+        [StreamType::Audio, StreamType::VideoCamera, StreamType::VideoScreen]
+            .into_iter()
+            .any(|stream_type| self.may_send(stream_type))
     }
 
     /// Whether its streams of this type are forwarded.

@@ -68,6 +68,7 @@ impl Meeting {
         let found = self.participants.get_mut(&id).filter(|participant| participant.epoch == epoch);
         let participant = found.ok_or_else(gone)?;
         participant.epoch = new_epoch;
+        participant.known_audience = pb::AudienceChanged::default();
         let was_lost = participant.lost_at.take().is_some() | std::mem::take(&mut participant.is_silent);
         let missed = participant.journal.after(last_event_sequence);
         if missed.is_none() {

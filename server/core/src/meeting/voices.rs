@@ -100,9 +100,8 @@ impl Meeting {
         Ok(())
     }
 
-    /// Time has passed: to be called about once per second while somebody is here. Who has told nothing for a while is
-    /// forwarded like those who never tell.
-    pub fn pass_voices(&mut self, now_us: u64) {
+    /// Time has passed. Who has told nothing for a while is forwarded like those who never tell.
+    pub(super) fn pass_voices(&mut self, now_us: u64) {
         let voices = &mut self.voices;
         voices.now_us = voices.now_us.max(now_us);
         let now_us = voices.now_us;

@@ -238,6 +238,7 @@ impl Client {
                 ensure!(own.collect::<Checked<Vec<_>>>()? == [self.own], "the score of somebody else");
                 ensure!(changed.participants.iter().all(|own| own.score >= 1.0), "no score: {event:?}");
             }
+            Message::AudienceChanged(_) => {}
             _ => return Err(format!("{} is told this without a number: {event:?}", self.own)),
         }
         Ok(())

@@ -423,6 +423,17 @@ impl Model {
         self.here.iter().map(|(id, person)| (*id, seen(person))).collect()
     }
 
+    /// How many there are, and how many of them only watch.
+    pub(crate) fn audience(&self) -> pb::AudienceChanged {
+        let kinds = [StreamType::Audio, StreamType::VideoCamera, StreamType::VideoScreen];
+        let seen = self.here.values().filter(|person| !person.standing.preset.permissions.hidden_participant);
+        let watches = |person: &&Person| !kinds.iter().any(|kind| person.may_send(*kind));
+        pb::AudienceChanged {
+            participants: seen.clone().count() as u32,
+            viewers: seen.filter(watches).count() as u32,
+        }
+    }
+
     /// What the media handler must forward: (wire stream, receiver), in order.
     pub(crate) fn routes(&self) -> Vec<(StreamId, ParticipantId)> {
         let mut routes = Vec::new();

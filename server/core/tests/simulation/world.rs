@@ -444,7 +444,7 @@ impl World {
         for who in gone {
             self.forget(who);
         }
-        self.meeting.pass_voices(self.now_us());
+        self.meeting.pass(self.now_us());
         self.model.pass_voices(self.now_us());
         self.done()
     }
@@ -952,6 +952,10 @@ impl World {
                     }
                 }
                 Output::Notice { to, event } => {
+                    if let Message::AudienceChanged(audience) = **event {
+                        let expected = self.model.audience();
+                        ensure!(audience == expected, "{audience:?} is told instead of {expected:?}");
+                    }
                     let client = self.clients.get(&to).ok_or_else(|| format!("{to} is told {event:?}"))?;
                     client.notice(&event)?;
                 }
