@@ -165,26 +165,46 @@ pub(super) struct Samples {
     waiting: Mutex<Vec<QualitySample>>,
     /// Earlier ones are being written. Later ones wait meanwhile, so that there is one writer.
     writing: Arc<tokio::sync::Mutex<()>>,
+    counters: SampleCounters,
 }
 
 impl Samples {
     pub(super) fn new() -> Self {
-        Self { waiting: Mutex::default(), writing: Arc::default() }
+        Self { waiting: Mutex::default(), writing: Arc::default(), counters: SampleCounters::new() }
     }
 }
 
-/// Counts samples that nobody will find in the database.
-fn left_out(reason: &'static str, samples: usize) {
-    metrics::counter!("quality_samples_left_out_total", "reason" => reason).increment(samples as u64);
+/// What became of samples.
+#[derive(Debug, Clone)]
+struct SampleCounters {
+    written: Counter,
+    /// The meeting's session is not known yet.
+    no_session: Counter,
+    /// The database is behind.
+    full: Counter,
+    /// The database failed.
+    failed: Counter,
+}
+
+impl SampleCounters {
+    fn new() -> Self {
+        let left_out = |reason| metrics::counter!("quality_samples_left_out_total", "reason" => reason);
+        Self {
+            written: metrics::counter!("quality_samples_total"),
+            no_session: left_out("no_session"),
+            full: left_out("full"),
+            failed: left_out("error"),
+        }
+    }
 }
 
 /// Writes samples. One that cannot be written is left out: quality is not worth to keep anybody waiting.
-async fn write(store: Arc<dyn Store>, samples: Vec<QualitySample>) {
+async fn write(store: Arc<dyn Store>, samples: Vec<QualitySample>, counters: SampleCounters) {
     let written = join_all(samples.iter().map(|sample| store.add_quality_sample(sample))).await;
     let failed = written.iter().filter(|written| written.is_err()).count();
-    metrics::counter!("quality_samples_total").increment((samples.len() - failed) as u64);
+    counters.written.increment((samples.len() - failed) as u64);
+    counters.failed.increment(failed as u64);
     if let Some(error) = written.into_iter().find_map(Result::err) {
-        left_out("error", failed);
         tracing::warn!(failed, error = &error as &dyn Error, "samples of quality are not kept");
     }
 }
@@ -205,12 +225,12 @@ impl MeetingController {
     /// Keeps what a meeting records, if there is room.
     pub(super) fn record(&self, meeting: MeetingId, record: QualityRecord) {
         let session = self.attendances.get(&meeting).and_then(|attendance| attendance.session());
-        let Some(session_id) = session else { return left_out("no_session", 1) };
+        let Some(session_id) = session else { return self.samples.counters.no_session.increment(1) };
         let mut waiting = lock(&self.samples.waiting);
         if waiting.len() < WAITING {
             waiting.push(QualitySample { session_id, at: OffsetDateTime::now_utc(), record });
         } else {
-            left_out("full", 1);
+            self.samples.counters.full.increment(1);
         }
     }
 
@@ -221,9 +241,9 @@ impl MeetingController {
         if samples.is_empty() {
             return;
         }
-        let store = Arc::clone(&self.store);
+        let (store, counters) = (Arc::clone(&self.store), self.samples.counters.clone());
         self.writers.spawn(async move {
-            write(store, samples).await;
+            write(store, samples, counters).await;
             drop(writing);
         });
     }
@@ -232,6 +252,6 @@ impl MeetingController {
     pub(super) async fn write_last_samples(&self) {
         let _earlier = self.samples.writing.lock().await;
         let samples = std::mem::take(&mut *lock(&self.samples.waiting));
-        write(Arc::clone(&self.store), samples).await;
+        write(Arc::clone(&self.store), samples, self.samples.counters.clone()).await;
     }
 }

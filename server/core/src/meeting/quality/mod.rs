@@ -300,7 +300,10 @@ impl Meeting {
             observed.claims.retain(|_, claim| now.saturating_duration_since(claim.at) < CLAIM_COUNTS);
             // Of what is not video: there the server leaves out on purpose what a client counts as lost.
             let claims = observed.claims.iter().filter(|(stream, _)| {
-                participant.subscriptions.get(**stream).is_some_and(|subscription| !subscription.is_video)
+                let subscribed =
+                    participant.subscriptions.get(**stream).map(|subscription| subscription.is_video);
+                let published = participant.streams.get(*stream).map(|stream| !stream.is_audio());
+                subscribed.or(published).is_some_and(|is_video| !is_video)
             });
             let claimed = claims.map(|(_, claim)| claim.loss).reduce(f64::max);
             let has_changed = observed.take_in(sample, claimed, now);
