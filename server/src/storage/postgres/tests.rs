@@ -42,7 +42,7 @@ async fn several_servers_share_a_database() {
         .fetch_one(&stores[0].pool)
         .await
         .expect("read");
-    assert_eq!(usize::try_from(applied), Ok(super::MIGRATIONS.len()));
+    assert_eq!(usize::try_from(applied), Ok(MIGRATIONS.len()));
     let settings: (String, String, String) = sqlx::query_as(
         "SELECT current_setting('application_name'), current_setting('statement_timeout'), \
          current_setting('idle_in_transaction_session_timeout')",
