@@ -151,7 +151,7 @@ pub enum Event {
     /// published or subscribed to go on.
     Reconnected {
         /// The place of this participant was gone, and it has joined again, under the same id: for the others it had left.
-        /// What it publishes and subscribes to was asked for anew; what the server refused of it has ended.
+        /// What it publishes was asked for anew, and what it subscribes to is; what the server refuses of it ends.
         rejoined: bool,
         /// Since [`Reconnecting`](Self::Reconnecting).
         after: Duration,

@@ -17,6 +17,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::mirror::{Control, Listener, Session};
 
+/// Another participant, whom a snapshot tells of.
+const ZOE: ParticipantId = ParticipantId::from_bytes([7; 16]);
+
 /// Nothing here takes so long.
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let done = tokio::time::timeout(Duration::from_secs(10), future).await;
@@ -116,7 +119,8 @@ impl Server {
         signaling.answer(id, Message::JoinResponse(response)).await;
     }
 
-    /// Takes the participant back that presents a ticket; with a snapshot, or without a word of what it has missed.
+    /// Takes the participant back that presents a ticket; with a snapshot that goes on after it, or without a word of what
+    /// it has missed.
     async fn take_back(
         &self,
         signaling: &mut Signaling,
@@ -129,6 +133,11 @@ impl Server {
         let response = pb::ResumeResponse { media_server, resume_ticket, snapshot };
         signaling.answer(id, Message::ResumeResponse(response)).await;
         if has_snapshot {
+            // Who did not fit into it.
+            let name = "Zoe".to_owned();
+            let zoe = pb::Participant { participant_id: ZOE.to_string(), name, ..Default::default() };
+            let joined = pb::ParticipantJoined { participant: Some(zoe) };
+            signaling.event(0, Message::ParticipantJoined(joined)).await;
             // Of itself, it publishes nothing.
             let participant = pb::Participant { participant_id: self.own.to_string(), ..Default::default() };
             let updated = pb::ParticipantUpdated { participant: Some(participant) };
@@ -304,7 +313,7 @@ async fn what_is_being_published_while_the_session_is_lost_is_published() {
 }
 
 #[tokio::test]
-async fn a_stream_that_a_snapshot_does_not_name_any_more_has_ended() {
+async fn what_a_snapshot_names_is_there_and_a_stream_that_it_does_not_has_ended() {
     let mut server = Server::start();
     let (meeting, mut signaling) = server.join().await;
     let mut events = meeting.events();
@@ -321,6 +330,8 @@ async fn a_stream_that_a_snapshot_does_not_name_any_more_has_ended() {
     assert!(!is_back(&mut events).await);
     let sent = publisher.send(voice()).await;
     assert!(matches!(sent, Err(Error::Unpublished)), "{sent:?}");
+    let [zoe] = &meeting.participants()[..] else { panic!("she is here") };
+    assert_eq!((zoe.participant_id, zoe.name.as_str()), (ZOE, "Zoe"));
 }
 
 #[tokio::test]
