@@ -33,7 +33,7 @@ impl Meeting {
     }
 
     /// How many only watch, as the server last told: also who may not see the list of them hears their number. 0 where
-    /// nobody does.
+    /// nobody does, and until it is told for the first time, some seconds after joining.
     pub fn viewer_count(&self) -> u32 {
         self.session().roster().standing.audience.viewers
     }

@@ -213,6 +213,14 @@ impl Follower {
         self.state.reach.over(&error);
         // A participant with half a session would only seem to be there.
         self.client.leave_in_background();
+        if let Leg::Opening(opening, _) = std::mem::replace(&mut self.signaling.leg, Leg::Open) {
+            // The server may have gone on in a new connection already.
+            tokio::spawn(async move {
+                if let Ok(back) = opening.await {
+                    back.client.leave_in_background();
+                }
+            });
+        }
         self.session.connection.close(Code::NO_ERROR, "the session has ended");
         self.state.routes.end(&error);
         let (code, message) = match error {

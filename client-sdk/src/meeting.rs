@@ -106,17 +106,18 @@ impl Meeting {
         };
         let asking = Box::pin(async {
             let (signaling, events) = SignalingClient::start(to_controller.connect().await?).await?;
+            // The server may let it in before its answer is here.
+            let entered = Entered(Some(signaling.clone()));
             let joining = signaling.begin_join(request.clone()).await?;
-            Ok::<_, Error>((signaling, events, joining))
+            Ok::<_, Error>((signaling, events, joining, entered))
         });
-        let (signaling, signal_events, joining) = within(&mut left, asking).await?;
+        let (signaling, signal_events, joining, entered) = within(&mut left, asking).await?;
         let asked = Instant::now();
         if let (Some(waiting), Some(on_waiting)) = (&joining.waiting, &options.on_waiting) {
             on_waiting.call(&waiting.meeting_display_name);
         }
         let joined = joining.answer(options.waiting_timeout).await?;
         let waited = asked.elapsed();
-        let entered = Entered(Some(signaling.clone()));
 
         let standing = Standing::new(&joined);
         let participant_id = joined
@@ -517,7 +518,7 @@ impl Drop for Session {
     }
 }
 
-/// Somebody whom the server has let in, and who leaves again unless its session begins.
+/// Somebody whom the server may have let in, and who leaves again unless its session begins.
 struct Entered(Option<SignalingClient>);
 
 impl Entered {

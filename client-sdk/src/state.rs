@@ -364,7 +364,8 @@ impl MeetingState {
             }
             Err(Error::Refused { .. }) => inbox.update(|inbox| inbox.announce_end(Instant::now())),
             // The session is lost, and the next asks.
-            Err(_) => {}
+            Err(_) if client.close_reason().is_some() => {}
+            Err(error) => inbox.update(|inbox| inbox.fail(error)),
         }
     }
 }

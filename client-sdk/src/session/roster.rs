@@ -126,8 +126,12 @@ impl Roster {
         if standing.waiting != self.standing.waiting {
             changes.push(Event::WaitingRoomChanged(standing.waiting.clone()).into());
         }
-        let Standing { state, audience, .. } = self.standing;
-        self.standing = Standing { state, audience, ..standing };
+        if self.standing.audience.viewers > 0 {
+            // The server tells it again if anybody watches.
+            let participants = self.participants.len() as u32 + 1;
+            changes.push(Event::Audience { participants, viewers: 0 }.into());
+        }
+        self.standing = Standing { state: self.standing.state, ..standing };
         changes
     }
 

@@ -251,8 +251,8 @@ impl MeetingController {
         let _some_stay = tokio::time::timeout(grace, self.sessions.wait()).await;
     }
 
-    /// Waits until every leave has been written, and every sample of quality, at most for `grace`. Sessions stay open: their participants may come back
-    /// to the next server. Call it when nobody can join any more.
+    /// Waits until every leave and every sample of quality has been written, at most for `grace`. Sessions stay open: their
+    /// participants may come back to the next server. Call it when nobody can join any more.
     pub async fn finish(&self, grace: Duration) {
         // Nobody comes back to their places here.
         let meetings: Vec<_> = self.meetings.iter().map(|meeting| Arc::clone(meeting.value())).collect();

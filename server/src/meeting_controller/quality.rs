@@ -112,7 +112,7 @@ pub struct QualityInbox {
 
 /// What the shards of this process tell.
 #[derive(Debug)]
-struct Inlet {
+struct TelemetryInlet {
     portions: mpsc::Sender<Vec<Telemetry>>,
     left_out: Counter,
 }
@@ -122,11 +122,11 @@ impl QualityInbox {
     pub fn open() -> (Arc<dyn TelemetrySink>, Self) {
         let (sender, portions) = mpsc::channel(QUEUE);
         let left_out = metrics::counter!("media_telemetry_left_out_total");
-        (Arc::new(Inlet { portions: sender, left_out }), Self { portions })
+        (Arc::new(TelemetryInlet { portions: sender, left_out }), Self { portions })
     }
 }
 
-impl TelemetrySink for Inlet {
+impl TelemetrySink for TelemetryInlet {
     fn take(&self, portion: Vec<Telemetry>) {
         let sessions = portion.len() as u64;
         if self.portions.try_send(portion).is_err() {

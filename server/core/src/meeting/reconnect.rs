@@ -68,7 +68,8 @@ impl Meeting {
         let found = self.participants.get_mut(&id).filter(|participant| participant.epoch == epoch);
         let participant = found.ok_or_else(gone)?;
         participant.epoch = new_epoch;
-        participant.known_audience = pb::AudienceChanged::default();
+        // Whatever it knew, it is told again, also that nobody watches any more.
+        participant.known_audience = pb::AudienceChanged { participants: 0, viewers: 1 };
         let was_lost = participant.lost_at.take().is_some() | std::mem::take(&mut participant.is_silent);
         let missed = participant.journal.after(last_event_sequence);
         if missed.is_none() {

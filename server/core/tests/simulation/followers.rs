@@ -59,6 +59,8 @@ pub(crate) struct Client {
     /// What was chosen for it, with the wire stream ids.
     pub(crate) auto: BTreeMap<StreamId, StreamId>,
     pub(crate) speaker: Option<ParticipantId>,
+    /// How many there are, as it was last told.
+    pub(crate) audience: pb::AudienceChanged,
 }
 
 impl Client {
@@ -81,6 +83,7 @@ impl Client {
             invited: false,
             auto: BTreeMap::new(),
             speaker: None,
+            audience: pb::AudienceChanged::default(),
         })
     }
 
@@ -224,7 +227,10 @@ impl Client {
     }
 
     /// Something of the moment, without a number.
-    pub(crate) fn notice(&self, event: &Message) -> Checked {
+    pub(crate) fn notice(&mut self, event: &Message) -> Checked {
+        if !self.connected {
+            return Ok(());
+        }
         match event {
             Message::StreamQualityUpdate(update) => {
                 let is_share = (0.0..=1.0).contains(&update.packet_loss);
@@ -238,7 +244,7 @@ impl Client {
                 ensure!(own.collect::<Checked<Vec<_>>>()? == [self.own], "the score of somebody else");
                 ensure!(changed.participants.iter().all(|own| own.score >= 1.0), "no score: {event:?}");
             }
-            Message::AudienceChanged(_) => {}
+            Message::AudienceChanged(audience) => self.audience = *audience,
             _ => return Err(format!("{} is told this without a number: {event:?}", self.own)),
         }
         Ok(())

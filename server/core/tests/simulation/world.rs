@@ -32,6 +32,8 @@ pub(crate) const SLOTS: usize = 8;
 pub(crate) const STREAMS: usize = 14;
 /// Operations that a violation tells of.
 const TOLD: usize = 20;
+/// After so long everybody has been told how many there are.
+const AUDIENCE_IS_KNOWN: Duration = Duration::from_secs(5);
 /// More events than the meeting keeps for somebody who is away.
 const FLOOD: usize = 260;
 
@@ -446,7 +448,16 @@ impl World {
         }
         self.meeting.pass(self.now_us());
         self.model.pass_voices(self.now_us());
-        self.done()
+        self.done()?;
+        if time >= AUDIENCE_IS_KNOWN {
+            let expected = self.model.audience();
+            for (id, client) in self.clients.iter().filter(|(_, client)| client.connected) {
+                let told = client.audience;
+                let nobody_watches = told.viewers + expected.viewers == 0;
+                ensure!(told == expected || nobody_watches, "{id} knows {told:?} instead of {expected:?}");
+            }
+        }
+        Ok(true)
     }
 
     fn resume(&mut self, who: ParticipantId, epoch: Epoch, seen: u64) -> Checked<bool> {
@@ -956,7 +967,7 @@ impl World {
                         let expected = self.model.audience();
                         ensure!(audience == expected, "{audience:?} is told instead of {expected:?}");
                     }
-                    let client = self.clients.get(&to).ok_or_else(|| format!("{to} is told {event:?}"))?;
+                    let client = self.clients.get_mut(&to).ok_or_else(|| format!("{to} is told {event:?}"))?;
                     client.notice(&event)?;
                 }
                 Output::Media(command) => {

@@ -106,7 +106,7 @@ pub(super) async fn signaling_clients_that_never_read_are_closed(stage: &Stage) 
         server.rest().act(Method::DELETE, &removal).await;
         assert_eq!(soon("close", removed.closed()).await.code(), Some(Code::KICKED));
         println!("a client that does not read is out after {:?}", since.elapsed());
-        assert!(since.elapsed() < Duration::from_secs(4), "{:?}", since.elapsed());
+        assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
         std::future::pending::<()>().await;
     };
     let closed = async {
