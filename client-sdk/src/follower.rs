@@ -2,7 +2,8 @@
 //! are lost.
 //!
 //! Signaling and media are lost and found independently of each other. A connection of which nothing is heard is not given
-//! up at once: whichever is first, its waking up or a new connection, is the one that counts. Only when the server has been
+//! up at once: whichever is first, its waking up or a new connection, is the one that counts; of media a new one has a second
+//! to be first. Only when the server has been
 //! asked to go on in a new connection, the old one is of no use any more, because the server ends it.
 
 use std::pin::Pin;
@@ -38,6 +39,11 @@ const SIGNALING_FOLLOWS: Duration = Duration::from_millis(500);
 
 /// How long a server that was reached may take to go on with a session there.
 const GO_ON_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A media connection that is heard again must be heard for so long before it is taken for one that carries, if no new one has
+/// come meanwhile. What it had sent into the dark fills its congestion window until its own timer, which has been doubled
+/// again and again, lets it repeat something: that may take seconds, where a new connection takes some round trips.
+const WAKES_UP_AFTER: Duration = Duration::from_secs(1);
 
 /// Connection tokens work for 60 s; an older one is not tried.
 const TOKEN_LIFE: Duration = Duration::from_secs(40);
@@ -87,6 +93,8 @@ struct Line<T> {
     silence: Silence,
     /// The connection has ended, and will not wake up.
     has_ended: bool,
+    /// Since when it is heard without a silence.
+    heard_since: Option<Instant>,
     leg: Leg<T>,
 }
 
@@ -135,7 +143,7 @@ enum BackAnswer {
 impl<T> Line<T> {
     fn new(connection: &Connection) -> Self {
         let silence = Silence::new(Instant::now(), connection.traffic());
-        Self { silence, has_ended: false, leg: Leg::Open }
+        Self { silence, has_ended: false, heard_since: None, leg: Leg::Open }
     }
 
     /// Whether nothing is heard that should be.
@@ -144,9 +152,16 @@ impl<T> Line<T> {
         self.silence.is_silent()
     }
 
-    /// Whether a connection that was given up carries again.
-    fn has_woken_up(&self, connection: &Connection) -> bool {
+    /// Whether a connection that was given up is heard again.
+    fn is_heard_again(&self, connection: &Connection) -> bool {
         !self.has_ended && !self.silence.is_silent() && connection.close_reason().is_none()
+    }
+
+    /// Whether it has been heard for long enough to go on with much to carry. To be called at every look.
+    fn has_woken_up(&mut self, connection: &Connection) -> bool {
+        let now = Instant::now();
+        self.heard_since = self.is_heard_again(connection).then(|| self.heard_since.unwrap_or(now));
+        self.heard_since.is_some_and(|since| now.saturating_duration_since(since) >= WAKES_UP_AFTER)
     }
 }
 
@@ -317,7 +332,9 @@ impl Follower {
         match self.signaling.leg {
             Leg::Open if is_silent && self.goes_on() => self.lose_signaling(),
             // Of no use if the server knows of another already, and has ended this one.
-            Leg::Dialing(_) if !self.has_asked() && self.signaling.has_woken_up(self.client.connection()) => {
+            Leg::Dialing(_)
+                if !self.has_asked() && self.signaling.is_heard_again(self.client.connection()) =>
+            {
                 self.signaling.leg = Leg::Open;
                 self.state.reach.signaling_opened(None);
                 self.signaling_goes_on();
@@ -325,9 +342,10 @@ impl Follower {
             _ => {}
         }
         let is_silent = self.media.look(&self.session.connection);
+        let has_woken_up = self.media.has_woken_up(&self.session.connection);
         match self.media.leg {
             Leg::Open if is_silent && self.goes_on() => self.lose_media(),
-            Leg::Dialing(_) | Leg::Held(..) if self.media.has_woken_up(&self.session.connection) => {
+            Leg::Dialing(_) | Leg::Held(..) if has_woken_up => {
                 self.media.leg = Leg::Open;
                 self.state.reach.media_opened(None);
                 // What the server has said of who watches still counts.

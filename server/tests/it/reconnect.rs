@@ -233,9 +233,8 @@ async fn cuts_of_five_seconds(mode: Mode) {
         println!("{mode:?}: {what} after the return: {all:.0?}");
     }
     for ((what, _), all) in media.iter().zip(&flowed) {
-        // Found with this test, and not yet explained: over WebTransport, one cut in a dozen takes four or seven seconds.
-        let judged = if mode.transport == TransportKind::Native { all[CUTS - 1] } else { all[0] };
-        assert!(judged <= FLOWS_WITHIN, "{what}: {all:?}");
+        // Found with this test: where the old connection was heard first, it was two to seven seconds.
+        assert!(all[CUTS - 1] <= FLOWS_WITHIN, "{what}: {all:?}");
     }
     bob.leave().await;
     alice.leave().await;

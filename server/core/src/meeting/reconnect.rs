@@ -68,8 +68,9 @@ impl Meeting {
         let found = self.participants.get_mut(&id).filter(|participant| participant.epoch == epoch);
         let participant = found.ok_or_else(gone)?;
         participant.epoch = new_epoch;
-        // Whatever it knew, it is told again, also that nobody watches any more.
-        participant.known_audience = pb::AudienceChanged { participants: 0, viewers: 1 };
+        // Where somebody watches or has watched, it is told again, whatever it knew.
+        let has_been_told = u32::from(self.audience_told_us > 0);
+        participant.known_audience = pb::AudienceChanged { participants: 0, viewers: has_been_told };
         let was_lost = participant.lost_at.take().is_some() | std::mem::take(&mut participant.is_silent);
         let missed = participant.journal.after(last_event_sequence);
         if missed.is_none() {

@@ -967,7 +967,8 @@ impl World {
                         let expected = self.model.audience();
                         ensure!(audience == expected, "{audience:?} is told instead of {expected:?}");
                     }
-                    let client = self.clients.get_mut(&to).ok_or_else(|| format!("{to} is told {event:?}"))?;
+                    let client =
+                        self.clients.get_mut(&to).ok_or_else(|| format!("{to} is told {event:?}"))?;
                     client.notice(&event)?;
                 }
                 Output::Media(command) => {
