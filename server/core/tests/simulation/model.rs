@@ -268,8 +268,9 @@ impl Model {
 
     /// Somebody is not here any more.
     pub(crate) fn leave(&mut self, who: ParticipantId) {
-        self.here.remove(&who);
-        self.forget_voice(who);
+        if self.here.remove(&who).is_some() {
+            self.forget_voice(who);
+        }
         self.asking.retain(|asking| *asking != who);
         self.spotlight.retain(|shown| *shown != who);
         self.tidy();
