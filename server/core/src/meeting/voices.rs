@@ -193,16 +193,21 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_loudest_are_forwarded_and_those_who_tell_nothing_always() {
-        let limits = MeetingLimits { heard_participants: 2, ..MeetingLimits::default() };
-        let mut meeting = meeting(limits);
-        let mut shut = BTreeSet::new();
-        // Five who tell, one who does not, one who listens.
+    /// Two of them are heard at one time.
+    fn six_with_audio() -> Meeting {
+        let mut meeting = meeting(MeetingLimits { heard_participants: 2, ..MeetingLimits::default() });
         for n in 1..=6 {
             join(&mut meeting, n);
             meeting.publish(participant(n), publish_request(n, StreamType::Audio)).expect("published");
         }
+        meeting
+    }
+
+    #[test]
+    fn the_loudest_are_forwarded_and_those_who_tell_nothing_always() {
+        let mut meeting = six_with_audio();
+        let mut shut = BTreeSet::new();
+        // Five who tell, one who does not, one who listens.
         join(&mut meeting, 7);
         for n in 1..=6 {
             let request = pb::SubscribeStream { stream_id: stream(n).to_string(), options: None };
@@ -254,13 +259,8 @@ mod tests {
 
     #[test]
     fn places_are_for_those_who_tell() {
-        let limits = MeetingLimits { heard_participants: 2, ..MeetingLimits::default() };
-        let mut meeting = meeting(limits);
+        let mut meeting = six_with_audio();
         let mut shut = BTreeSet::new();
-        for n in 1..=6 {
-            join(&mut meeting, n);
-            meeting.publish(participant(n), publish_request(n, StreamType::Audio)).expect("published");
-        }
         // Who tells of nothing tells nothing.
         for n in [1, 2] {
             meeting.tell_levels(participant(n), &pb::AudioLevels::default(), 1).expect("told");

@@ -30,8 +30,10 @@ macro_rules! ensure {
 mod attention;
 mod choose;
 mod followers;
+mod hosts;
 mod invariants;
 mod media;
+mod messages;
 mod model;
 mod ops;
 mod random;

@@ -14,14 +14,13 @@ use darktower_core::preset::{MaxVideoStreams, Preset, Produce, RecorderType, shi
 use darktower_protocol::signaling::pb;
 use darktower_protocol::{MeetingId, ParticipantId, StreamId};
 use pb::envelope::Message;
-use pb::stage_request::Action;
-use pb::{ErrorCode, LeaveReason, StreamType};
+use pb::{ErrorCode, LeaveReason};
 
 use crate::Checked;
 use crate::attention::Voices;
 use crate::choose::FAULTS;
 use crate::followers::{Client, MediaHandler};
-use crate::model::{Line, Model, Standing};
+use crate::model::{Model, Standing};
 use crate::ops::{KINDS, NAMES, Name, Op, Which, Whom};
 use crate::random::Random;
 use crate::records::Records;
@@ -145,9 +144,9 @@ fn text_of(panic: &(dyn Any + Send)) -> &str {
 
 /// Who heard something because of one operation.
 #[derive(Debug, Default)]
-struct Heard {
-    chat: Vec<ParticipantId>,
-    broadcast: Vec<ParticipantId>,
+pub(crate) struct Heard {
+    pub(crate) chat: Vec<ParticipantId>,
+    pub(crate) broadcast: Vec<ParticipantId>,
 }
 
 /// See the [module documentation](self).
@@ -391,7 +390,7 @@ impl World {
         Ok(waited || was_let_in)
     }
 
-    fn leave(&mut self, who: ParticipantId, epoch: Epoch, reason: LeaveReason) -> Checked<bool> {
+    pub(crate) fn leave(&mut self, who: ParticipantId, epoch: Epoch, reason: LeaveReason) -> Checked<bool> {
         let is_current = self.is_current(who, epoch);
         self.meeting.leave(who, epoch, reason);
         if !is_current {
@@ -589,290 +588,6 @@ impl World {
         Ok(true)
     }
 
-    fn mute(&mut self, by: ParticipantId, whom: Whom, kind: Option<StreamType>) -> Checked<bool> {
-        let kind_allowed = kind.filter(|kind| self.model.may(by, |standing| standing.may_mute(*kind)));
-        let targets = kind_allowed.and_then(|_| self.model.reach_all(by, whom));
-        let stream_type = kind.map_or(7, i32::from);
-        let request = pb::MuteParticipant { participant_id: whom.text(), stream_type };
-        let result = self.meeting.mute(by, &request);
-        if self.agreed(targets.is_some(), result)?.is_none() {
-            return Ok(false);
-        }
-        for target in targets.unwrap_or_default() {
-            if let Some(kind) = kind {
-                self.model.silence(target, kind);
-            }
-        }
-        self.done()
-    }
-
-    fn kick(&mut self, by: ParticipantId, whom: Whom) -> Checked<bool> {
-        let may = self.model.may(by, |standing| standing.may().kick_participant);
-        let expected = if may { self.model.reach_all(by, whom) } else { None };
-        let expected = expected.filter(|targets| !targets.contains(&by));
-        let result = self.meeting.check_kick(by, &pb::KickParticipant { participant_id: whom.text() });
-        let Some(targets) = self.agreed(expected.is_some(), result)? else { return Ok(false) };
-        ensure!(Some(&targets) == expected.as_ref(), "{targets:?} are removed instead of {expected:?}");
-        self.nothing_follows()?;
-        for target in targets {
-            let epoch = self.model.here.get(&target).map(|person| person.epoch).ok_or("nobody is removed")?;
-            self.leave(target, epoch, LeaveReason::Kicked)?;
-        }
-        Ok(true)
-    }
-
-    fn set_preset(&mut self, by: ParticipantId, whom: Whom, preset: usize) -> Checked<bool> {
-        let preset = &PRESETS[preset];
-        let may = self.model.may(by, |standing| standing.may().can_change_participant_permissions);
-        let expected = if may { self.model.reach(by, whom) } else { None };
-        let request = pb::SetPreset { participant_id: whom.text(), preset: preset.name.clone() };
-        let result = self.meeting.check_preset(by, &request);
-        let Some(target) = self.agreed(expected.is_some(), result)? else { return Ok(false) };
-        ensure!(Some(target) == expected, "{target} gets a preset instead of {expected:?}");
-        self.nothing_follows()?;
-        self.meeting.set_rights(target, Rights::given(preset));
-        self.model.set_preset(target, preset);
-        self.done()
-    }
-
-    fn stage(&mut self, by: ParticipantId, action: Action, whom: Whom) -> Checked<bool> {
-        let decides = self.model.may(by, |standing| standing.may().can_accept_production_requests);
-        let named = if decides { self.model.reach(by, whom) } else { None };
-        let target = match action {
-            Action::Ask => self.model.may(by, Standing::may_ask_for_stage).then_some(by),
-            Action::Leave => self.model.here.contains_key(&by).then_some(by),
-            Action::Approve | Action::Deny => named.filter(|id| self.model.asking.contains(id)),
-            Action::Invite => named.filter(|id| self.model.may(*id, Standing::may_ask_for_stage)),
-            Action::Remove => named,
-        };
-        let request = pb::StageRequest { action: action.into(), participant_id: whom.text() };
-        let result = self.meeting.stage(by, &request);
-        if self.agreed(target.is_some(), result)?.is_none() {
-            return Ok(false);
-        }
-        let target = target.unwrap_or(by);
-        let asks = self.model.asking.contains(&target);
-        let Some(person) = self.model.here.get_mut(&target) else { return Err("nobody acts".to_owned()) };
-        let comes = match action {
-            Action::Ask => person.invited || decides,
-            Action::Approve => true,
-            Action::Invite => asks,
-            Action::Deny | Action::Remove | Action::Leave => false,
-        };
-        let leaves = matches!(action, Action::Remove | Action::Leave);
-        person.on_stage = (person.on_stage || comes) && !leaves;
-        person.invited =
-            !comes && !leaves && (person.invited || action == Action::Invite && !person.on_stage);
-        let is_on = person.on_stage;
-        match action {
-            Action::Ask if !is_on && !asks => self.model.asking.push(target),
-            Action::Ask | Action::Remove => {}
-            Action::Approve | Action::Deny | Action::Invite | Action::Leave => {
-                self.model.asking.retain(|asking| *asking != target);
-            }
-        }
-        self.model.tidy();
-        self.done()
-    }
-
-    fn admit(&mut self, by: ParticipantId, whom: Whom, admit: bool) -> Checked<bool> {
-        let may = self.model.may(by, |standing| standing.may().accept_waiting_requests);
-        let who: Option<Vec<ParticipantId>> = match whom {
-            Name::Empty => Some(self.model.waiting.iter().copied().collect()),
-            Name::One(id) => self.model.waiting.contains(&id).then(|| vec![id]),
-            Name::Malformed => None,
-        };
-        let request = pb::AdmitParticipant { participant_id: whom.text(), admit };
-        let result = self.meeting.admit(by, &request);
-        if self.agreed(may && who.is_some(), result)?.is_none() {
-            return Ok(false);
-        }
-        self.drain(None)?;
-        for id in who.unwrap_or_default() {
-            ensure!(!self.model.waiting.contains(&id), "{id} still waits");
-            ensure!(self.let_in.contains(&id) == admit, "{id} was let in, or was not, against the decision");
-        }
-        Ok(true)
-    }
-
-    fn spotlight(&mut self, by: ParticipantId, whom: Whom, on: bool) -> Checked<bool> {
-        let may = self.model.may(by, |standing| standing.may().can_spotlight);
-        let target = if may { self.model.named(by, whom) } else { None };
-        let target = target.filter(|target| self.model.may(*target, Standing::is_seen));
-        let request = pb::SpotlightParticipant { participant_id: whom.text(), on };
-        let result = self.meeting.spotlight(by, &request);
-        if self.agreed(target.is_some(), result)?.is_none() {
-            return Ok(false);
-        }
-        let shown = &mut self.model.spotlight;
-        if let Some(target) = target
-            && shown.contains(&target) != on
-        {
-            if on {
-                shown.push(target);
-            } else {
-                shown.retain(|shown| *shown != target);
-            }
-            self.model.pin_voice(target, on);
-        }
-        self.done()
-    }
-
-    fn lower_hands(&mut self, by: ParticipantId, whom: Whom) -> Checked<bool> {
-        let named = match whom {
-            Name::Empty => Some(self.model.here.keys().copied().collect()),
-            Name::One(_) | Name::Malformed => self.model.reach(by, whom).map(|id| vec![id]),
-        };
-        let targets: Option<Vec<ParticipantId>> = named.filter(|_| self.model.is_host(by));
-        let result = self.meeting.lower_hands(by, &pb::LowerHands { participant_id: whom.text() });
-        if self.agreed(targets.is_some(), result)?.is_none() {
-            return Ok(false);
-        }
-        for target in targets.unwrap_or_default() {
-            if let Some(person) = self.model.here.get_mut(&target) {
-                person.state.hand_raised = false;
-            }
-        }
-        self.done()
-    }
-
-    fn write(&mut self, by: ParticipantId, to: Whom, is_blank: bool) -> Checked<bool> {
-        let may = match to {
-            Name::Empty => self.model.may(by, Standing::may_write_to_everybody),
-            Name::One(id) => {
-                self.model.sees(by, id)
-                    && by != id
-                    && self.model.may(id, |standing| standing.may().chat.private.can_receive)
-                    && self.model.may(by, Standing::may_write_to_one)
-            }
-            Name::Malformed => false,
-        };
-        let may = may && self.model.may(by, Standing::is_seen);
-        let text = if is_blank { " \u{7}\n" } else { "hello" };
-        let request = pb::SendChatMessage { text: text.to_owned(), to_participant_id: to.text() };
-        let result = self.meeting.send_chat(by, &request, self.now_us());
-        let Some(id) = self.agreed(may && !is_blank, result)? else { return Ok(false) };
-        let expected = self.model.lines.len() as u64 + 1;
-        ensure!(id == expected, "message {id} comes after {}", expected - 1);
-        let to = match to {
-            Name::One(to) => Some(to),
-            Name::Empty | Name::Malformed => None,
-        };
-        self.model.lines.push(Line { id, from: by, to, is_deleted: false, is_pinned: false });
-        self.line_told(id)
-    }
-
-    fn edit(&mut self, by: ParticipantId, line: u64) -> Checked<bool> {
-        let found = self.line(by, line).filter(|line| line.from == by && !line.is_deleted);
-        let expected = found.is_some_and(|line| {
-            let writes = match line.to {
-                None => Standing::may_write_to_everybody,
-                Some(_) => Standing::may_write_to_one,
-            };
-            self.model.may(by, writes) && self.model.may(by, Standing::is_seen)
-        });
-        let request = pb::EditChatMessage { message_id: line, text: "hello again".to_owned() };
-        let result = self.meeting.edit_chat(by, &request, self.now_us());
-        match self.agreed(expected, result)? {
-            Some(()) => self.line_told(line),
-            None => Ok(false),
-        }
-    }
-
-    fn delete(&mut self, by: ParticipantId, line: u64) -> Checked<bool> {
-        let is_host = self.model.is_host(by);
-        let found = self.line(by, line);
-        let expected = found.is_some_and(|line| line.from == by || is_host && line.to.is_none());
-        let request = pb::DeleteChatMessage { message_id: line };
-        let result = self.meeting.delete_chat(by, &request, self.now_us());
-        if self.agreed(expected, result)?.is_none() {
-            return Ok(false);
-        }
-        if let Some(found) = self.model.lines.iter_mut().find(|found| found.id == line) {
-            found.is_deleted = true;
-            found.is_pinned = false;
-        }
-        self.line_told(line)
-    }
-
-    fn pin(&mut self, by: ParticipantId, line: u64, pinned: bool) -> Checked<bool> {
-        let found = self.line(by, line).filter(|line| line.to.is_none() && !(pinned && line.is_deleted));
-        let expected = found.is_some() && self.model.is_host(by);
-        let request = pb::PinChatMessage { message_id: line, pinned };
-        let result = self.meeting.pin_chat(by, &request, self.now_us());
-        if self.agreed(expected, result)?.is_none() {
-            return Ok(false);
-        }
-        if let Some(found) = self.model.lines.iter_mut().find(|found| found.id == line) {
-            found.is_pinned = pinned;
-        }
-        self.line_told(line)
-    }
-
-    /// The line as somebody who is here may know it.
-    fn line(&self, by: ParticipantId, id: u64) -> Option<&Line> {
-        let is_here = self.model.here.contains_key(&by);
-        self.model.lines.iter().find(|line| line.id == id && is_here && line.is_for(by))
-    }
-
-    /// Exactly those whom a line concerns are told of it.
-    fn line_told(&mut self, id: u64) -> Checked<bool> {
-        let heard = self.drain(None)?.chat;
-        let line = self.model.lines.iter().find(|line| line.id == id).ok_or("there is no such line")?;
-        let expected: Vec<ParticipantId> =
-            self.model.here.keys().copied().filter(|reader| line.is_for(*reader)).collect();
-        ensure!(heard == expected, "message {id} was told {heard:?} instead of {expected:?}");
-        Ok(true)
-    }
-
-    fn history(&mut self, by: ParticipantId, with: Whom, request: &pb::FetchChatHistory) -> Checked<bool> {
-        let expected = self.model.here.contains_key(&by) && with != Name::Malformed;
-        let result = self.meeting.chat_history(by, request, self.now_us());
-        let Some(history) = self.agreed(expected, result)? else { return Ok(false) };
-        self.nothing_follows()?;
-        let belongs = |line: &&Line| {
-            let concerns = match with {
-                Name::One(with) => line.to.is_some() && by != with && line.is_for(by) && line.is_for(with),
-                Name::Empty | Name::Malformed => line.to.is_none(),
-            };
-            let is_before = request.before_message_id == 0 || line.id < request.before_message_id;
-            concerns && is_before && (line.is_pinned || !request.pinned_only)
-        };
-        let mut matching: Vec<u64> = self.model.lines.iter().filter(belongs).map(|line| line.id).collect();
-        let limit = if request.limit == 0 { 50 } else { request.limit as usize };
-        let expected = matching.split_off(matching.len().saturating_sub(limit));
-        let ids: Vec<u64> = history.messages.iter().map(|message| message.message_id).collect();
-        ensure!(ids == expected, "{by} reads {ids:?} instead of {expected:?}");
-        ensure!(history.has_more != matching.is_empty(), "earlier messages are {matching:?}");
-        Ok(true)
-    }
-
-    fn broadcast(&mut self, by: ParticipantId, to: &[Whom], is_reaction: bool) -> Checked<bool> {
-        let is_seen = |whom: &Whom| self.model.named(by, *whom).is_some();
-        let may = is_reaction && self.model.here.contains_key(&by)
-            || self.model.may(by, |standing| standing.is_host || standing.may_write_to_everybody());
-        let expected = may && self.model.may(by, Standing::is_seen) && to.iter().all(is_seen);
-        let message_type = if is_reaction { "reaction" } else { "poll.vote" };
-        let request = pb::BroadcastMessage {
-            r#type: message_type.to_owned(),
-            payload: vec![7_u8; 8].into(),
-            to_participant_ids: to.iter().map(Name::text).collect(),
-        };
-        let result = self.meeting.broadcast(by, &request, self.now_us());
-        if self.agreed(expected, result)?.is_none() {
-            return Ok(false);
-        }
-        let heard: BTreeSet<ParticipantId> = self.drain(None)?.broadcast.into_iter().collect();
-        let named = to.iter().filter_map(|whom| match whom {
-            Name::One(id) => Some(*id),
-            Name::Empty | Name::Malformed => None,
-        });
-        let others = self.model.here.keys().copied().filter(|id| *id != by);
-        let expected: BTreeSet<_> = if to.is_empty() { others.collect() } else { named.collect() };
-        ensure!(heard == expected, "a broadcast message went to {heard:?} instead of {expected:?}");
-        Ok(true)
-    }
-
     fn clear(&mut self) -> Checked<bool> {
         let here: Vec<ParticipantId> = self.model.here.keys().copied().collect();
         self.meeting.clear();
@@ -881,13 +596,13 @@ impl World {
         self.done()
     }
 
-    fn forget(&mut self, who: ParticipantId) {
+    pub(crate) fn forget(&mut self, who: ParticipantId) {
         let epoch = self.model.here.get(&who).map(|person| person.epoch);
         self.old_epochs.extend(epoch.map(|epoch| (who, epoch)));
         self.model.leave(who);
     }
 
-    fn is_current(&self, who: ParticipantId, epoch: Epoch) -> bool {
+    pub(crate) fn is_current(&self, who: ParticipantId, epoch: Epoch) -> bool {
         self.model.here.get(&who).is_some_and(|person| person.epoch == epoch)
     }
 
@@ -932,7 +647,7 @@ impl World {
         }
     }
 
-    fn nothing_follows(&mut self) -> Checked {
+    pub(crate) fn nothing_follows(&mut self) -> Checked {
         match self.meeting.poll_output() {
             Some(output) => Err(format!("nothing was done, and this follows: {output:?}")),
             None => Ok(()),
@@ -945,7 +660,7 @@ impl World {
     }
 
     /// Everybody follows what came of a call.
-    fn drain(&mut self, mut newcomer: Option<(ParticipantId, Client)>) -> Checked<Heard> {
+    pub(crate) fn drain(&mut self, mut newcomer: Option<(ParticipantId, Client)>) -> Checked<Heard> {
         self.model.settle();
         let mut heard = Heard::default();
         while let Some(output) = self.meeting.poll_output() {
