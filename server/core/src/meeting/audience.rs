@@ -20,7 +20,7 @@ impl Meeting {
     }
 
     /// How many are here, hidden ones not counted, and how many of them may not send anything as things are.
-    pub fn audience(&self) -> pb::AudienceChanged {
+    fn audience(&self) -> pb::AudienceChanged {
         let mut audience = pb::AudienceChanged::default();
         for participant in self.participants.values().filter(|participant| !participant.rights().hidden) {
             audience.participants += 1;
