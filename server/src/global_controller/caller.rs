@@ -42,6 +42,11 @@ pub(super) struct Visitor {
     pub(super) request_id: Option<String>,
 }
 
+/// Who calls a public route, if a token that holds says so, or development mode does. One that does not hold counts as
+/// none, and as a guess.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AnyCaller(pub(super) Option<Caller>);
+
 /// Which user or client a caller is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Identity {
@@ -91,6 +96,25 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
         Ok(Self { request_id: request_id(&parts.extensions) })
+    }
+}
+
+impl FromRequestParts<ApiState> for AnyCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        let refused = match authenticate(state, &parts.headers).await {
+            Ok(caller) => return Ok(Self(Some(caller))),
+            Err(error) if error.is(ErrorCode::Unauthorized) => error,
+            Err(error) => return Err(error),
+        };
+        if parts.headers.contains_key(AUTHORIZATION) {
+            tracing::debug!(?refused, "a token counts as none");
+            let address = ClientAddress::of(parts);
+            state.0.limits.may_guess(address)?;
+            state.0.limits.guessed_wrong(address);
+        }
+        Ok(Self(None))
     }
 }
 

@@ -111,6 +111,10 @@ impl ApiError {
         }
     }
 
+    pub(super) fn is(&self, code: ErrorCode) -> bool {
+        self.code == code
+    }
+
     pub(super) fn field(field: &'static str, message: impl Into<String>) -> Self {
         let mut error = Self::new(ErrorCode::InvalidRequest, message);
         error.details.insert("field", field.to_owned());

@@ -194,6 +194,20 @@ pub(super) struct MeetingView {
     pub(super) participant_count: usize,
 }
 
+/// How somebody with a meeting's link gets a join token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum WayIn {
+    /// For itself, as the user it is.
+    Account,
+    /// As a guest.
+    Guest,
+    /// Not without an account that may join.
+    SignIn,
+    /// Not at all: it is over.
+    None,
+}
+
 /// A meeting that its caller may do something with.
 pub(super) struct Found {
     pub(super) meeting: Meeting,
@@ -394,6 +408,26 @@ impl Meetings {
         let organization = self.organizations.read(meeting.organization_id).await?;
         let organization = organization.ok_or(MeetingsError::SlugNotFound)?;
         Ok(self.view(meeting, &organization))
+    }
+
+    /// How `caller` gets into a meeting that it has the link of. Nobody has no caller.
+    pub(super) async fn way_in(
+        &self,
+        caller: Option<&Caller>,
+        view: &MeetingView,
+    ) -> Result<WayIn, MeetingsError> {
+        let meeting = &view.meeting;
+        if meeting.status.is_final() {
+            return Ok(WayIn::None);
+        }
+        if let Some(caller) = caller {
+            match self.allow(caller, Action::JoinMeeting, meeting.id, Some(meeting.clone())).await {
+                Ok(_) => return Ok(WayIn::Account),
+                Err(MeetingsError::NotFound(_) | MeetingsError::Forbidden(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(if view.policy.admits_guests() { WayIn::Guest } else { WayIn::SignIn })
     }
 
     /// One page of the list and the number of all matching meetings. `filter` is narrowed to what the caller may see.

@@ -31,11 +31,13 @@ mod rules;
 mod sessions;
 mod text;
 mod users;
+mod web_app;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::http::HeaderValue;
 use axum::routing::get;
 use axum::{Router, middleware};
 use darktower_core::preset::Preset;
@@ -64,6 +66,7 @@ use rate_limit::RateLimits;
 use rules::Rules;
 pub(crate) use text::{email as normalize_email, name as normalize_name};
 use users::Users;
+use web_app::{AppFiles, BuiltIn};
 
 pub use jobs::Jobs;
 
@@ -180,6 +183,12 @@ impl Urls {
         format!("{}/m/{slug}", self.api)
     }
 
+    /// Origin of signaling and media sessions, without a slash at the end.
+    #[must_use]
+    pub fn quic(&self) -> &str {
+        &self.quic
+    }
+
     /// Where signaling sessions connect.
     #[must_use]
     pub fn signaling(&self) -> String {
@@ -223,6 +232,9 @@ struct Shared {
     metrics: Exposition,
     limits: RateLimits,
     rules: Rules,
+    app: Box<dyn AppFiles>,
+    /// What the pages of the app may do.
+    app_policy: HeaderValue,
     /// Whoever uses development mode without a token belongs here, and the client of the configuration.
     default_organization: OrganizationId,
     draining: AtomicBool,
@@ -284,6 +296,8 @@ impl ApiState {
             store,
             tokens,
             certificates,
+            app: Box::new(BuiltIn),
+            app_policy: pages::app_policy(&urls),
             urls,
             config: config.clone(),
             metrics,
@@ -292,6 +306,13 @@ impl ApiState {
             default_organization,
             draining: AtomicBool::new(false),
         }))
+    }
+
+    /// The same with another app.
+    #[cfg(test)]
+    fn with_app(mut self, app: impl AppFiles) -> Self {
+        Arc::get_mut(&mut self.0).expect("not shared yet").app = Box::new(app);
+        self
     }
 
     /// From now on `/health/ready` says no, so that a load balancer sends nobody here any more.
@@ -370,12 +391,7 @@ pub fn development_router(state: &ApiState) -> Router {
 }
 
 fn public_routes(state: &ApiState) -> Router<ApiState> {
-    Router::new()
-        .route("/", get(pages::index))
-        .route("/m/{slug}", get(pages::meeting))
-        .route("/assets/style.css", get(pages::style))
-        .route("/assets/meeting.js", get(pages::script))
-        .merge(api_routes(state))
+    pages::routes().merge(api_routes(state))
 }
 
 fn api_routes(state: &ApiState) -> Router<ApiState> {

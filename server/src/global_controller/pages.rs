@@ -1,93 +1,261 @@
-//! Pages for people. The browser application will replace the meeting's page; until then it shows what is live.
+//! Pages for people: the meeting app and its files.
+//!
+//! What files there are is for [`AppFiles`] to say. Names come from the path of a request, so only plain ones are looked up.
 
+use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderName, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
+    IF_NONE_MATCH, VARY,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use axum::response::{Html, IntoResponse as _, Response};
+use axum::routing::get;
 
-use super::ApiState;
-use super::error::ApiError;
+use super::error::{ApiError, ErrorCode};
 use super::meetings::MeetingsError;
 use super::path::NamePath;
+use super::web_app::INDEX;
+use super::{ApiState, Urls};
 
-type Asset = ([(HeaderName, &'static str); 2], &'static str);
+/// Files beside the page that browsers ask for by these names.
+const TOP_FILES: [&str; 3] = ["favicon.ico", "favicon.svg", "manifest.webmanifest"];
+
+/// The page is alone in its group of windows, and everything that it loads agrees to be loaded: what browsers ask before
+/// they let a page measure time finely. Workers need the same of their scripts.
+const ISOLATION: [(HeaderName, &str); 3] = [
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-embedder-policy"), "require-corp"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
+/// What a meeting needs, for the page itself and for nothing inside it. What browsers do not know they complain of.
+const PERMISSIONS: &str = "camera=(self), microphone=(self), display-capture=(self), fullscreen=(self), autoplay=(self), \
+     screen-wake-lock=(self), picture-in-picture=(self), geolocation=(), payment=(), usb=(), serial=(), hid=(), midi=()";
+
+/// What pages load beside the pages of the app.
+pub(super) fn routes() -> Router<ApiState> {
+    let mut routes = Router::new()
+        .route("/", get(index))
+        .route("/m/{slug}", get(meeting))
+        .route("/assets/style.css", get(style))
+        .route("/assets/{file}", get(asset));
+    for name in TOP_FILES {
+        routes = routes.route(&format!("/{name}"), get(top_file));
+    }
+    routes
+}
 
 /// `GET /`
-pub(super) async fn index(State(state): State<ApiState>) -> Html<String> {
-    let (token, operations) = if state.0.config.dev {
-        ("", "<li><a href=\"/health/ready\">Health</a></li>\n<li><a href=\"/metrics\">Metrics</a></li>")
-    } else {
-        ("<span>-H 'authorization: Bearer ACCESS_TOKEN'</span> ", "")
-    };
-    Html(format!(
-        include_str!("assets/index.html"),
-        api = escape(state.0.urls.api()),
-        version = env!("CARGO_PKG_VERSION"),
-        token = token,
-        client_token = client_token(&state),
-        operations = operations,
-    ))
+async fn index(State(state): State<ApiState>, request: HeaderMap) -> Response {
+    app(&state, &request, StatusCode::OK)
 }
 
-/// `GET /m/{slug}`
-pub(super) async fn meeting(
+/// `GET /m/{slug}`. The app shows of the meeting what the API tells it; the status is for those who do not run it.
+async fn meeting(
     State(state): State<ApiState>,
     NamePath(slug): NamePath,
+    request: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let meeting = match state.0.meetings.by_slug(&slug).await {
-        Ok(view) => view.meeting,
-        Err(MeetingsError::SlugNotFound) => {
-            return Ok((StatusCode::NOT_FOUND, Html(include_str!("assets/not_found.html"))).into_response());
+    match state.0.meetings.by_slug(&slug).await {
+        Ok(_) => Ok(app(&state, &request, StatusCode::OK)),
+        Err(MeetingsError::SlugNotFound) => Ok(app(&state, &request, StatusCode::NOT_FOUND)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The page of the app, or one that says that this program has none.
+fn app(state: &ApiState, request: &HeaderMap, status: StatusCode) -> Response {
+    match file(state, request, INDEX, Keep::Ask) {
+        Some(page) if status == StatusCode::OK => page,
+        // Whatever the browser has of it: who asks for no meeting is told so.
+        Some(_) => {
+            let page = file(state, &HeaderMap::new(), INDEX, Keep::Ask);
+            page.map_or_else(no_app, |page| (status, page).into_response())
         }
-        Err(error) => return Err(error.into()),
+        None => no_app(),
+    }
+}
+
+fn no_app() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, Html(include_str!("assets/no_app.html"))).into_response()
+}
+
+/// `GET /assets/style.css`: for the pages that the server writes itself.
+async fn style() -> Response {
+    let headers = [(CONTENT_TYPE, "text/css; charset=utf-8"), (CACHE_CONTROL, "no-cache")];
+    (headers, include_str!("assets/style.css")).into_response()
+}
+
+/// `GET /assets/{file}`
+async fn asset(
+    State(state): State<ApiState>,
+    NamePath(name): NamePath,
+    request: HeaderMap,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let keep = if has_hash(&name) { Keep::ForGood } else { Keep::Ask };
+    let found = is_plain(&name).then(|| file(&state, &request, &format!("assets/{name}"), keep)).flatten();
+    found.ok_or_else(|| nothing_at(&uri))
+}
+
+/// `GET /favicon.svg` and its like
+async fn top_file(State(state): State<ApiState>, request: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+    let name = uri.path().trim_start_matches('/');
+    let found = is_plain(name).then(|| file(&state, &request, name, Keep::Ask)).flatten();
+    found.ok_or_else(|| nothing_at(&uri))
+}
+
+fn nothing_at(uri: &Uri) -> ApiError {
+    ApiError::new(ErrorCode::NotFound, format!("There is nothing at {}", uri.path()))
+}
+
+/// For how long a browser may use a file without asking.
+#[derive(Clone, Copy)]
+enum Keep {
+    /// Its name changes with its content.
+    ForGood,
+    /// It asks each time, and is mostly told that nothing has changed.
+    Ask,
+}
+
+/// A file of the app, packed as Brotli if there is such a copy and the browser takes it.
+fn file(state: &ApiState, request: &HeaderMap, path: &str, keep: Keep) -> Option<Response> {
+    let files = &state.0.app;
+    let packed = files.file(&format!("{path}.br"));
+    let varies = packed.is_some();
+    let packed = packed.filter(|_| takes_brotli(request));
+    let encoding = packed.is_some().then_some("br");
+    let file = match packed {
+        Some(packed) => packed,
+        None => files.file(path)?,
     };
-    let page = format!(
-        include_str!("assets/meeting.html"),
-        name = escape(&meeting.display_name),
-        id = escape(&meeting.id.to_string()),
-        url = escape(&state.0.urls.meeting(&meeting.slug)),
-        token = client_token(&state),
-        state =
-            if meeting.status.is_joinable() { "" } else { "<p class=\"notice\">This meeting has ended.</p>" },
-    );
-    Ok(Html(page).into_response())
+    let keep = match keep {
+        Keep::ForGood => "public, max-age=31536000, immutable",
+        Keep::Ask => "no-cache",
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type(path)));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(keep));
+    // Scripts have it as the page does: a worker goes by that of its own script.
+    headers.insert(CONTENT_SECURITY_POLICY, state.0.app_policy.clone());
+    headers.insert(PERMISSIONS_POLICY, HeaderValue::from_static(PERMISSIONS));
+    headers.extend(ISOLATION.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    if varies {
+        headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    let is_known = knows(request, &file.etag);
+    headers.insert(ETAG, HeaderValue::try_from(file.etag).ok()?);
+    if is_known {
+        return Some((StatusCode::NOT_MODIFIED, headers).into_response());
+    }
+    if let Some(encoding) = encoding {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+    }
+    Some((headers, file.bytes).into_response())
 }
 
-/// What the command line needs beyond the lines that the pages show.
-fn client_token(state: &ApiState) -> &'static str {
-    if state.0.config.dev {
-        ""
-    } else {
-        " It needs an access token of this server’s API, in the environment variable <code>DARKTOWER_API_TOKEN</code>."
+/// What the page of the app and its scripts may do: nothing inline, nothing from elsewhere, no code from text.
+pub(super) fn app_policy(urls: &Urls) -> HeaderValue {
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
+         font-src 'self'; media-src 'self' blob:; connect-src 'self' {}; manifest-src 'self'; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'",
+        urls.quic()
+    );
+    HeaderValue::try_from(policy).expect("the origin was checked with the configuration")
+}
+
+/// Whether the caller has what `etag` stands for.
+pub(super) fn knows(request: &HeaderMap, etag: &str) -> bool {
+    let known = request.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    known.flat_map(|value| value.split(',')).any(|tag| tag.trim().trim_start_matches("W/") == etag)
+}
+
+/// Whether the caller takes Brotli: it is named, and not with a weight of nothing.
+fn takes_brotli(request: &HeaderMap) -> bool {
+    let accepted = request.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
+        name.trim().eq_ignore_ascii_case("br") && weight.is_none_or(|weight| weight > 0.0)
+    })
+}
+
+/// Letters, digits and marks that mean nothing in a path, and no hidden file.
+fn is_plain(name: &str) -> bool {
+    !name.starts_with('.')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+}
+
+/// Whether a name ends in a hash of the content, as Vite writes it: `index-B7pQ2xYz.js`.
+fn has_hash(name: &str) -> bool {
+    const HASH_LEN: usize = 8;
+    let Some((stem, _)) = name.split_once('.') else { return false };
+    let bytes = stem.as_bytes();
+    let Some(at) = bytes.len().checked_sub(HASH_LEN + 1) else { return false };
+    bytes.get(at) == Some(&b'-') && at > 0
+}
+
+/// By the ending of the name. What is not known is not shown, as `nosniff` goes with everything.
+fn content_type(path: &str) -> &'static str {
+    match path.rsplit_once('.').map(|(_, ending)| ending) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        Some("png") => "image/png",
+        Some("ico") => "image/x-icon",
+        Some("webp") => "image/webp",
+        Some("woff2") => "font/woff2",
+        Some("wasm") => "application/wasm",
+        Some("json") => "application/json",
+        Some("webmanifest") => "application/manifest+json",
+        Some("mp3") => "audio/mpeg",
+        Some("ogg") => "audio/ogg",
+        _ => "application/octet-stream",
     }
 }
 
-/// `GET /assets/style.css`
-pub(super) async fn style() -> Asset {
-    asset("text/css; charset=utf-8", include_str!("assets/style.css"))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// `GET /assets/meeting.js`
-pub(super) async fn script() -> Asset {
-    asset("text/javascript; charset=utf-8", include_str!("assets/meeting.js"))
-}
-
-fn asset(content_type: &'static str, text: &'static str) -> Asset {
-    // Revalidated each time: a new version of the server brings new pages.
-    ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-cache")], text)
-}
-
-/// Text as HTML text or quoted attribute value.
-pub(super) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
+    #[test]
+    fn only_names_with_a_hash_are_kept_for_good() {
+        for name in
+            ["index-B7pQ2xYz.js", "index-B7pQ2xYz.js.map", "media-worker-a-b_c-12.js", "i-C0-aB_9z.woff2"]
+        {
+            assert!(has_hash(name), "{name}");
+        }
+        for name in
+            ["style.css", "index.js", "-B7pQ2xYz.js", "index-B7pQ2xY.js", "index-B7pQ2xYz", "logo.svg"]
+        {
+            assert!(!has_hash(name), "{name}");
         }
     }
-    escaped
+
+    #[test]
+    fn names_that_could_leave_the_folder_are_not_looked_up() {
+        for name in ["index-B7pQ2xYz.js", "a_b.css"] {
+            assert!(is_plain(name), "{name}");
+        }
+        for name in ["..", ".env", "../index.html", "a/b.js", "a\\b.js", "a%2fb.js", "a\0.js", "é.js"] {
+            assert!(!is_plain(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn brotli_goes_to_those_who_name_it() {
+        let takes = |value: &'static str| {
+            takes_brotli(&HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(value))]))
+        };
+        for value in ["br", "gzip, deflate, br, zstd", "gzip;q=1.0, BR;q=0.5", "br; q=1"] {
+            assert!(takes(value), "{value}");
+        }
+        for value in ["", "gzip", "gzip, br;q=0", "br;q=0.000", "brotli", "*"] {
+            assert!(!takes(value), "{value}");
+        }
+        assert!(!takes_brotli(&HeaderMap::new()));
+    }
 }

@@ -14,7 +14,6 @@ use serde_json::Value;
 
 use super::error::ErrorCode;
 use super::openapi::operations;
-use super::pages::escape;
 
 /// The page of every operation.
 pub(super) fn page(document: &Value) -> String {
@@ -57,6 +56,22 @@ pub(super) fn page(document: &Value) -> String {
     schemas_section(&mut html, &document["components"]["schemas"]);
     html.push_str("</main>\n</body>\n</html>\n");
     html
+}
+
+/// Text as HTML text or quoted attribute value.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
 }
 
 fn operation_section(html: &mut String, path: &str, method: &str, operation: &Value) {

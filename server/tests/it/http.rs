@@ -130,7 +130,7 @@ async fn in_development_pages_of_this_machine_may_use_the_api() {
 async fn long_text_is_compressed_for_those_who_ask_and_compressed_requests_are_refused() {
     let server = ApiServer::start(UNLIMITED).await;
     for protocol in Protocol::ALL {
-        let script = || Ask::get("/assets/meeting.js");
+        let script = || Ask::get("/assets/style.css");
         let plain = server.ask(protocol, script()).await;
         assert_eq!((plain.status, plain.header("content-encoding")), (200, ""), "{plain:?}");
         assert!(plain.body.len() > 1024);

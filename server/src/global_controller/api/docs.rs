@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::global_controller::rules::{Access, Rule};
-use crate::global_controller::{ApiState, openapi, reference};
+use crate::global_controller::{ApiState, openapi, pages, reference};
 
 pub(in crate::global_controller) const RULES: &[Rule] = &[
     Rule { method: "GET", path: "/api/v1/openapi.json", access: Access::Public, errors: &[] },
@@ -40,11 +40,7 @@ impl Fixed {
             // Asked for again each time, and mostly answered without a body.
             (header::CACHE_CONTROL, "no-cache"),
         ];
-        let known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-        if known
-            .flat_map(|value| value.split(','))
-            .any(|tag| tag.trim().trim_start_matches("W/") == self.etag)
-        {
+        if pages::knows(request, &self.etag) {
             return (StatusCode::NOT_MODIFIED, headers).into_response();
         }
         (headers, self.text.clone()).into_response()

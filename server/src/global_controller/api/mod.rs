@@ -7,6 +7,7 @@
 mod aliases;
 mod audit_log;
 mod auth;
+mod caller;
 mod clients;
 pub(super) mod docs;
 mod meetings;
@@ -43,6 +44,7 @@ const DEFAULT_PAGE: u32 = 50;
 /// The rows of every route.
 pub(super) const RULES: &[&[Rule]] = &[
     auth::RULES,
+    caller::RULES,
     organization::RULES,
     users::RULES,
     clients::RULES,
@@ -63,6 +65,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .merge(aliases::routes())
         .merge(auth::routes())
+        .merge(caller::routes())
         .merge(organization::routes())
         .merge(users::routes())
         .merge(clients::routes())

@@ -102,6 +102,7 @@ const ROUTES: &[(&str, &str, Kind)] = &[
     ("POST", "/api/v1/auth/refresh", Kind::Public),
     ("POST", "/api/v1/auth/logout", Kind::Public),
     ("POST", "/api/v1/auth/activate", Kind::Public),
+    ("GET", "/api/v1/caller", Kind::Public),
     ("GET", "/api/v1/auth/me", Kind::Account),
     ("PATCH", "/api/v1/auth/me", Kind::Profile),
     ("POST", "/api/v1/auth/password", Kind::Profile),

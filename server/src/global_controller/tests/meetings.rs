@@ -64,6 +64,7 @@ async fn a_meeting_is_created_and_found() {
     let card = json!({
         "meeting_id": id, "slug": slug, "meeting_url": created["meeting_url"], "display_name": "Team Standup",
         "meeting_type": "video", "status": "active", "active": true, "guests_allowed": true, "scheduled_start": null,
+        "waiting_room": "off", "join": "account",
         "meeting_controller_url": "https://127.0.0.1:4433/v1/signal",
     });
     assert_eq!(server.get(&format!("/api/v1/slugs/{slug}")).await, (StatusCode::OK, card));

@@ -10,8 +10,10 @@ use darktower_core::access::ParticipantRole;
 use darktower_core::access::guests::GuestAccess;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, header};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
+use super::web_app::AppFile;
 use super::*;
 use crate::auth::secret::OneTimeSecret;
 use crate::certificate::{TlsVersions, rustls_server_config};
@@ -33,6 +35,7 @@ mod participants;
 mod requests;
 mod sessions;
 mod users;
+mod way_in;
 
 /// Says what a test put in, and keeps what it was told to remove.
 #[derive(Default)]
@@ -107,6 +110,33 @@ impl Live {
     }
 }
 
+/// A small app, whatever this checkout has built.
+struct Files(HashMap<&'static str, &'static [u8]>);
+
+impl Files {
+    fn app() -> Self {
+        Self(HashMap::from([
+            (
+                "index.html",
+                b"<!doctype html><script type=\"module\" src=\"/assets/index-B7pQ2xYz.js\"></script>"
+                    as &[u8],
+            ),
+            ("assets/index-B7pQ2xYz.js", b"export const app = 1;"),
+            ("assets/index-B7pQ2xYz.js.br", b"packed"),
+            ("assets/logo.svg", b"<svg/>"),
+            ("favicon.svg", b"<svg></svg>"),
+            (".secret", b"not for the world"),
+        ]))
+    }
+}
+
+impl AppFiles for Files {
+    fn file(&self, path: &str) -> Option<AppFile> {
+        let bytes: &'static [u8] = self.0.get(path)?;
+        Some(AppFile::new(bytes::Bytes::from_static(bytes), &Sha256::digest(bytes).into()))
+    }
+}
+
 struct Server {
     origin: String,
     client: Client,
@@ -171,6 +201,15 @@ impl Server {
         config: impl FnOnce(&Path) -> Config,
         router: impl FnOnce(&ApiState) -> Router,
     ) -> Self {
+        Self::start_with(folder, config, router, Files::app()).await
+    }
+
+    async fn start_with(
+        folder: Arc<TempDir>,
+        config: impl FnOnce(&Path) -> Config,
+        router: impl FnOnce(&ApiState) -> Router,
+        app: Files,
+    ) -> Self {
         let config = config(folder.path());
         let store = Arc::new(SqliteStore::open(&folder.path().join("a.db")).await.expect("a database"));
         let Bootstrapped { organization, setup_secret } =
@@ -191,7 +230,8 @@ impl Server {
             certificates,
             metrics,
             organization,
-        );
+        )
+        .with_app(app);
         let organization = store.organization(organization).await.expect("read").expect("the default one");
         let handle = Handle::new();
         tokio::spawn(http::serve_plain(listener, router(&state), http::places(&[]), handle.clone()));
