@@ -14,9 +14,9 @@ use tempfile::TempDir;
 use crate::process::{self, Running};
 use crate::server::Server;
 use crate::workspace::Workspace;
-use crate::{media, setup};
+use crate::{media, setup, web};
 
-/// Start the server with bots that publish real media, and print the address to open.
+/// Start the server with bots that publish real media, and print the address of the meeting to open in a browser.
 ///
 /// Everything lives in a temporary folder and is gone after Ctrl-C; nothing is recorded. With --check nobody need watch: the bots count and compare
 /// what they receive for some seconds, ffmpeg decodes what they recorded, and the exit status is 0 only if every unit arrived,
@@ -71,12 +71,27 @@ pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     eprintln!("demo: building ...");
     process::run(ws.cargo().args(["build", "-p", "darktower-server", "-p", "darktower-client", "--bins"]))?;
     let clips = media::ensure(ws)?;
+    if !args.check {
+        build_app(ws)?;
+    }
     if args.check {
         let bots =
             Bots { ws, clips: &clips, count: args.bots, seconds: args.seconds.or(Some(CHECK_SECONDS)) };
         check(&bots, args.json, args.keep)
     } else {
         show(&Bots { ws, clips: &clips, count: args.bots, seconds: args.seconds }, args)
+    }
+}
+
+/// The meeting app, which the server reads from the checkout. Without Node there is much to see all the same.
+fn build_app(ws: &Workspace) -> Result<()> {
+    match setup::ensure_node() {
+        Ok(()) => web::build(ws),
+        Err(error) if error.is::<process::Interrupted>() => Err(error),
+        Err(error) => {
+            eprintln!("demo: going on without the meeting app in the browser: {error:#}");
+            Ok(())
+        }
     }
 }
 

@@ -17,6 +17,7 @@
 //! | [`mod@bench`], [`bench_peers`] | criterion, and the load tester; ours beside other servers |
 //! | [`fuzz`] | coverage-guided fuzzing on the stable toolchain |
 //! | [`sim`] | simulated meetings, many more than the tests run |
+//! | [`web`] | browser SDK and meeting app: build, checks, tests in a browser, screenshots |
 
 mod bench;
 mod bench_peers;
@@ -34,6 +35,7 @@ mod setup;
 mod sim;
 mod steps;
 mod test;
+mod web;
 mod workspace;
 
 use std::process::ExitCode;
@@ -67,6 +69,8 @@ enum Command {
     Fuzz(fuzz::Args),
     Sim(sim::Args),
     Media(media::Args),
+    Web(web::Args),
+    Screenshots(web::ScreenshotArgs),
     Setup(setup::Args),
 }
 
@@ -82,6 +86,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Fuzz(args) => fuzz::run(&ws, args),
         Command::Sim(args) => sim::run(&ws, args),
         Command::Media(args) => media::run(&ws, args),
+        Command::Web(args) => web::run(&ws, args),
+        Command::Screenshots(args) => web::run_screenshots(&ws, args),
         Command::Setup(args) => setup::run(args),
     }
 }

@@ -10,7 +10,7 @@ use crate::process;
 ///
 /// ffmpeg and espeak-ng make the clips that bots publish (without espeak-ng they hum instead of speaking); a C and a C++
 /// compiler build the cryptography and the fuzzer; PostgreSQL is one of the databases that are tested; Python, curl, jq and openssl check the
-/// HTTP API from outside; cargo-nextest runs the tests. On Debian and its relatives, as root or with sudo that asks no password, what is missing is
+/// HTTP API from outside; Node and npm build the meeting app, Chromium tests it; cargo-nextest runs the tests. On Debian and its relatives, as root or with sudo that asks no password, what is missing is
 /// installed; elsewhere this prints what to install and fails. demo and test run it by themselves.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -117,7 +117,37 @@ const TOOLS: &[Tool] = &[
         purpose: "runs schemathesis",
         need: Need::Test,
     },
+    NODE,
+    NPM,
+    CHROMIUM,
 ];
+
+const NODE: Tool = Tool {
+    program: "node",
+    found: |_| node_version().is_some_and(|major| major >= NODE_MAJOR),
+    package: "nodejs",
+    purpose: "builds the meeting app: version 20 or newer, as in Debian 13, or from https://nodejs.org",
+    need: Need::Test,
+};
+
+const NPM: Tool = Tool {
+    program: "npm",
+    found: process::exists,
+    package: "npm",
+    purpose: "installs its packages",
+    need: Need::Test,
+};
+
+const CHROMIUM: Tool = Tool {
+    program: "chromium",
+    found: process::exists,
+    package: "chromium",
+    purpose: "tests the meeting app",
+    need: Need::Test,
+};
+
+/// The oldest version that the tools of the web workspace support.
+const NODE_MAJOR: u32 = 20;
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let (missing, nextest) = (missing(), process::exists("cargo-nextest"));
@@ -159,17 +189,38 @@ pub(crate) fn ensure_programs() -> Result<()> {
     ensure(Need::Demo)
 }
 
+/// What builds the meeting app.
+pub(crate) fn ensure_node() -> Result<()> {
+    ensure_tools(|tool| matches!(tool.program, "node" | "npm"), Need::Test)
+}
+
+/// What builds the meeting app and shows it.
+pub(crate) fn ensure_browser() -> Result<()> {
+    ensure_programs()?;
+    ensure_tools(|tool| matches!(tool.program, "node" | "npm" | "chromium"), Need::Test)
+}
+
 /// Installs what is missing up to `need`, and what has a replacement; fails if something that is needed stays missing.
 fn ensure(need: Need) -> Result<()> {
+    ensure_tools(|tool| tool.need <= need || tool.need == Need::Nice, need)
+}
+
+/// As [`ensure`], of the tools that `wanted` says.
+fn ensure_tools(wanted: impl Fn(&Tool) -> bool, need: Need) -> Result<()> {
     let missing = || {
         let mut missing = missing();
-        missing.retain(|tool| tool.need <= need || tool.need == Need::Nice);
+        missing.retain(|tool| wanted(tool));
         missing
     };
     let is_needed = |missing: &[&Tool]| missing.iter().any(|tool| tool.need <= need);
     let missing_now = missing();
     if missing_now.is_empty() {
         return Ok(());
+    }
+    let node = missing_now.iter().any(|tool| tool.program == NODE.program);
+    if node && packaged_node().is_some_and(|major| major < NODE_MAJOR) {
+        // Nothing is gained by a version that is too old, and one from elsewhere may be in its way.
+        bail!("{}", explain(&missing_now, true));
     }
     let packages = packages(&missing_now);
     let Some(mut apt_get) = apt_get() else {
@@ -202,6 +253,25 @@ fn postgres_has(program: &str) -> bool {
 fn python_has(module: &str) -> bool {
     process::capture(Command::new("python3").args(["-c", &format!("import {module}")]))
         .is_ok_and(|(ok, ..)| ok)
+}
+
+/// The major version of the Node in `PATH`.
+fn node_version() -> Option<u32> {
+    let (ok, version, _) = process::capture(Command::new("node").arg("--version")).ok()?;
+    if ok { major(version.trim().strip_prefix('v')?) } else { None }
+}
+
+/// The major version that apt-get would install.
+fn packaged_node() -> Option<u32> {
+    let mut command = Command::new("apt-cache");
+    let (_, package, _) = process::capture(command.args(["show", "--no-all-versions", NODE.package])).ok()?;
+    major(package.lines().find_map(|line| line.strip_prefix("Version: "))?)
+}
+
+/// The first number of a version: 20 of `20.19.2`, and of `1:20.19.2+dfsg-1`.
+fn major(version: &str) -> Option<u32> {
+    let version = version.split_once(':').map_or(version, |(_, version)| version);
+    version.split(['.', '~', '+', '-']).next()?.parse().ok()
 }
 
 fn missing() -> Vec<&'static Tool> {
@@ -269,6 +339,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn versions_are_read_as_node_and_debian_write_them() {
+        for (version, expected) in [
+            ("20.19.2", Some(20)),
+            ("18.20.4+dfsg-1~deb12u1", Some(18)),
+            ("1:22.1.0-1", Some(22)),
+            ("24~rc1", Some(24)),
+            ("", None),
+            ("unknown", None),
+        ] {
+            assert_eq!(major(version), expected, "{version}");
+        }
+    }
+
+    #[test]
     fn explanation_names_each_program_and_one_command() {
         let text = explain(&TOOLS.iter().collect::<Vec<_>>(), false);
         for tool in TOOLS {
@@ -276,7 +360,7 @@ mod tests {
         }
         assert!(
             text.contains(
-                "--no-install-recommends ffmpeg espeak-ng gcc g++ postgresql curl jq openssl python3-venv\n"
+                "--no-install-recommends ffmpeg espeak-ng gcc g++ postgresql curl jq openssl python3-venv nodejs npm chromium\n"
             ),
             "{text}"
         );

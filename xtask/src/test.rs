@@ -6,9 +6,9 @@ use anyhow::Result;
 
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{bench, contract, demo, examples, fuzz, lint, media, process, readme, setup, sim};
+use crate::{bench, contract, demo, examples, fuzz, lint, media, process, readme, setup, sim, web};
 
-/// Run every check: setup, clips, lints, documentation, tests, the simulation's planted bug, benches once,
+/// Run every check: setup, clips, SDK and app of the web, lints, documentation, tests, tests in a browser, the simulation's planted bug, benches once,
 /// fuzzing for 30 s, the API against its document, README's commands, the SDK's examples, the demo's check, a little load.
 ///
 /// CI runs exactly this. The first failing step stops; the closing table tells what ran and how long it took. While working on
@@ -30,11 +30,13 @@ pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     let mut steps = Steps::new("test", args.keep_going);
     steps.step("setup", setup::ensure_all)?;
     steps.step("media", || media::ensure(ws).map(drop))?;
+    steps.step("web", || web::check(ws))?;
     lint::add_steps(ws, &mut steps)?;
     // From here on, each step selects the whole workspace with the features of its tests: one set of builds serves all. A step
     // that selects one package would build half the dependencies again, with fewer features.
     steps.step("build", || process::run(ws.cargo().args(["build", "--workspace", "--all-targets"])))?;
     steps.step("tests", || process::run(ws.cargo().args(["nextest", "run", "--workspace"])))?;
+    steps.step("browser", || web::test_in_browser(ws))?;
     // The simulation itself is one of the tests.
     steps.step("simulation", || sim::find_planted_bug(ws))?;
     steps.step("doc tests", || process::run(ws.cargo().args(["test", "--workspace", "--doc"])))?;

@@ -78,6 +78,11 @@ impl Workspace {
         self.target.join("contract")
     }
 
+    /// The npm workspace of browser SDK, meeting app and browser tests.
+    pub(crate) fn web_dir(&self) -> PathBuf {
+        self.root.join("client-sdk/web")
+    }
+
     /// README.md.
     pub(crate) fn readme(&self) -> PathBuf {
         self.root.join("README.md")
