@@ -1,0 +1,108 @@
+/**
+ * Loudness: levels as RFC 6464 has them, smoothed for meters, speaking or not, and when to tell the server (docs/protocol.md 5.11).
+ *
+ * A level is in dB below the loudest that can be encoded: 0 is the loudest, 127 is silence.
+ */
+
+/** Nothing can be heard. */
+export const SILENCE_DBOV = 127;
+
+/** Level of a mean square of samples between −1 and 1; 0 to 127, rounded. */
+export function levelDbov(meanSquare: number): number {
+  // Also for NaN.
+  if (!(meanSquare > 0)) return SILENCE_DBOV;
+  return Math.min(Math.max(Math.round(-10 * Math.log10(meanSquare)), 0), SILENCE_DBOV);
+}
+
+/** From here on it is speech, and below this it is not any more: the same as the server's, so that both see the same speakers. */
+const SPEECH_BEGINS_DBOV = 45;
+const SPEECH_ENDS_DBOV = 55;
+/** How fast a rising level is believed, and a falling one. */
+const ATTACK_MS = 40;
+const RELEASE_MS = 400;
+/** Longer pauses between updates count as this. */
+const MAX_STEP_MS = 500;
+/** What meters show: from nothing to full. */
+const METER_EMPTY_DBOV = 70;
+const METER_FULL_DBOV = 10;
+
+/** Smoothed loudness of one stream, for people to look at. */
+export class LevelMeter {
+  private smoothed = SILENCE_DBOV;
+  private updatedMs: number | undefined;
+  private speaks = false;
+
+  /** `level` (dBov) has been so since the last update. */
+  update(level: number, nowMs: number): void {
+    const told = Number.isFinite(level) ? Math.min(Math.max(level, 0), SILENCE_DBOV) : SILENCE_DBOV;
+    const elapsedMs = Math.min(Math.max(nowMs - (this.updatedMs ?? nowMs - 20), 0), MAX_STEP_MS);
+    const slownessMs = told < this.smoothed ? ATTACK_MS : RELEASE_MS;
+    this.smoothed += (told - this.smoothed) * (1 - Math.exp(-elapsedMs / slownessMs));
+    this.updatedMs = Math.max(nowMs, this.updatedMs ?? nowMs);
+    this.speaks = this.smoothed <= (this.speaks ? SPEECH_ENDS_DBOV : SPEECH_BEGINS_DBOV);
+  }
+
+  /** Smoothed level, dBov, not rounded. */
+  get dbov(): number {
+    return this.smoothed;
+  }
+
+  /** How full a meter is, 0 to 1; even in decibels. */
+  get fill(): number {
+    const share = (METER_EMPTY_DBOV - this.smoothed) / (METER_EMPTY_DBOV - METER_FULL_DBOV);
+    return Math.min(Math.max(share, 0), 1);
+  }
+
+  /** Whether somebody speaks; pauses between words are part of speech. */
+  get isSpeaking(): boolean {
+    return this.speaks;
+  }
+}
+
+/** Between two tellings while there is sound. */
+const TELL_EVERY_MS = 200;
+/** The beginning of speech is told sooner, so that it is heard at once; but not more often than this. */
+const TELL_SOONEST_MS = 100;
+/** Silence is told this often, so that the server does not take us for one that measures no more (which it does after 5 s). */
+const TELL_SILENCE_EVERY_MS = 2000;
+/** Quieter is no sound. */
+const SOUND_DBOV = 60;
+/** After the last sound it is told as often as before: the server has to see how it ends. */
+const SOUND_LASTS_MS = 600;
+
+/** When to tell the server how loud an own stream is. */
+export class LevelTeller {
+  private toldMs: number | undefined;
+  private soundMs = Number.NEGATIVE_INFINITY;
+  private power = 0;
+  private measuredMs = 0;
+  private lastMs: number | undefined;
+
+  /**
+   * `level` (dBov) has been so since the last time; to be called for every captured chunk. Returns the level to tell, 0 to 127,
+   * the mean power since the last telling; undefined if it is not time.
+   */
+  update(level: number, nowMs: number): number | undefined {
+    const elapsedMs = Math.min(Math.max(nowMs - (this.lastMs ?? nowMs - 20), 1), MAX_STEP_MS);
+    this.lastMs = nowMs;
+    const hadSound = nowMs - this.soundMs < SOUND_LASTS_MS;
+    const isSound = level <= SOUND_DBOV;
+    if (isSound) this.soundMs = nowMs;
+    if (isSound && !hadSound) {
+      // The silence before it would make the first level a quiet one.
+      this.power = 0;
+      this.measuredMs = 0;
+    }
+    this.power += (level < SILENCE_DBOV ? 10 ** (-level / 10) : 0) * elapsedMs;
+    this.measuredMs += elapsedMs;
+    const sinceMs = nowMs - (this.toldMs ?? Number.NEGATIVE_INFINITY);
+    const begins = isSound && !hadSound;
+    const every = nowMs - this.soundMs < SOUND_LASTS_MS ? TELL_EVERY_MS : TELL_SILENCE_EVERY_MS;
+    if (sinceMs < (begins ? TELL_SOONEST_MS : every)) return undefined;
+    const mean = levelDbov(this.power / this.measuredMs);
+    this.toldMs = nowMs;
+    this.power = 0;
+    this.measuredMs = 0;
+    return mean;
+  }
+}
