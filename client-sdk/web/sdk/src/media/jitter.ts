@@ -54,70 +54,70 @@ const MAX_LATE = 500;
 
 /** Arrivals of one audio stream. */
 export class ArrivalJitter {
-  private readonly packetMs: number;
-  private readonly transitsUs = new Float64Array(MINIMUM_PACKETS);
-  private readonly arrivalsUs = new Float64Array(MINIMUM_PACKETS);
-  private readonly sorted = new Float64Array(PERCENTILE_PACKETS);
+  readonly #packetMs: number;
+  readonly #transitsUs = new Float64Array(MINIMUM_PACKETS);
+  readonly #arrivalsUs = new Float64Array(MINIMUM_PACKETS);
+  readonly #sorted = new Float64Array(PERCENTILE_PACKETS);
   /** Samples ever written to the windows since they were last emptied. */
-  private samples = 0;
-  private highest = -1;
-  private readonly missing = new Set<number>();
-  private lastTransitUs = 0;
-  private lastArrivalUs = 0;
-  private jitterUs = 0;
-  private target = INITIAL_TARGET_MS;
-  private evaluatedUs = 0;
-  private receivedPackets = 0;
-  private lostPackets = 0;
-  private latePackets = 0;
+  #samples = 0;
+  #highest = -1;
+  readonly #missing = new Set<number>();
+  #lastTransitUs = 0;
+  #lastArrivalUs = 0;
+  #jitterUs = 0;
+  #target = INITIAL_TARGET_MS;
+  #evaluatedUs = 0;
+  #receivedPackets = 0;
+  #lostPackets = 0;
+  #latePackets = 0;
 
   /** @param packetMs duration of one packet, milliseconds */
   constructor(packetMs = 20) {
-    this.packetMs = packetMs;
+    this.#packetMs = packetMs;
   }
 
   /** Packets that came, repeated ones not counted. */
   get received(): number {
-    return this.receivedPackets;
+    return this.#receivedPackets;
   }
 
   /** Packets that are missing; one that comes late is no longer lost. */
   get lost(): number {
-    return this.lostPackets;
+    return this.#lostPackets;
   }
 
   /** Packets that came after a later one. */
   get late(): number {
-    return this.latePackets;
+    return this.#latePackets;
   }
 
   /** Interarrival jitter of RFC 3550 section 6.4.1, milliseconds. */
   get jitterMs(): number {
-    return this.jitterUs / 1000;
+    return this.#jitterUs / 1000;
   }
 
   /** A packet has arrived. */
   arrived(packet: Arrival): ArrivalOrder {
-    const order = this.place(packet.sequence);
+    const order = this.#place(packet.sequence);
     if (order === "repeated") return order;
     const transitUs = packet.arrivalUs - packet.timestampUs;
-    const isStep = Math.abs(transitUs - this.lastTransitUs) > CLOCK_STEP_US;
-    if (this.receivedPackets > 0 && !isStep) {
-      this.jitterUs += (Math.abs(transitUs - this.lastTransitUs) - this.jitterUs) / 16;
+    const isStep = Math.abs(transitUs - this.#lastTransitUs) > CLOCK_STEP_US;
+    if (this.#receivedPackets > 0 && !isStep) {
+      this.#jitterUs += (Math.abs(transitUs - this.#lastTransitUs) - this.#jitterUs) / 16;
     }
-    this.receivedPackets += 1;
-    this.lastTransitUs = transitUs;
+    this.#receivedPackets += 1;
+    this.#lastTransitUs = transitUs;
     if (order === "late") {
       // No playout delay would have saved it: decoders have gone on.
-      this.latePackets += 1;
+      this.#latePackets += 1;
       return order;
     }
-    if (isStep) this.samples = 0;
-    const index = this.samples % MINIMUM_PACKETS;
-    this.transitsUs[index] = transitUs;
-    this.arrivalsUs[index] = packet.arrivalUs;
-    this.samples += 1;
-    this.lastArrivalUs = packet.arrivalUs;
+    if (isStep) this.#samples = 0;
+    const index = this.#samples % MINIMUM_PACKETS;
+    this.#transitsUs[index] = transitUs;
+    this.#arrivalsUs[index] = packet.arrivalUs;
+    this.#samples += 1;
+    this.#lastArrivalUs = packet.arrivalUs;
     return order;
   }
 
@@ -126,52 +126,52 @@ export class ArrivalJitter {
    * delays, the packet itself, and a margin. Grows at once and shrinks by 10 % per second while packets come; 20 to 400.
    */
   targetMs(nowUs: number): number {
-    if (this.samples === 0) return this.target;
-    const untilUs = Math.min(nowUs, this.lastArrivalUs + MAX_IDLE_US);
+    if (this.#samples === 0) return this.#target;
+    const untilUs = Math.min(nowUs, this.#lastArrivalUs + MAX_IDLE_US);
     const elapsedUs =
-      this.evaluatedUs === 0 ? 0 : Math.min(Math.max(untilUs - this.evaluatedUs, 0), MAX_IDLE_US);
-    this.evaluatedUs = Math.max(untilUs, this.evaluatedUs);
-    const measured = this.spreadUs() / 1000 + this.packetMs + MARGIN_MS;
+      this.#evaluatedUs === 0 ? 0 : Math.min(Math.max(untilUs - this.#evaluatedUs, 0), MAX_IDLE_US);
+    this.#evaluatedUs = Math.max(untilUs, this.#evaluatedUs);
+    const measured = this.#spreadUs() / 1000 + this.#packetMs + MARGIN_MS;
     const wanted = Math.min(Math.max(measured, MIN_TARGET_MS), MAX_TARGET_MS);
-    const shrunk = this.target * (1 - (SHRINK_PER_S * elapsedUs) / 1e6);
-    this.target = Math.max(wanted, Math.min(shrunk, this.target));
-    return this.target;
+    const shrunk = this.#target * (1 - (SHRINK_PER_S * elapsedUs) / 1e6);
+    this.#target = Math.max(wanted, Math.min(shrunk, this.#target));
+    return this.#target;
   }
 
-  private place(sequence: number): ArrivalOrder {
-    const step = sequence - this.highest;
-    if (this.receivedPackets === 0 || step > MAX_LOSS + 1 || step < -MAX_LATE) {
-      this.highest = sequence;
-      this.missing.clear();
+  #place(sequence: number): ArrivalOrder {
+    const step = sequence - this.#highest;
+    if (this.#receivedPackets === 0 || step > MAX_LOSS + 1 || step < -MAX_LATE) {
+      this.#highest = sequence;
+      this.#missing.clear();
       return "resumed";
     }
     if (step <= 0) {
-      if (!this.missing.delete(sequence)) return "repeated";
-      this.lostPackets -= 1;
+      if (!this.#missing.delete(sequence)) return "repeated";
+      this.#lostPackets -= 1;
       return "late";
     }
-    for (let missed = this.highest + 1; missed < sequence; missed++) this.missing.add(missed);
-    this.lostPackets += step - 1;
-    this.highest = sequence;
-    for (const missed of this.missing) {
+    for (let missed = this.#highest + 1; missed < sequence; missed++) this.#missing.add(missed);
+    this.#lostPackets += step - 1;
+    this.#highest = sequence;
+    for (const missed of this.#missing) {
       if (missed >= sequence - MAX_LATE) break;
-      this.missing.delete(missed);
+      this.#missing.delete(missed);
     }
     return step === 1 ? "next" : "after-loss";
   }
 
   /** 95th percentile of the transit over the least one. */
-  private spreadUs(): number {
+  #spreadUs(): number {
     let least = Number.POSITIVE_INFINITY;
     let count = 0;
-    for (let back = 1; back <= Math.min(this.samples, MINIMUM_PACKETS); back++) {
-      const index = (this.samples - back) % MINIMUM_PACKETS;
-      if (this.lastArrivalUs - (this.arrivalsUs[index] ?? 0) > MAX_AGE_US) break;
-      const transit = this.transitsUs[index] ?? 0;
+    for (let back = 1; back <= Math.min(this.#samples, MINIMUM_PACKETS); back++) {
+      const index = (this.#samples - back) % MINIMUM_PACKETS;
+      if (this.#lastArrivalUs - (this.#arrivalsUs[index] ?? 0) > MAX_AGE_US) break;
+      const transit = this.#transitsUs[index] ?? 0;
       least = Math.min(least, transit);
-      if (count < PERCENTILE_PACKETS) this.sorted[count++] = transit;
+      if (count < PERCENTILE_PACKETS) this.#sorted[count++] = transit;
     }
-    const sorted = this.sorted.subarray(0, count).sort();
+    const sorted = this.#sorted.subarray(0, count).sort();
     return (sorted[Math.ceil(PERCENTILE * count) - 1] ?? least) - least;
   }
 }

@@ -28,34 +28,34 @@ const METER_FULL_DBOV = 10;
 
 /** Smoothed loudness of one stream, for people to look at. */
 export class LevelMeter {
-  private smoothed = SILENCE_DBOV;
-  private updatedMs: number | undefined;
-  private speaks = false;
+  #smoothed = SILENCE_DBOV;
+  #updatedMs: number | undefined;
+  #speaks = false;
 
   /** `level` (dBov) has been so since the last update. */
   update(level: number, nowMs: number): void {
     const told = Number.isFinite(level) ? Math.min(Math.max(level, 0), SILENCE_DBOV) : SILENCE_DBOV;
-    const elapsedMs = Math.min(Math.max(nowMs - (this.updatedMs ?? nowMs - 20), 0), MAX_STEP_MS);
-    const slownessMs = told < this.smoothed ? ATTACK_MS : RELEASE_MS;
-    this.smoothed += (told - this.smoothed) * (1 - Math.exp(-elapsedMs / slownessMs));
-    this.updatedMs = Math.max(nowMs, this.updatedMs ?? nowMs);
-    this.speaks = this.smoothed <= (this.speaks ? SPEECH_ENDS_DBOV : SPEECH_BEGINS_DBOV);
+    const elapsedMs = Math.min(Math.max(nowMs - (this.#updatedMs ?? nowMs - 20), 0), MAX_STEP_MS);
+    const slownessMs = told < this.#smoothed ? ATTACK_MS : RELEASE_MS;
+    this.#smoothed += (told - this.#smoothed) * (1 - Math.exp(-elapsedMs / slownessMs));
+    this.#updatedMs = Math.max(nowMs, this.#updatedMs ?? nowMs);
+    this.#speaks = this.#smoothed <= (this.#speaks ? SPEECH_ENDS_DBOV : SPEECH_BEGINS_DBOV);
   }
 
   /** Smoothed level, dBov, not rounded. */
   get dbov(): number {
-    return this.smoothed;
+    return this.#smoothed;
   }
 
   /** How full a meter is, 0 to 1; even in decibels. */
   get fill(): number {
-    const share = (METER_EMPTY_DBOV - this.smoothed) / (METER_EMPTY_DBOV - METER_FULL_DBOV);
+    const share = (METER_EMPTY_DBOV - this.#smoothed) / (METER_EMPTY_DBOV - METER_FULL_DBOV);
     return Math.min(Math.max(share, 0), 1);
   }
 
   /** Whether somebody speaks; pauses between words are part of speech. */
   get isSpeaking(): boolean {
-    return this.speaks;
+    return this.#speaks;
   }
 }
 
@@ -72,37 +72,37 @@ const SOUND_LASTS_MS = 600;
 
 /** When to tell the server how loud an own stream is. */
 export class LevelTeller {
-  private toldMs: number | undefined;
-  private soundMs = Number.NEGATIVE_INFINITY;
-  private power = 0;
-  private measuredMs = 0;
-  private lastMs: number | undefined;
+  #toldMs: number | undefined;
+  #soundMs = Number.NEGATIVE_INFINITY;
+  #power = 0;
+  #measuredMs = 0;
+  #lastMs: number | undefined;
 
   /**
    * `level` (dBov) has been so since the last time; to be called for every captured chunk. Returns the level to tell, 0 to 127,
    * the mean power since the last telling; undefined if it is not time.
    */
   update(level: number, nowMs: number): number | undefined {
-    const elapsedMs = Math.min(Math.max(nowMs - (this.lastMs ?? nowMs - 20), 1), MAX_STEP_MS);
-    this.lastMs = nowMs;
-    const hadSound = nowMs - this.soundMs < SOUND_LASTS_MS;
+    const elapsedMs = Math.min(Math.max(nowMs - (this.#lastMs ?? nowMs - 20), 1), MAX_STEP_MS);
+    this.#lastMs = nowMs;
+    const hadSound = nowMs - this.#soundMs < SOUND_LASTS_MS;
     const isSound = level <= SOUND_DBOV;
-    if (isSound) this.soundMs = nowMs;
+    if (isSound) this.#soundMs = nowMs;
     if (isSound && !hadSound) {
       // The silence before it would make the first level a quiet one.
-      this.power = 0;
-      this.measuredMs = 0;
+      this.#power = 0;
+      this.#measuredMs = 0;
     }
-    this.power += (level < SILENCE_DBOV ? 10 ** (-level / 10) : 0) * elapsedMs;
-    this.measuredMs += elapsedMs;
-    const sinceMs = nowMs - (this.toldMs ?? Number.NEGATIVE_INFINITY);
+    this.#power += (level < SILENCE_DBOV ? 10 ** (-level / 10) : 0) * elapsedMs;
+    this.#measuredMs += elapsedMs;
+    const sinceMs = nowMs - (this.#toldMs ?? Number.NEGATIVE_INFINITY);
     const begins = isSound && !hadSound;
-    const every = nowMs - this.soundMs < SOUND_LASTS_MS ? TELL_EVERY_MS : TELL_SILENCE_EVERY_MS;
+    const every = nowMs - this.#soundMs < SOUND_LASTS_MS ? TELL_EVERY_MS : TELL_SILENCE_EVERY_MS;
     if (sinceMs < (begins ? TELL_SOONEST_MS : every)) return undefined;
-    const mean = levelDbov(this.power / this.measuredMs);
-    this.toldMs = nowMs;
-    this.power = 0;
-    this.measuredMs = 0;
+    const mean = levelDbov(this.#power / this.#measuredMs);
+    this.#toldMs = nowMs;
+    this.#power = 0;
+    this.#measuredMs = 0;
     return mean;
   }
 }

@@ -17,69 +17,69 @@ const MAX_STREAMS = 64;
 
 /** A buffer for each stream. */
 export class PlayoutMixer {
-  private readonly buffers = new Map<string, PlayoutBuffer>();
-  private readonly gains = new Map<string, number>();
-  private readonly minTargets = new Map<string, number>();
-  private readonly pitch = new PitchSearch();
-  private limiterGain = 1;
+  readonly #buffers = new Map<string, PlayoutBuffer>();
+  readonly #gains = new Map<string, number>();
+  readonly #minTargets = new Map<string, number>();
+  readonly #pitch = new PitchSearch();
+  #limiterGain = 1;
 
   /** The streams that audio has come for. */
   streams(): IterableIterator<[string, PlayoutBuffer]> {
-    return this.buffers.entries();
+    return this.#buffers.entries();
   }
 
   /** Adds a packet; the first one adds the stream. */
   push(streamId: string, packet: PcmPacket, targetMs: number): void {
-    let buffer = this.buffers.get(streamId);
+    let buffer = this.#buffers.get(streamId);
     if (buffer === undefined) {
-      if (this.buffers.size >= MAX_STREAMS) return;
-      buffer = new PlayoutBuffer(this.pitch);
-      buffer.gain = this.gains.get(streamId) ?? 1;
-      buffer.minTargetMs = this.minTargets.get(streamId) ?? 0;
-      this.buffers.set(streamId, buffer);
+      if (this.#buffers.size >= MAX_STREAMS) return;
+      buffer = new PlayoutBuffer(this.#pitch);
+      buffer.gain = this.#gains.get(streamId) ?? 1;
+      buffer.minTargetMs = this.#minTargets.get(streamId) ?? 0;
+      this.#buffers.set(streamId, buffer);
     }
     buffer.push(packet, targetMs);
   }
 
   /** Forgets a stream, its gain too. */
   remove(streamId: string): void {
-    this.buffers.delete(streamId);
-    this.gains.delete(streamId);
-    this.minTargets.delete(streamId);
+    this.#buffers.delete(streamId);
+    this.#gains.delete(streamId);
+    this.#minTargets.delete(streamId);
   }
 
   /** Linear gain of a stream, 0 (mute) to 4; may come before the stream does. */
   setGain(streamId: string, gain: number): void {
     const bounded = gain > 0 ? Math.min(gain, 4) : 0;
-    this.gains.set(streamId, bounded);
-    const buffer = this.buffers.get(streamId);
+    this.#gains.set(streamId, bounded);
+    const buffer = this.#buffers.get(streamId);
     if (buffer !== undefined) buffer.gain = bounded;
   }
 
   /** Least delay of a stream, ms (`PlayoutBuffer.minTargetMs`); may come before the stream does. */
   setMinTarget(streamId: string, ms: number): void {
-    this.minTargets.set(streamId, ms);
-    const buffer = this.buffers.get(streamId);
+    this.#minTargets.set(streamId, ms);
+    const buffer = this.#buffers.get(streamId);
     if (buffer !== undefined) buffer.minTargetMs = ms;
   }
 
   /** Fills the channels of `output`, which are zero, with the next `frames` samples of all streams. */
   pull(output: readonly Float32Array[], frames: number): void {
-    for (const buffer of this.buffers.values()) buffer.pull(output, frames);
-    this.limit(output, frames);
+    for (const buffer of this.#buffers.values()) buffer.pull(output, frames);
+    this.#limit(output, frames);
   }
 
-  private limit(output: readonly Float32Array[], frames: number): void {
+  #limit(output: readonly Float32Array[], frames: number): void {
     let peak = 0;
     for (const channel of output) {
       for (let i = 0; i < frames; i++) peak = Math.max(peak, Math.abs(channel[i] ?? 0));
     }
-    const before = this.limiterGain;
+    const before = this.#limiterGain;
     const needed = peak > CEILING ? CEILING / peak : 1;
     const released = before + (1 - before) * (frames / (RELEASE_S * SAMPLE_RATE));
     const after = Math.min(needed, released);
-    this.limiterGain = after > 0.9999 ? 1 : after;
-    if (before === 1 && this.limiterGain === 1 && peak <= KNEE) return;
+    this.#limiterGain = after > 0.9999 ? 1 : after;
+    if (before === 1 && this.#limiterGain === 1 && peak <= KNEE) return;
     const ramp = after < before ? Math.min(ATTACK, frames) : frames;
     for (const channel of output) {
       for (let i = 0; i < frames; i++) {

@@ -12,7 +12,7 @@ const MAX_LENGTH = 480;
 export class PitchSearch {
   /** The signal to search, to be filled before `search`. */
   readonly signal = new Float32Array(MAX_LENGTH + MAX_PERIOD);
-  private readonly coarse = new Float32Array((MAX_LENGTH + MAX_PERIOD) / COARSE);
+  readonly #coarse = new Float32Array((MAX_LENGTH + MAX_PERIOD) / COARSE);
   /** The best period, samples. */
   period = MIN_PERIOD;
   /** How alike, −1 to 1: normalised correlation. */
@@ -37,7 +37,7 @@ export class PitchSearch {
         sum += sample;
         power += sample * sample;
       }
-      this.coarse[i] = sum;
+      this.#coarse[i] = sum;
     }
     this.power = power / frames;
     let bestLag = Math.ceil(MIN_PERIOD / COARSE);
@@ -45,7 +45,7 @@ export class PitchSearch {
     const coarseStart = Math.floor(start / COARSE);
     for (let lag = bestLag; lag <= Math.floor(maxPeriod / COARSE); lag++) {
       const likeness = compare(
-        this.coarse,
+        this.#coarse,
         coarseStart,
         coarseStart + direction * lag,
         Math.floor(length / COARSE),

@@ -16,8 +16,8 @@ const MAX_SAMPLE = 8;
 
 /** One or two channels. */
 export class SampleRing {
-  private left = new Float32Array(RING_FRAMES);
-  private right: Float32Array | undefined;
+  #left = new Float32Array(RING_FRAMES);
+  #right: Float32Array | undefined;
   /** Position after the last sample. */
   end: number;
 
@@ -28,12 +28,12 @@ export class SampleRing {
 
   /** 1 until stereo was appended. */
   get channelCount(): number {
-    return this.right === undefined ? 1 : 2;
+    return this.#right === undefined ? 1 : 2;
   }
 
   /** Samples of a channel by `position & mask`; of mono both are the same. */
   channel(index: number): Float32Array {
-    return index === 0 ? this.left : (this.right ?? this.left);
+    return index === 0 ? this.#left : (this.#right ?? this.#left);
   }
 
   /** Index of a position in a channel. */
@@ -46,9 +46,9 @@ export class SampleRing {
     const first = channels[0];
     if (first === undefined) return;
     const second = channels[1];
-    if (second !== undefined && this.right === undefined) this.right = this.left.slice();
-    copyInto(this.left, this.end, first, frames);
-    if (this.right !== undefined) copyInto(this.right, this.end, second ?? first, frames);
+    if (second !== undefined && this.#right === undefined) this.#right = this.#left.slice();
+    copyInto(this.#left, this.end, first, frames);
+    if (this.#right !== undefined) copyInto(this.#right, this.end, second ?? first, frames);
     this.end += frames;
   }
 
@@ -56,16 +56,16 @@ export class SampleRing {
   appendSilence(frames: number): void {
     for (let i = 0; i < frames; i++) {
       const at = (this.end + i) & MASK;
-      this.left[at] = 0;
-      if (this.right !== undefined) this.right[at] = 0;
+      this.#left[at] = 0;
+      if (this.#right !== undefined) this.#right[at] = 0;
     }
     this.end += frames;
   }
 
   /** Copies the mean of the channels from `position` on into `out`. */
   copyMean(position: number, frames: number, out: Float32Array): void {
-    const left = this.left;
-    const right = this.right;
+    const left = this.#left;
+    const right = this.#right;
     for (let i = 0; i < frames; i++) {
       const at = (position + i) & MASK;
       const sample = left[at] ?? 0;
@@ -78,8 +78,8 @@ export class SampleRing {
    * `frames` samples must not overlap.
    */
   crossFade(from: number, to: number, into: number, frames: number): void {
-    fade(this.left, from, to, into, frames);
-    if (this.right !== undefined) fade(this.right, from, to, into, frames);
+    fade(this.#left, from, to, into, frames);
+    if (this.#right !== undefined) fade(this.#right, from, to, into, frames);
   }
 }
 

@@ -11,25 +11,25 @@ const US_PER_SAMPLE = 1e6 / SAMPLE_RATE;
 
 /** Marks of one stream, in the order of their positions. */
 export class Timeline {
-  private readonly positions = new Float64Array(MAX_MARKS);
-  private readonly timestampsUs = new Float64Array(MAX_MARKS);
-  private first = 0;
-  private count = 0;
-  private latestUs = Number.NEGATIVE_INFINITY;
+  readonly #positions = new Float64Array(MAX_MARKS);
+  readonly #timestampsUs = new Float64Array(MAX_MARKS);
+  #first = 0;
+  #count = 0;
+  #latestUs = Number.NEGATIVE_INFINITY;
 
   /** Forgets everything; the next times may be earlier. */
   clear(): void {
-    this.count = 0;
-    this.latestUs = Number.NEGATIVE_INFINITY;
+    this.#count = 0;
+    this.#latestUs = Number.NEGATIVE_INFINITY;
   }
 
   /** The sample at `position` was captured at `timestampUs`. */
   mark(position: number, timestampUs: number): void {
-    if (this.count === MAX_MARKS) this.drop();
-    const index = (this.first + this.count) % MAX_MARKS;
-    this.positions[index] = position;
-    this.timestampsUs[index] = timestampUs;
-    this.count += 1;
+    if (this.#count === MAX_MARKS) this.#drop();
+    const index = (this.#first + this.#count) % MAX_MARKS;
+    this.#positions[index] = position;
+    this.#timestampsUs[index] = timestampUs;
+    this.#count += 1;
   }
 
   /**
@@ -37,26 +37,26 @@ export class Timeline {
    * what plays does by some milliseconds when sound is stretched.
    */
   at(position: number): number | undefined {
-    while (this.count > 1 && this.position(1) <= position - KEPT_BEHIND) this.drop();
-    if (this.count === 0) return undefined;
+    while (this.#count > 1 && this.#position(1) <= position - KEPT_BEHIND) this.#drop();
+    if (this.#count === 0) return undefined;
     let mark = 0;
-    while (mark + 1 < this.count && this.position(mark + 1) <= position) mark += 1;
-    let timestampUs = this.timestamp(mark) + (position - this.position(mark)) * US_PER_SAMPLE;
-    if (mark + 1 < this.count) timestampUs = Math.min(timestampUs, this.timestamp(mark + 1));
-    this.latestUs = Math.max(this.latestUs, timestampUs);
-    return this.latestUs;
+    while (mark + 1 < this.#count && this.#position(mark + 1) <= position) mark += 1;
+    let timestampUs = this.#timestamp(mark) + (position - this.#position(mark)) * US_PER_SAMPLE;
+    if (mark + 1 < this.#count) timestampUs = Math.min(timestampUs, this.#timestamp(mark + 1));
+    this.#latestUs = Math.max(this.#latestUs, timestampUs);
+    return this.#latestUs;
   }
 
-  private position(mark: number): number {
-    return this.positions[(this.first + mark) % MAX_MARKS] ?? 0;
+  #position(mark: number): number {
+    return this.#positions[(this.#first + mark) % MAX_MARKS] ?? 0;
   }
 
-  private timestamp(mark: number): number {
-    return this.timestampsUs[(this.first + mark) % MAX_MARKS] ?? 0;
+  #timestamp(mark: number): number {
+    return this.#timestampsUs[(this.#first + mark) % MAX_MARKS] ?? 0;
   }
 
-  private drop(): void {
-    this.first = (this.first + 1) % MAX_MARKS;
-    this.count -= 1;
+  #drop(): void {
+    this.#first = (this.#first + 1) % MAX_MARKS;
+    this.#count -= 1;
   }
 }

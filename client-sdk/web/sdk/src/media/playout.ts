@@ -81,8 +81,8 @@ const LATE_ENOUGH = 384;
 const SLACK = 240;
 /** At most this share of time is left out or repeated. */
 const MAX_STRETCH = 0.15;
-/** When no period was found it is tried again after 5 ms. */
-const RETRY = 240;
+/** When no period was found it is tried again after 10 ms. */
+const RETRY = 480;
 /** Compared samples, 5 to 10 ms, and the length of the fade from one period to the next, 5 ms. */
 const MIN_COMPARED = 240;
 const MAX_COMPARED = 480;
@@ -98,92 +98,92 @@ const QUIET = 1e-5;
 export class PlayoutBuffer {
   /** Linear; 0 is mute. Changes take effect over one `pull`, without a click. */
   gain = 1;
-  private heardGain = 1;
-  private readonly pitch: PitchSearch;
-  private ring: SampleRing | undefined;
-  private readonly concealment = new Concealment();
-  private readonly timeline = new Timeline();
-  private read = 0;
+  #heardGain = 1;
+  readonly #pitch: PitchSearch;
+  #ring: SampleRing | undefined;
+  readonly #concealment = new Concealment();
+  readonly #timeline = new Timeline();
+  #read = 0;
   /** Samples since audio ended that belong to no statistic yet. */
-  private unexplained = 0;
-  private idleFrames = 0;
-  private isIdle = true;
+  #unexplained = 0;
+  #idleFrames = 0;
+  #isIdle = true;
   /** Where the next timestamp should be, µs. */
-  private expectedUs = 0;
+  #expectedUs = 0;
   /** Depths after the last packets, samples, as they would be without the shift since. */
-  private readonly depths = new Float64Array(DEPTHS);
-  private depthCount = 0;
+  readonly #depths = new Float64Array(DEPTHS);
+  #depthCount = 0;
   /** Samples that were put in, less those left out, since the stream began. */
-  private shift = 0;
-  private packetTargetMs = 0;
-  private leastTargetMs = 0;
-  private raisedMs = 0;
+  #shift = 0;
+  #packetTargetMs = 0;
+  #leastTargetMs = 0;
+  #raisedMs = 0;
   /** 1 while repeating, −1 while leaving out. */
-  private stretching: -1 | 0 | 1 = 0;
-  private stretchIn = 0;
-  private soughtFor = 0;
-  private squares = 0;
-  private measured = 0;
-  private greatest = 0;
-  private concealed = 0;
-  private silence = 0;
-  private underruns = 0;
-  private accelerated = 0;
-  private expanded = 0;
-  private resets = 0;
+  #stretching: -1 | 0 | 1 = 0;
+  #stretchIn = 0;
+  #soughtFor = 0;
+  #squares = 0;
+  #measured = 0;
+  #greatest = 0;
+  #concealed = 0;
+  #silence = 0;
+  #underruns = 0;
+  #accelerated = 0;
+  #expanded = 0;
+  #resets = 0;
 
   /** @param pitch may be shared by all buffers of a thread */
   constructor(pitch: PitchSearch = new PitchSearch()) {
-    this.pitch = pitch;
+    this.#pitch = pitch;
   }
 
   /** Depth that is held at least, ms: lip sync may ask for audio to be later. 0 to 1500. */
   set minTargetMs(ms: number) {
-    this.leastTargetMs = bounded(ms, MAX_MIN_TARGET_MS);
+    this.#leastTargetMs = bounded(ms, MAX_MIN_TARGET_MS);
   }
 
   get minTargetMs(): number {
-    return this.leastTargetMs;
+    return this.#leastTargetMs;
   }
 
   /** The delay that is aimed at, ms. */
   get targetMs(): number {
-    return Math.max(this.packetTargetMs + this.raisedMs, this.leastTargetMs);
+    return Math.max(this.#packetTargetMs + this.#raisedMs, this.#leastTargetMs);
   }
 
   /** Buffered audio, ms. */
   get depthMs(): number {
-    return this.ring === undefined ? 0 : (this.ring.end - this.read) / SAMPLES_PER_MS;
+    return this.#ring === undefined ? 0 : (this.#ring.end - this.#read) / SAMPLES_PER_MS;
   }
 
   /** What is buffered right after a packet that came without delay, ms: to be compared with the target. */
   get delayMs(): number {
-    return this.isIdle ? 0 : this.delay() / SAMPLES_PER_MS;
+    return this.#isIdle ? 0 : this.#delay() / SAMPLES_PER_MS;
   }
 
   /** Capture time of the sample that the next `pull` begins with, µs; undefined while nothing plays. */
   get playingTimestampUs(): number | undefined {
-    return this.isIdle ? undefined : this.timeline.at(this.read);
+    return this.#isIdle ? undefined : this.#timeline.at(this.#read);
   }
 
   get statistics(): PlayoutStatistics {
     return {
-      concealedMs: this.concealed / SAMPLES_PER_MS,
-      silenceMs: this.silence / SAMPLES_PER_MS,
-      underruns: this.underruns,
-      acceleratedMs: this.accelerated / SAMPLES_PER_MS,
-      expandedMs: this.expanded / SAMPLES_PER_MS,
-      resets: this.resets,
+      concealedMs: this.#concealed / SAMPLES_PER_MS,
+      silenceMs: this.#silence / SAMPLES_PER_MS,
+      underruns: this.#underruns,
+      acceleratedMs: this.#accelerated / SAMPLES_PER_MS,
+      expandedMs: this.#expanded / SAMPLES_PER_MS,
+      resets: this.#resets,
     };
   }
 
   /** Level of what was played since the last call, whatever the gain: dBov (RFC 6464), and the greatest sample, linear. */
   takeLevel(): { rmsDbov: number; peak: number } {
-    const rmsDbov = levelDbov(this.measured === 0 ? 0 : this.squares / this.measured);
-    const peak = this.greatest;
-    this.squares = 0;
-    this.measured = 0;
-    this.greatest = 0;
+    const rmsDbov = levelDbov(this.#measured === 0 ? 0 : this.#squares / this.#measured);
+    const peak = this.#greatest;
+    this.#squares = 0;
+    this.#measured = 0;
+    this.#greatest = 0;
     return { rmsDbov, peak };
   }
 
@@ -192,196 +192,201 @@ export class PlayoutBuffer {
     let frames = packet.channels[0]?.length ?? 0;
     for (const channel of packet.channels) frames = Math.min(frames, channel.length);
     if (frames === 0 || frames > MAX_PACKET || !Number.isFinite(packet.timestampUs)) return;
-    this.packetTargetMs = bounded(targetMs, MAX_TARGET_MS);
-    const ring = this.ring ?? this.begin();
+    this.#packetTargetMs = bounded(targetMs, MAX_TARGET_MS);
+    const ring = this.#ring ?? this.#begin();
     const durationUs = (frames / SAMPLE_RATE) * 1e6;
-    const gapUs = packet.timestampUs - this.expectedUs;
-    this.expectedUs = packet.timestampUs + durationUs;
+    const gapUs = packet.timestampUs - this.#expectedUs;
+    this.#expectedUs = packet.timestampUs + durationUs;
     const gap = Math.round((gapUs / 1e6) * SAMPLE_RATE);
-    const isStep = gap - this.unexplained > IDLE || gap < -MAX_BACK;
+    const isStep = gap - this.#unexplained > IDLE || gap < -MAX_BACK;
     let fill: number;
-    if (this.isIdle || isStep) {
-      fill = this.restart(ring, frames);
+    if (this.#isIdle || isStep) {
+      fill = this.#restart(ring, frames);
     } else {
-      fill = this.fillGap(Math.abs(gap) <= TOLERANCE ? 0 : Math.max(gap, 0), frames, packet.afterLoss);
+      fill = this.#fillGap(Math.abs(gap) <= TOLERANCE ? 0 : Math.max(gap, 0), frames, packet.afterLoss);
     }
-    fill = Math.min(fill, Math.max(MAX_BUFFERED - (ring.end - this.read) - frames, 0));
-    this.concealment.extend(ring, fill, this.pitch);
-    this.unexplained = 0;
-    this.timeline.mark(ring.end, packet.timestampUs);
+    fill = Math.min(fill, Math.max(MAX_BUFFERED - (ring.end - this.#read) - frames, 0));
+    this.#concealment.extend(ring, fill, this.#pitch);
+    this.#unexplained = 0;
+    this.#timeline.mark(ring.end, packet.timestampUs);
     ring.append(packet.channels, frames);
-    this.concealment.end(ring, frames);
-    this.depths[this.depthCount % DEPTHS] = ring.end - this.read - this.shift;
-    this.depthCount += 1;
-    this.dropExcess(ring);
+    this.#concealment.end(ring, frames);
+    this.#depths[this.#depthCount % DEPTHS] = ring.end - this.#read - this.#shift;
+    this.#depthCount += 1;
+    this.#dropExcess(ring);
   }
 
   /** Adds the next `frames` samples to the channels of `output`, one or two; the first may be the only one. */
   pull(output: readonly Float32Array[], frames: number): void {
-    const ring = this.ring;
-    const gainBefore = this.heardGain;
-    this.heardGain = this.gain;
+    const ring = this.#ring;
+    const gainBefore = this.#heardGain;
+    this.#heardGain = this.gain;
     if (ring === undefined) return;
-    if (this.isIdle) {
-      this.idleFrames += frames;
-      if (this.idleFrames > FORGOTTEN) this.ring = undefined;
+    if (this.#isIdle) {
+      this.#idleFrames += frames;
+      if (this.#idleFrames > FORGOTTEN) this.#ring = undefined;
       return;
     }
-    this.raisedMs = Math.max(this.raisedMs - (frames / SAMPLE_RATE) * RAISE_FALLS_MS_PER_S, 0);
-    this.stretch(ring, frames);
-    const missing = frames - (ring.end - this.read);
+    this.#raisedMs = Math.max(this.#raisedMs - (frames / SAMPLE_RATE) * RAISE_FALLS_MS_PER_S, 0);
+    this.#stretch(ring, frames);
+    const missing = frames - (ring.end - this.#read);
     if (missing > 0) {
-      this.concealment.extend(ring, missing, this.pitch);
-      this.unexplained += missing;
+      this.#concealment.extend(ring, missing, this.#pitch);
+      this.#unexplained += missing;
     }
-    this.mix(ring, output, frames, gainBefore);
-    this.read += frames;
-    if (this.unexplained > IDLE) {
+    this.#mix(ring, output, frames, gainBefore);
+    this.#read += frames;
+    if (this.#unexplained > IDLE) {
       // It has ended, or is paused: whatever comes next comes after silence.
-      this.silence += this.unexplained;
-      this.unexplained = 0;
-      this.isIdle = true;
-      this.idleFrames = 0;
+      this.#silence += this.#unexplained;
+      this.#unexplained = 0;
+      this.#isIdle = true;
+      this.#idleFrames = 0;
     }
   }
 
-  private begin(): SampleRing {
+  #begin(): SampleRing {
     const ring = new SampleRing(START);
-    this.ring = ring;
-    this.read = START;
-    this.isIdle = true;
+    this.#ring = ring;
+    this.#read = START;
+    this.#isIdle = true;
     return ring;
   }
 
   /** Begins anew with a packet of `frames` samples; returns how much silence comes before it. */
-  private restart(ring: SampleRing, frames: number): number {
-    if (this.isIdle) {
-      ring.end = this.read;
-      this.concealment.beginSilent();
+  #restart(ring: SampleRing, frames: number): number {
+    if (this.#isIdle) {
+      ring.end = this.#read;
+      this.#concealment.beginSilent();
     } else {
       // A step in the timestamps: what is buffered belongs to another time. What is playing fades.
-      this.resets += 1;
-      this.silence += this.unexplained;
-      if (!this.concealment.isActive) ring.end = this.read;
+      this.#resets += 1;
+      this.#silence += this.#unexplained;
+      if (!this.#concealment.isActive) ring.end = this.#read;
     }
-    this.isIdle = false;
-    this.timeline.clear();
-    this.depthCount = 0;
-    this.shift = 0;
-    this.stretching = 0;
+    this.#isIdle = false;
+    this.#timeline.clear();
+    this.#depthCount = 0;
+    this.#shift = 0;
+    this.#stretching = 0;
     // One sample at least, so that the beginning is faded in.
-    return Math.max(this.target() - frames - (ring.end - this.read), 1);
+    return Math.max(this.#target() - frames - (ring.end - this.#read), 1);
   }
 
   /** Explains what was missing before a packet that is `gap` samples after the one before; returns what to put in before it. */
-  private fillGap(gap: number, frames: number, afterLoss: boolean): number {
-    const played = this.unexplained;
+  #fillGap(gap: number, frames: number, afterLoss: boolean): number {
+    const played = this.#unexplained;
     const missing = gap - played;
     let fill = Math.max(missing, 0);
     if (afterLoss) {
-      this.concealed += played + fill;
+      this.#concealed += played + fill;
     } else if (gap > 0) {
-      fill = this.fillSilence(missing, frames);
-      this.silence += played + fill;
+      fill = this.#fillSilence(missing, frames);
+      this.#silence += played + fill;
     } else if (played > 0) {
-      this.underruns += 1;
-      this.concealed += played;
+      this.#underruns += 1;
+      this.#concealed += played;
       const lateMs = Math.min(Math.max(played / SAMPLES_PER_MS, MIN_RAISE_MS), MAX_RAISE_MS);
-      this.raisedMs = Math.min(this.raisedMs + lateMs, MAX_RAISED_MS);
+      this.#raisedMs = Math.min(this.#raisedMs + lateMs, MAX_RAISED_MS);
     }
-    this.shift += fill - missing;
+    this.#shift += fill - missing;
     return fill;
   }
 
   /** Silence may be as long as the delay needs it to be. */
-  private fillSilence(missing: number, frames: number): number {
-    const ring = this.ring;
-    if (ring === undefined || this.depthCount === 0) return Math.max(missing, 0);
+  #fillSilence(missing: number, frames: number): number {
+    const ring = this.#ring;
+    if (ring === undefined || this.#depthCount === 0) return Math.max(missing, 0);
     // The packet itself may be the one of the least transit time.
-    const delay = Math.max(this.delay(), ring.end - this.read + missing + frames);
+    const delay = Math.max(this.#delay(), ring.end - this.#read + missing + frames);
     // One sample at least, so that the end and the beginning around it are blended.
-    return Math.max(missing + this.target() - delay, 1);
+    return Math.max(missing + this.#target() - delay, 1);
   }
 
-  private target(): number {
+  #target(): number {
     return Math.round(this.targetMs * SAMPLES_PER_MS);
   }
 
-  private delay(): number {
+  #delay(): number {
     let greatest = Number.NEGATIVE_INFINITY;
-    const count = Math.min(this.depthCount, DEPTHS);
-    for (let i = 0; i < count; i++) greatest = Math.max(greatest, this.depths[i] ?? 0);
-    return count === 0 ? 0 : greatest + this.shift;
+    const count = Math.min(this.#depthCount, DEPTHS);
+    for (let i = 0; i < count; i++) greatest = Math.max(greatest, this.#depths[i] ?? 0);
+    return count === 0 ? 0 : greatest + this.#shift;
   }
 
   /** Far too much is buffered: down to the target at once. */
-  private dropExcess(ring: SampleRing): void {
-    const excess = ring.end - this.read - this.target();
+  #dropExcess(ring: SampleRing): void {
+    const excess = ring.end - this.#read - this.#target();
     if (excess <= MAX_EXCESS) return;
-    ring.crossFade(this.read, this.read + excess, this.read + excess, FADE);
-    this.read += excess;
-    this.shift -= excess;
-    this.resets += 1;
+    ring.crossFade(this.#read, this.#read + excess, this.#read + excess, FADE);
+    this.#read += excess;
+    this.#shift -= excess;
+    this.#resets += 1;
   }
 
   /** Leaves out or repeats one period if the delay is not as it should be. */
-  private stretch(ring: SampleRing, frames: number): void {
-    this.stretchIn -= frames;
-    if (this.stretchIn > 0 || this.depthCount === 0) return;
-    const excess = this.delay() - this.target();
-    if (excess > TOO_LATE || (this.stretching < 0 && excess > LATE_ENOUGH)) this.stretching = -1;
-    else if (excess < -TOO_EARLY || (this.stretching > 0 && excess < 0)) this.stretching = 1;
+  #stretch(ring: SampleRing, frames: number): void {
+    this.#stretchIn -= frames;
+    if (this.#stretchIn > 0 || this.#depthCount === 0) return;
+    const excess = this.#delay() - this.#target();
+    if (excess > TOO_LATE || (this.#stretching < 0 && excess > LATE_ENOUGH)) this.#stretching = -1;
+    else if (excess < -TOO_EARLY || (this.#stretching > 0 && excess < 0)) this.#stretching = 1;
     else {
-      this.stretching = 0;
-      this.soughtFor = 0;
+      this.#stretching = 0;
+      this.#soughtFor = 0;
       return;
     }
-    this.stretchIn = RETRY;
-    this.soughtFor += RETRY;
-    const period = this.stretching < 0 ? this.leaveOut(ring, excess) : this.repeat(ring);
+    this.#stretchIn = RETRY;
+    this.#soughtFor += RETRY;
+    const period = this.#stretching < 0 ? this.#leaveOut(ring, excess) : this.#repeat(ring);
     if (period === 0) return;
-    this.stretchIn = period / MAX_STRETCH;
-    this.soughtFor = 0;
+    this.#stretchIn = period / MAX_STRETCH;
+    this.#soughtFor = 0;
   }
 
-  private leaveOut(ring: SampleRing, excess: number): number {
-    const available = ring.end - this.read;
+  #leaveOut(ring: SampleRing, excess: number): number {
+    const available = ring.end - this.#read;
     const compared = Math.min(MAX_COMPARED, available - MIN_PERIOD);
     const longest = Math.min(MAX_PERIOD, available - compared, excess + SLACK);
     if (compared < MIN_COMPARED || longest < MIN_PERIOD) return 0;
-    ring.copyMean(this.read, compared + longest, this.pitch.signal);
-    const period = this.findPeriod(compared, longest, Math.max(Math.min(longest, excess), MIN_PERIOD), false);
+    ring.copyMean(this.#read, compared + longest, this.#pitch.signal);
+    const period = this.#findPeriod(
+      compared,
+      longest,
+      Math.max(Math.min(longest, excess), MIN_PERIOD),
+      false,
+    );
     if (period === 0) return 0;
-    ring.crossFade(this.read, this.read + period, this.read + period, Math.min(FADE, period));
-    this.read += period;
-    this.shift -= period;
-    this.accelerated += period;
+    ring.crossFade(this.#read, this.#read + period, this.#read + period, Math.min(FADE, period));
+    this.#read += period;
+    this.#shift -= period;
+    this.#accelerated += period;
     return period;
   }
 
-  private repeat(ring: SampleRing): number {
-    const compared = Math.min(MAX_COMPARED, ring.end - this.read);
+  #repeat(ring: SampleRing): number {
+    const compared = Math.min(MAX_COMPARED, ring.end - this.#read);
     if (compared < MIN_COMPARED) return 0;
-    ring.copyMean(this.read - MAX_PERIOD, compared + MAX_PERIOD, this.pitch.signal);
-    const period = this.findPeriod(compared, MAX_PERIOD, MAX_PERIOD, true);
+    ring.copyMean(this.#read - MAX_PERIOD, compared + MAX_PERIOD, this.#pitch.signal);
+    const period = this.#findPeriod(compared, MAX_PERIOD, MAX_PERIOD, true);
     if (period === 0) return 0;
-    ring.crossFade(this.read, this.read - period, this.read - period, Math.min(FADE, period));
-    this.read -= period;
-    this.shift += period;
-    this.expanded += period;
+    ring.crossFade(this.#read, this.#read - period, this.#read - period, Math.min(FADE, period));
+    this.#read -= period;
+    this.#shift += period;
+    this.#expanded += period;
     return period;
   }
 
   /** The period by which sound can be shortened or repeated without being noticed, `quiet` if it is; 0 if there is none now. */
-  private findPeriod(compared: number, longest: number, quiet: number, backward: boolean): number {
-    this.pitch.search(compared, longest, backward);
-    if (this.pitch.power < QUIET) return quiet;
-    const impatience = Math.min(this.soughtFor / PATIENCE, 1);
+  #findPeriod(compared: number, longest: number, quiet: number, backward: boolean): number {
+    this.#pitch.search(compared, longest, backward);
+    if (this.#pitch.power < QUIET) return quiet;
+    const impatience = Math.min(this.#soughtFor / PATIENCE, 1);
     const alike = ALIKE - (ALIKE - ALIKE_AT_LAST) * impatience;
-    return this.pitch.likeness >= alike ? this.pitch.period : 0;
+    return this.#pitch.likeness >= alike ? this.#pitch.period : 0;
   }
 
-  private mix(ring: SampleRing, output: readonly Float32Array[], frames: number, gainBefore: number): void {
+  #mix(ring: SampleRing, output: readonly Float32Array[], frames: number, gainBefore: number): void {
     const left = output[0];
     if (left === undefined) return;
     const right = output[1];
@@ -390,9 +395,9 @@ export class PlayoutBuffer {
     const isStereo = ring.channelCount === 2;
     const gainStep = (this.gain - gainBefore) / frames;
     let squares = 0;
-    let greatest = this.greatest;
+    let greatest = this.#greatest;
     for (let i = 0; i < frames; i++) {
-      const at = SampleRing.index(this.read + i);
+      const at = SampleRing.index(this.#read + i);
       const a = first[at] ?? 0;
       const b = isStereo ? (second[at] ?? 0) : a;
       const gain = gainBefore + gainStep * (i + 1);
@@ -405,9 +410,9 @@ export class PlayoutBuffer {
       squares += (a * a + b * b) / 2;
       greatest = Math.max(greatest, Math.abs(a), Math.abs(b));
     }
-    this.squares += squares;
-    this.measured += frames;
-    this.greatest = greatest;
+    this.#squares += squares;
+    this.#measured += frames;
+    this.#greatest = greatest;
   }
 }
 

@@ -14,9 +14,9 @@ import { SAMPLE_RATE } from "../media/playout-ring.js";
 const REPORT_EVERY = SAMPLE_RATE / 10;
 
 class PlayoutProcessor extends AudioWorkletProcessor {
-  private readonly mixer = new PlayoutMixer();
-  private worker: MessagePort | undefined;
-  private reportAt = 0;
+  readonly #mixer = new PlayoutMixer();
+  #worker: MessagePort | undefined;
+  #reportAt = 0;
 
   constructor() {
     super();
@@ -24,8 +24,8 @@ class PlayoutProcessor extends AudioWorkletProcessor {
     if (sampleRate !== SAMPLE_RATE)
       throw new Error(`the AudioContext has ${sampleRate} Hz and needs ${SAMPLE_RATE}`);
     this.port.onmessage = (event: MessageEvent<PlayoutPortMessage>) => {
-      this.worker = event.data.port;
-      this.worker.onmessage = (message: MessageEvent<PlayoutCommand>) => this.receive(message.data);
+      this.#worker = event.data.port;
+      this.#worker.onmessage = (message: MessageEvent<PlayoutCommand>) => this.#receive(message.data);
     };
   }
 
@@ -33,34 +33,34 @@ class PlayoutProcessor extends AudioWorkletProcessor {
     const output = outputs[0];
     const frames = output?.[0]?.length;
     if (output === undefined || frames === undefined) return true;
-    if (currentFrame >= this.reportAt) {
-      this.reportAt = currentFrame + REPORT_EVERY;
-      this.report();
+    if (currentFrame >= this.#reportAt) {
+      this.#reportAt = currentFrame + REPORT_EVERY;
+      this.#report();
     }
-    this.mixer.pull(output, frames);
+    this.#mixer.pull(output, frames);
     return true;
   }
 
-  private receive(command: PlayoutCommand): void {
+  #receive(command: PlayoutCommand): void {
     switch (command.type) {
       case "pcm":
-        this.mixer.push(command.streamId, command, command.targetMs);
+        this.#mixer.push(command.streamId, command, command.targetMs);
         break;
       case "remove":
-        this.mixer.remove(command.streamId);
+        this.#mixer.remove(command.streamId);
         break;
       case "gain":
-        this.mixer.setGain(command.streamId, command.gain);
+        this.#mixer.setGain(command.streamId, command.gain);
         break;
       case "minTarget":
-        this.mixer.setMinTarget(command.streamId, command.ms);
+        this.#mixer.setMinTarget(command.streamId, command.ms);
         break;
     }
   }
 
-  private report(): void {
+  #report(): void {
     const streams: PlayoutStreamReport[] = [];
-    for (const [streamId, buffer] of this.mixer.streams()) {
+    for (const [streamId, buffer] of this.#mixer.streams()) {
       streams.push({
         streamId,
         playingTimestampUs: buffer.playingTimestampUs,
@@ -72,7 +72,7 @@ class PlayoutProcessor extends AudioWorkletProcessor {
       });
     }
     const report: PlayoutReport = { type: "report", contextTimeS: currentTime, streams };
-    this.worker?.postMessage(report);
+    this.#worker?.postMessage(report);
   }
 }
 
