@@ -35,7 +35,11 @@ export interface MeetingEvents {
   broadcast: { readonly participantId: string; readonly type: string; readonly payload: Uint8Array };
   waitingRoomChanged: { readonly waiting: readonly WaitingParticipant[] };
   stageChanged: { readonly stage: Stage };
-  meetingUpdated: { readonly displayName: string; readonly locked: boolean; readonly spotlight: readonly string[] };
+  meetingUpdated: {
+    readonly displayName: string;
+    readonly locked: boolean;
+    readonly spotlight: readonly string[];
+  };
   audienceChanged: { readonly participantCount: number; readonly viewerCount: number };
   /**
    * How loud participants are that are heard, ten times a second while somebody is: dBov as in RFC 6464, 0 the loudest
