@@ -98,7 +98,13 @@ export async function makeClips(): Promise<void> {
 
 /** Makes a file under another name first: a file that is there is whole. */
 async function unlessThere(file: string, make: (unfinished: string) => Promise<void>): Promise<void> {
-  if (await stat(file).then(() => true, () => false)) return;
+  if (
+    await stat(file).then(
+      () => true,
+      () => false,
+    )
+  )
+    return;
   const unfinished = `${file}.${process.pid}.part`;
   await make(unfinished);
   await rename(unfinished, file);
@@ -167,8 +173,22 @@ async function encode(frames: number, draw: (frame: number) => Buffer, output: s
 }
 
 async function encodeOpus(samples: Float32Array, file: string): Promise<void> {
-  const output = ["-c:a", "libopus", "-b:a", "48k", "-application", "audio", "-frame_duration", "20", "-f", "ogg", file];
-  await ffmpeg(["-f", "s16le", "-ar", String(SAMPLE_RATE), "-ac", "1", "-i", "-"], output, 1, () => pcm(samples));
+  const output = [
+    "-c:a",
+    "libopus",
+    "-b:a",
+    "48k",
+    "-application",
+    "audio",
+    "-frame_duration",
+    "20",
+    "-f",
+    "ogg",
+    file,
+  ];
+  await ffmpeg(["-f", "s16le", "-ar", String(SAMPLE_RATE), "-ac", "1", "-i", "-"], output, 1, () =>
+    pcm(samples),
+  );
 }
 
 /** Runs ffmpeg on `count` pieces of input. */
@@ -179,7 +199,9 @@ async function ffmpeg(
   piece: (index: number) => Buffer,
 ): Promise<void> {
   const quiet = ["-hide_banner", "-loglevel", "error", "-y"];
-  const child = spawn(findInPath("ffmpeg"), [...quiet, ...input, ...output], { stdio: ["pipe", "ignore", "pipe"] });
+  const child = spawn(findInPath("ffmpeg"), [...quiet, ...input, ...output], {
+    stdio: ["pipe", "ignore", "pipe"],
+  });
   let complaints = "";
   child.stderr.setEncoding("utf8");
   child.stderr.on("data", (text: string) => {

@@ -32,7 +32,10 @@ export interface PictureSize {
 
 /** The cells of a number: true is white. */
 export function numberCells(number: number): boolean[] {
-  const bits = Array.from({ length: NUMBER_BITS }, (_, index) => ((number >> (NUMBER_BITS - 1 - index)) & 1) === 1);
+  const bits = Array.from(
+    { length: NUMBER_BITS },
+    (_, index) => ((number >> (NUMBER_BITS - 1 - index)) & 1) === 1,
+  );
   const parity = bits.filter(Boolean).length % 2 === 1;
   return [true, false, ...bits, parity];
 }
@@ -79,7 +82,13 @@ export function drawPicture(size: PictureSize, colour: ColourName, number: numbe
   return picture;
 
   /** Fills cells. */
-  function fill(fromColumn: number, toColumn: number, fromRow: number, toRow: number, colourOfCells: Yuv): void {
+  function fill(
+    fromColumn: number,
+    toColumn: number,
+    fromRow: number,
+    toRow: number,
+    colourOfCells: Yuv,
+  ): void {
     const [left, right] = [Math.round(fromColumn * cellWidth), Math.round(toColumn * cellWidth)];
     const [top, bottom] = [Math.round(fromRow * cellHeight), Math.round(toRow * cellHeight)];
     for (let line = top; line < bottom; line += 1) {
@@ -97,7 +106,10 @@ function drawStripes(luma: Buffer, width: number, top: number, bottom: number, n
   const period = width / 4;
   // Every line is a piece of this one.
   const line = Buffer.from(
-    Uint8Array.from({ length: width + period }, (_, column) => 60 + Math.round((120 * (column % period)) / period)),
+    Uint8Array.from(
+      { length: width + period },
+      (_, column) => 60 + Math.round((120 * (column % period)) / period),
+    ),
   );
   for (let index = 0; index < bottom - top; index += 1) {
     const shift = (index * 2 + number * 5) % period;

@@ -66,7 +66,9 @@ export class Server {
   }
 
   /** Starts one on free ports of loopback. `publicQuicUrl` is what it tells clients to connect to, if not itself. */
-  static async start(options: { publicQuicUrl?: string; environment?: Record<string, string> } = {}): Promise<Server> {
+  static async start(
+    options: { publicQuicUrl?: string; environment?: Record<string, string> } = {},
+  ): Promise<Server> {
     const folder = await mkdtemp(join(tmpdir(), "darktower-e2e-"));
     const readyFile = join(folder, "ready.json");
     const args = ["serve", "--dev", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
