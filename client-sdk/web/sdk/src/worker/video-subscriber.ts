@@ -41,8 +41,6 @@ export interface VideoSubscriberEvents {
 
 export interface VideoSubscriberOptions {
   readonly stream: StreamDescription;
-  /** For the statistics. */
-  readonly participantId?: string;
   readonly link: MediaLink;
   readonly canvas: OffscreenCanvas;
   readonly events: VideoSubscriberEvents;
@@ -70,7 +68,6 @@ interface Picture {
 /** One subscription to a camera or a screen. */
 export class VideoSubscriber {
   readonly #stream: StreamDescription;
-  readonly #participantId: string;
   readonly #link: MediaLink;
   readonly #canvas: OffscreenCanvas;
   readonly #context: OffscreenCanvasRenderingContext2D;
@@ -114,7 +111,6 @@ export class VideoSubscriber {
   /** @throws MeetingError `unsupported` if the codec is not known, or the canvas cannot be drawn on */
   constructor(options: VideoSubscriberOptions) {
     this.#stream = options.stream;
-    this.#participantId = options.participantId ?? "";
     this.#link = options.link;
     this.#canvas = options.canvas;
     this.#events = options.events;
@@ -154,7 +150,11 @@ export class VideoSubscriber {
   unit(handle: object, unit: Unit, nowUs: number): void {
     const source = this.#sources.get(handle);
     const isVideo = unit.frameType === FrameType.VideoKey || unit.frameType === FrameType.VideoDelta;
-    if (this.#closed || !source || !isVideo) return;
+    if (this.#closed || !isVideo) return;
+    if (!source) {
+      this.#cameTooLate(unit, nowUs);
+      return;
+    }
     if (!source.hasBegun) this.#startsStream.add(unit);
     source.hasBegun = true;
     source.ingress.sequencer.push(handle, unit, nowUs / 1000);
@@ -191,7 +191,8 @@ export class VideoSubscriber {
     this.#receive(localNowUs());
   }
 
-  statistics(nowMs: number): StreamStatistics {
+  /** All but whose stream it is. */
+  statistics(nowMs: number): Omit<StreamStatistics, "participantId"> {
     const nowUs = nowMs * 1000;
     const skewUs = this.#clock.skewUs(nowUs);
     const waits = this.#drawnUs === undefined ? 0 : Math.max(this.#newestUs - this.#drawnUs, 0);
@@ -199,7 +200,6 @@ export class VideoSubscriber {
       streamId: this.#stream.streamId,
       type: this.#stream.type,
       direction: "incoming",
-      participantId: this.#participantId,
       codec: this.#stream.codec,
       layerId: this.#drawnLayer?.layerId ?? "",
       ...this.#statistics.figures(nowUs),
@@ -227,6 +227,11 @@ export class VideoSubscriber {
     this.#decoder.close();
     this.#closePictures(this.#pictures.length);
     this.#sources.clear();
+  }
+
+  /** A group goes on that began before this subscriber did: there may be no other for long. */
+  #cameTooLate(unit: Unit, nowUs: number): void {
+    if (this.#drawn === 0 && this.#ingresses.has(unit.streamId)) this.#askForKeyFrame(unit.streamId, nowUs);
   }
 
   /** Takes what the sequencers have. */
