@@ -3,6 +3,7 @@
  * WebTransport and WebCodecs.
  */
 
+export { grantForLink, type LinkOptions } from "./api.js";
 export type { Devices } from "./devices.js";
 export {
   LevelMeter,
