@@ -12,10 +12,11 @@ function packet(index: number, hertz: number, amplitude: number) {
   return { timestampUs: index * 20_000, channels: [samples], afterLoss: false };
 }
 
-/** Pulls `frames` samples of one channel. */
+/** Pulls `frames` samples of one channel, every quantum in its time. */
 function pull(mixer: PlayoutMixer, frames: number): Float32Array {
   const heard = new Float32Array(frames);
-  for (let i = 0; i < frames; i += QUANTUM) mixer.pull([heard.subarray(i, i + QUANTUM)], QUANTUM);
+  for (let i = 0; i < frames; i += QUANTUM)
+    mixer.pull([heard.subarray(i, i + QUANTUM)], QUANTUM, (i / QUANTUM) * 3);
   return heard;
 }
 
@@ -93,6 +94,24 @@ describe("PlayoutMixer", () => {
     expect(peak(second(mixer, [[300, 0.4]]).subarray(24_000))).toBeCloseTo(0.4, 2);
   });
 
+  it("holds more where the device takes much at once", () => {
+    const targetOf = (quantaAtOnce: number) => {
+      const mixer = new PlayoutMixer();
+      let pushed = 0;
+      for (let quantum = 0; quantum < 375; quantum++) {
+        const burst = Math.floor(quantum / quantaAtOnce);
+        // As many as are played, and one more.
+        for (; pushed <= (quantum * QUANTUM) / PACKET + 1; pushed++) {
+          mixer.push("stream-0", packet(pushed, 300, 0.4), 30);
+        }
+        mixer.pull([new Float32Array(QUANTUM)], QUANTUM, burst * quantaAtOnce * 3);
+      }
+      return [...mixer.streams()][0]?.[1].targetMs;
+    };
+    expect(targetOf(1)).toBe(30);
+    expect(targetOf(4)).toBeCloseTo(38, 6);
+  });
+
   it("takes no gain that makes no sense and no streams without end", () => {
     const mixer = new PlayoutMixer();
     for (const gain of [Number.NaN, -1]) {
@@ -103,5 +122,10 @@ describe("PlayoutMixer", () => {
     expect(peak(second(mixer, [[300, 0.4]]))).toBeLessThan(1);
     for (let n = 0; n < 1000; n++) mixer.push(`other-${n}`, packet(0, 300, 0.1), 30);
     expect([...mixer.streams()].length).toBe(64);
+    // Those that have fallen silent make room.
+    pull(mixer, 128 * 500);
+    mixer.push("late", packet(0, 300, 0.1), 30);
+    expect([...mixer.streams()].length).toBe(64);
+    expect([...mixer.streams()].at(-1)?.[0]).toBe("late");
   });
 });

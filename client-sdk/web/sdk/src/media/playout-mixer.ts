@@ -2,6 +2,7 @@
 
 import type { PcmPacket } from "./playout.js";
 import { PlayoutBuffer } from "./playout.js";
+import { RenderBursts } from "./playout-bursts.js";
 import { PitchSearch } from "./playout-pitch.js";
 import { SAMPLE_RATE } from "./playout-ring.js";
 
@@ -12,7 +13,7 @@ const ATTACK = 32;
 const KNEE = 0.9;
 /** Turned up again with this time constant. */
 const RELEASE_S = 0.2;
-/** More streams are not mixed: nobody could tell them apart, and memory is bounded. */
+/** More streams are not mixed at one time: nobody could tell them apart, and memory is bounded. */
 const MAX_STREAMS = 64;
 
 /** A buffer for each stream. */
@@ -21,9 +22,10 @@ export class PlayoutMixer {
   readonly #gains = new Map<string, number>();
   readonly #minTargets = new Map<string, number>();
   readonly #pitch = new PitchSearch();
+  readonly #bursts = new RenderBursts();
   #limiterGain = 1;
 
-  /** The streams that audio has come for. */
+  /** The streams that audio has come for; of many silent ones not all. */
   streams(): IterableIterator<[string, PlayoutBuffer]> {
     return this.#buffers.entries();
   }
@@ -32,8 +34,9 @@ export class PlayoutMixer {
   push(streamId: string, packet: PcmPacket, targetMs: number): void {
     let buffer = this.#buffers.get(streamId);
     if (buffer === undefined) {
-      if (this.#buffers.size >= MAX_STREAMS) return;
+      if (this.#buffers.size >= MAX_STREAMS && !this.#forgetSilent()) return;
       buffer = new PlayoutBuffer(this.#pitch);
+      buffer.burstMs = this.#bursts.ms;
       buffer.gain = this.#gains.get(streamId) ?? 1;
       buffer.minTargetMs = this.#minTargets.get(streamId) ?? 0;
       this.#buffers.set(streamId, buffer);
@@ -63,10 +66,23 @@ export class PlayoutMixer {
     if (buffer !== undefined) buffer.minTargetMs = ms;
   }
 
-  /** Fills the channels of `output`, which are zero, with the next `frames` samples of all streams. */
-  pull(output: readonly Float32Array[], frames: number): void {
-    for (const buffer of this.#buffers.values()) buffer.pull(output, frames);
+  /** Fills the channels of `output`, which are zero, with the next `frames` samples of all streams. `nowMs` is of any clock. */
+  pull(output: readonly Float32Array[], frames: number, nowMs: number): void {
+    this.#bursts.rendered(frames, nowMs);
+    const burstMs = this.#bursts.ms;
+    for (const buffer of this.#buffers.values()) {
+      buffer.burstMs = burstMs;
+      buffer.pull(output, frames);
+    }
     this.#limit(output, frames);
+  }
+
+  /** In a large meeting more people speak in the course of time than at once. */
+  #forgetSilent(): boolean {
+    for (const [streamId, buffer] of this.#buffers) {
+      if (buffer.playingTimestampUs === undefined) return this.#buffers.delete(streamId);
+    }
+    return false;
   }
 
   #limit(output: readonly Float32Array[], frames: number): void {

@@ -62,8 +62,8 @@ const MAX_MIN_TARGET_MS = 1500;
 const IDLE = 48_000;
 /** So long after that (30 s) the memory is given back. */
 const FORGOTTEN = 1_440_000;
-/** Timestamps this far from where they should be are as good as there: capture clocks are read at uneven moments. 10 ms. */
-const TOLERANCE = 480;
+/** Gaps shorter than this share of a packet are none: whole packets are lost or not sent, and capture clocks are read unevenly. */
+const LEAST_GAP = 0.75;
 /** Timestamps this far back (40 ms) are a step. */
 const MAX_BACK = 1920;
 /** Packets whose greatest depth is the delay. */
@@ -87,10 +87,14 @@ const RETRY = 480;
 const MIN_COMPARED = 240;
 const MAX_COMPARED = 480;
 const FADE = 240;
-/** How alike periods must be: at first, and after looking in vain for 3 s. */
+/**
+ * How alike periods must be: at first, and after looking in vain for 3 s. The latter even noise is, and there nobody hears it. What
+ * is found gives back 0.3 s of that patience.
+ */
 const ALIKE = 0.85;
-const ALIKE_AT_LAST = 0.5;
+const ALIKE_AT_LAST = 0.1;
 const PATIENCE = 144_000;
+const REWARD = 14_400;
 /** Mean square below which any two stretches are alike: −50 dBov. */
 const QUIET = 1e-5;
 
@@ -98,6 +102,8 @@ const QUIET = 1e-5;
 export class PlayoutBuffer {
   /** Linear; 0 is mute. Changes take effect over one `pull`, without a click. */
   gain = 1;
+  /** Audio that the device takes at once, ms (`RenderBursts`): held in addition to what the arrival of packets asks for. */
+  burstMs = 0;
   #heardGain = 1;
   readonly #pitch: PitchSearch;
   #ring: SampleRing | undefined;
@@ -148,7 +154,7 @@ export class PlayoutBuffer {
 
   /** The delay that is aimed at, ms. */
   get targetMs(): number {
-    return Math.max(this.#packetTargetMs + this.#raisedMs, this.#leastTargetMs);
+    return Math.max(this.#packetTargetMs + this.burstMs + this.#raisedMs, this.#leastTargetMs);
   }
 
   /** Buffered audio, ms. */
@@ -203,7 +209,7 @@ export class PlayoutBuffer {
     if (this.#isIdle || isStep) {
       fill = this.#restart(ring, frames);
     } else {
-      fill = this.#fillGap(Math.abs(gap) <= TOLERANCE ? 0 : Math.max(gap, 0), frames, packet.afterLoss);
+      fill = this.#fillGap(gap < frames * LEAST_GAP ? 0 : gap, frames, packet.afterLoss);
     }
     fill = Math.min(fill, Math.max(MAX_BUFFERED - (ring.end - this.#read) - frames, 0));
     this.#concealment.extend(ring, fill, this.#pitch);
@@ -337,11 +343,10 @@ export class PlayoutBuffer {
       return;
     }
     this.#stretchIn = RETRY;
-    this.#soughtFor += RETRY;
     const period = this.#stretching < 0 ? this.#leaveOut(ring, excess) : this.#repeat(ring);
     if (period === 0) return;
     this.#stretchIn = period / MAX_STRETCH;
-    this.#soughtFor = 0;
+    this.#soughtFor = Math.max(this.#soughtFor - REWARD, 0);
   }
 
   #leaveOut(ring: SampleRing, excess: number): number {
@@ -381,7 +386,8 @@ export class PlayoutBuffer {
   #findPeriod(compared: number, longest: number, quiet: number, backward: boolean): number {
     this.#pitch.search(compared, longest, backward);
     if (this.#pitch.power < QUIET) return quiet;
-    const impatience = Math.min(this.#soughtFor / PATIENCE, 1);
+    this.#soughtFor = Math.min(this.#soughtFor + RETRY, PATIENCE);
+    const impatience = this.#soughtFor / PATIENCE;
     const alike = ALIKE - (ALIKE - ALIKE_AT_LAST) * impatience;
     return this.#pitch.likeness >= alike ? this.#pitch.period : 0;
   }

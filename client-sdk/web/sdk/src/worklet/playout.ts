@@ -37,7 +37,7 @@ class PlayoutProcessor extends AudioWorkletProcessor {
       this.#reportAt = currentFrame + REPORT_EVERY;
       this.#report();
     }
-    this.#mixer.pull(output, frames);
+    this.#mixer.pull(output, frames, Date.now());
     return true;
   }
 
