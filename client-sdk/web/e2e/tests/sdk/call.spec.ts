@@ -18,12 +18,12 @@ test("everybody sees and hears everybody else: two tabs and a native client", as
   open,
   site,
 }, testInfo) => {
-  const meeting = await server.createMeeting();
+  const created = await server.createMeeting();
   const folder = testInfo.outputPath("recorded");
-  const recorder = await native.record(meeting, folder);
-  const publisher = await native.publish(meeting, [clips.steadyVideo, clips.steadyAudio], { name: "Nat" });
-  const ada = await SdkPage.join(await open("Ada"), site, await server.grant(meeting, "Ada"));
-  const ben = await SdkPage.join(await open("Ben"), site, await server.grant(meeting, "Ben"));
+  const recorder = await native.record(created, folder);
+  const publisher = await native.publish(created, [clips.steadyVideo, clips.steadyAudio], { name: "Nat" });
+  const ada = await SdkPage.join(await open("Ada"), site, await server.grant(created, "Ada"));
+  const ben = await SdkPage.join(await open("Ben"), site, await server.grant(created, "Ben"));
   for (const person of [ada, ben]) {
     await person.publishCamera();
     await person.publishMicrophone();
@@ -86,18 +86,18 @@ test("who comes late sees the picture at once, and who wants a smaller layer get
   open,
   site,
 }) => {
-  const meeting = await server.createMeeting();
-  const ada = await SdkPage.join(await open("Ada"), site, await server.grant(meeting, "Ada"));
+  const created = await server.createMeeting();
+  const ada = await SdkPage.join(await open("Ada"), site, await server.grant(created, "Ada"));
   await ada.publishCamera();
   const [stream] = (await ada.state()).self.streams;
   expect(stream?.layers.map(({ layerId, width }) => [layerId, width])).toEqual([
     ["low", 320],
     ["high", 640],
   ]);
-  const early = await SdkPage.join(await open("Ben"), site, await server.grant(meeting, "Ben"));
+  const early = await SdkPage.join(await open("Ben"), site, await server.grant(created, "Ben"));
   await expectMoving(await early.subscribe("Ada"), PEOPLE.Ada.colour);
 
-  const late = await SdkPage.join(await open("Ben"), site, await server.grant(meeting, "Eve"));
+  const late = await SdkPage.join(await open("Ben"), site, await server.grant(created, "Eve"));
   const firstMs = await late.page.evaluate(async () => {
     const stream = meeting.state.participants.find(({ name }) => name === "Ada")?.streams[0];
     if (!stream) throw new Error("Ada is not in the roster");
@@ -141,16 +141,16 @@ test("who is muted is not heard, and a camera that is paused stands still", asyn
   open,
   site,
 }) => {
-  const meeting = await server.createMeeting();
-  const ada = await SdkPage.join(await open("Ada"), site, await server.grant(meeting, "Ada"));
-  const ben = await SdkPage.join(await open("Ben"), site, await server.grant(meeting, "Ben"));
+  const created = await server.createMeeting();
+  const ada = await SdkPage.join(await open("Ada"), site, await server.grant(created, "Ada"));
+  const ben = await SdkPage.join(await open("Ben"), site, await server.grant(created, "Ben"));
   await ada.publishCamera();
   await ada.publishMicrophone();
   const picture = await ben.subscribe("Ada");
   await ben.subscribe("Ada", "audio");
   await expectTone(ben.page, PEOPLE.Ada.toneHz);
 
-  await native.host(meeting, "mute", "Ada");
+  await native.host(created, "mute", "Ada");
   await ada.hears("selfUpdated");
   expect((await ada.state()).self.state.audioMuted).toBe(true);
   await expectNoTone(ben.page, PEOPLE.Ada.toneHz);
@@ -170,10 +170,10 @@ test("chat, reactions and hands reach the others, native ones too", async ({
   open,
   site,
 }) => {
-  const meeting = await server.createMeeting();
-  const ada = await SdkPage.join(await open("Ada"), site, await server.grant(meeting, "Ada"));
-  const ben = await SdkPage.join(await open("Ben"), site, await server.grant(meeting, "Ben"));
-  await native.host(meeting, "say", "from a terminal");
+  const created = await server.createMeeting();
+  const ada = await SdkPage.join(await open("Ada"), site, await server.grant(created, "Ada"));
+  const ben = await SdkPage.join(await open("Ben"), site, await server.grant(created, "Ben"));
+  await native.host(created, "say", "from a terminal");
   await ada.hears("chatMessage", { message: expect.objectContaining({ text: "from a terminal" }) });
   const messageId = await ada.page.evaluate(() => meeting.sendChat("<b>hello</b>"));
   await ben.hears("chatMessage", {
@@ -197,11 +197,11 @@ test("who is kicked, and who is in a meeting that ends, is told so and cannot co
   open,
   site,
 }) => {
-  const meeting = await server.createMeeting();
-  const grant = await server.grant(meeting, "Ada");
+  const created = await server.createMeeting();
+  const grant = await server.grant(created, "Ada");
   const ada = await SdkPage.join(await open("Ada"), site, grant);
-  const ben = await SdkPage.join(await open("Ben"), site, await server.grant(meeting, "Ben"));
-  await native.host(meeting, "kick", "Ada");
+  const ben = await SdkPage.join(await open("Ben"), site, await server.grant(created, "Ben"));
+  await native.host(created, "kick", "Ada");
   await ada.hears("closed", { code: "KICKED" });
   await ben.hears("participantLeft", { reason: "kicked" });
   const again = await ada.page.evaluate(
@@ -214,14 +214,14 @@ test("who is kicked, and who is in a meeting that ends, is told so and cannot co
     grant,
   );
   expect(again).toBe("refused KICKED");
-  await native.host(meeting, "end");
+  await native.host(created, "end");
   await ben.hears("closed", { code: "MEETING_ENDED" });
 });
 
 test("who has to wait is told so, and is in when let in", async ({ server, native, open, site }) => {
-  const meeting = await server.createMeeting({ settings: { waiting_room: "admission" } });
+  const created = await server.createMeeting({ settings: { waiting_room: "admission" } });
   const ada = await SdkPage.open(await open("Ada"), site);
-  const grant = await server.grant(meeting, "Ada");
+  const grant = await server.grant(created, "Ada");
   const joining = ada.page.evaluate(async (grant) => {
     Object.assign(globalThis, { waiting: "" });
     const joined = await sdk.Meeting.join(grant, {
@@ -234,15 +234,15 @@ test("who has to wait is told so, and is in when let in", async ({ server, nativ
   await expect
     .poll(() => ada.page.evaluate(() => (globalThis as unknown as { waiting: string }).waiting))
     .toBe("in Browser test");
-  await native.host(meeting, "admit", "--all");
+  await native.host(created, "admit", "--all");
   expect(await joining).toBe("Ada");
 });
 
 for (const codec of ["H264", "VP9", "AV1"] as const) {
   test(`${codec} is published and shown`, async ({ server, open, site }) => {
-    const meeting = await server.createMeeting();
-    const ada = await SdkPage.join(await open("Ada"), site, await server.grant(meeting, "Ada"));
-    const ben = await SdkPage.join(await open("Ben"), site, await server.grant(meeting, "Ben"));
+    const created = await server.createMeeting();
+    const ada = await SdkPage.join(await open("Ada"), site, await server.grant(created, "Ada"));
+    const ben = await SdkPage.join(await open("Ben"), site, await server.grant(created, "Ben"));
     await ada.publishCamera({ codec, simulcast: false });
     await expectMoving(await ben.subscribe("Ada"), PEOPLE.Ada.colour);
     const { streams } = await ben.statistics();

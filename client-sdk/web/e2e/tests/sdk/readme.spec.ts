@@ -27,14 +27,14 @@ for (const isolated of [true, false]) {
   }) => {
     const host: StaticHost = isolated ? site : plainSite;
     const html = await readmePage();
-    const meeting = await server.createMeeting();
+    const created = await server.createMeeting();
     host.add("/e2e/readme", html);
     const pages = await Promise.all([open("Ada"), open("Ben")]);
-    for (const { page } of pages) await page.goto(`${host.url}/e2e/readme?meeting=${meeting.meeting_id}`);
+    for (const { page } of pages) await page.goto(`${host.url}/e2e/readme?meeting=${created.meeting_id}`);
     for (const [index, { page }] of pages.entries()) {
       const other = index === 0 ? PEOPLE.Ben : PEOPLE.Ada;
       await expectMoving(page.locator("canvas").first(), other.colour, 15);
     }
-    expect(await native.host(meeting, "list")).toMatch(/publishes|camera|Camera/i);
+    expect(await native.host(created, "list")).toMatch(/publishes|camera|Camera/i);
   });
 }

@@ -14,11 +14,11 @@ const MAX_BACK_MS = 3000;
 
 test("after a cut of three seconds pictures and sound come back both ways", async ({ remote, open }) => {
   const { server, relay, native, site } = remote;
-  const meeting = await server.createMeeting();
-  await native.publish(meeting, [clips.steadyVideo, clips.steadyAudio], { name: "Nat" });
-  const ben = await SdkPage.join(await open("Ben"), site, await server.grant(meeting, "Ben"));
+  const created = await server.createMeeting();
+  await native.publish(created, [clips.steadyVideo, clips.steadyAudio], { name: "Nat" });
+  const ben = await SdkPage.join(await open("Ben"), site, await server.grant(created, "Ben"));
   relay.label("spared");
-  const ada = await SdkPage.join(await open("Ada"), site, await server.grant(meeting, "Ada"));
+  const ada = await SdkPage.join(await open("Ada"), site, await server.grant(created, "Ada"));
   ada.guard.expect(CONNECTION_ERRORS);
   await ada.publishCamera();
   const received = await ada.subscribe("Nat");
@@ -62,9 +62,9 @@ test("a path that is slow and loses packets carries pictures and sound", async (
   const { server, relay, site } = remote;
   relay.setDelay(40);
   relay.setLoss(0.02);
-  const meeting = await server.createMeeting();
-  const ada = await SdkPage.join(await open("Ada"), site, await server.grant(meeting, "Ada"));
-  const ben = await SdkPage.join(await open("Ben"), site, await server.grant(meeting, "Ben"));
+  const created = await server.createMeeting();
+  const ada = await SdkPage.join(await open("Ada"), site, await server.grant(created, "Ada"));
+  const ben = await SdkPage.join(await open("Ben"), site, await server.grant(created, "Ben"));
   await ada.publishCamera();
   await ada.publishMicrophone();
   const picture = await ben.subscribe("Ada");
