@@ -13,6 +13,7 @@ import {
   MessageDecoder,
 } from "./message.js";
 import { concat, Random, unhex, wireErrorOf } from "./testing.js";
+import { checkWellFormed } from "./well_formed.js";
 
 test("what is decoded does not depend on the chunks", () => {
   for (let seed = 1; seed <= 150; seed++) {
@@ -53,6 +54,20 @@ test("messages before an error in one chunk are kept, and the error comes with t
   expect(decoder.bufferedBytes).toBe(0);
 });
 
+/** Longer forms than needed are varints, too. */
+test("a length in a long form does not take from the next message", () => {
+  for (const chunks of [
+    ["80", "00", "0141"],
+    ["80", "000141"],
+    ["8080", "000141"],
+    ["80800001", "41"],
+  ]) {
+    const decoder = new MessageDecoder();
+    expect(chunks.flatMap((chunk) => decoder.push(unhex(chunk)))).toEqual([unhex(""), unhex("41")]);
+    decoder.finish();
+  }
+});
+
 test("typed messages go round", () => {
   const envelope = create(EnvelopeSchema, {
     version: 1,
@@ -86,10 +101,11 @@ test.each([
   ["a group that does not end", "f33f0801"],
   ["a group that ends as another", "f33ffc40"],
   ["the end of no group", "f43f"],
-  ["groups in groups", "f33f".repeat(5_000)],
+  ["groups in groups", "f33f".repeat(5_000) + "f43f".repeat(5_000)],
 ])("%s is refused", (_, wire) => {
   const error = wireErrorOf(() => decodeEnvelope(unhex(wire)));
   expect([error.reason, error.codeName]).toEqual(["Malformed", "MALFORMED_MESSAGE"]);
+  expect(() => checkWellFormed(EnvelopeSchema, unhex(wire))).toThrow(error.message.replace(/.*?: /, ""));
 });
 
 test.each([

@@ -277,4 +277,8 @@ test("no more bytes wait than the limit says", () => {
   });
   expect(sequences(sequencer, 0)).toEqual([10]);
   expect(sequencer.heldBytes).toBe(2 * 646);
+  // Just as many may.
+  sequencer.begin(4, preamble(40));
+  sequencer.push(4, unit(40, { payload: new Uint8Array(1_500 - 2 * 646 - HEADER_BYTES) }), 0);
+  expect([sequences(sequencer, 0), sequencer.heldBytes]).toEqual([[], 1_500]);
 });

@@ -77,6 +77,32 @@ describe("UnitDecoder", () => {
     expect(decoder.bufferedBytes).toBe(5_000);
     expect(wireErrorOf(() => decoder.push(other.subarray(5_000))).reason).toBe("WrongStream");
     expect([decoder.bufferedBytes, decoder.capacityBytes]).toEqual([0, 0]);
+
+    const limited = new UnitDecoder({ limits: { maxAudioPayloadBytes: 9, maxVideoPayloadBytes: 9 } });
+    limited.push(other.subarray(0, HEADER_BYTES - 1));
+    expect(wireErrorOf(() => limited.push(other.subarray(HEADER_BYTES - 1))).reason).toBe("PayloadTooLarge");
+    expect([limited.bufferedBytes, limited.capacityBytes]).toEqual([0, 0]);
+  });
+
+  test("ids that differ in one place are told apart", () => {
+    const places = [...STREAM.matchAll(/[0-9a-f]/g)].map(({ index }) => index);
+    const ids = places.map((at) => {
+      const digit = STREAM[at] === "f" ? "e" : "f";
+      return STREAM.slice(0, at) + digit + STREAM.slice(at + 1);
+    });
+    const sent = ids.flatMap((streamId) => [unit(0), unit(0, { streamId })]);
+    expect(new UnitDecoder().push(concat(sent.map(encodeUnit)))).toEqual(sent);
+  });
+
+  test("the first numbers that are not exact are refused", () => {
+    for (const offset of [18, 26]) {
+      const wire = encodeUnit(unit(0));
+      wire.set([0, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], offset);
+      const [largest] = new UnitDecoder().push(wire);
+      expect(offset === 18 ? largest?.timestampUs : largest?.sequence).toBe(2 ** 53 - 1);
+      wire.set([0, 0x20, 0, 0, 0, 0, 0, 0], offset);
+      expect(wireErrorOf(() => new UnitDecoder().push(wire)).reason).toBe("BadNumber");
+    }
   });
 
   test("the stream id is checked if asked for", () => {

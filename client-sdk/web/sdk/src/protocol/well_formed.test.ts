@@ -55,8 +55,8 @@ test("an entry of a map ends where it says", () => {
   checkWellFormed(StructSchema, unhex("0a070a016112022001"));
   // With an unknown field between key and value.
   checkWellFormed(StructSchema, unhex("0a090a0161180512022001"));
-  // A value that is longer than its entry, a key that is a number, and a key that is longer.
-  for (const wire of ["0a070a016112032001", "0a020801", "0a030a0261"]) {
+  // A value that is longer than its entry, a key that is a number, a key and an unknown field that are longer.
+  for (const wire of ["0a070a016112032001", "0a020801", "0a030a0261", "0a040a01611805"]) {
     expect(() => checkWellFormed(StructSchema, unhex(wire))).toThrow();
   }
 });

@@ -53,11 +53,11 @@ function checkField(
   const type = field.scalar ?? ScalarType.INT32;
   const isPacked = field.fieldKind === "list" && wireType === WireType.LengthDelimited;
   if (!isPacked || wireTypeOf(type) === WireType.LengthDelimited) {
-    checkScalar(type, reader, wireType, end);
+    checkScalar(type, reader, wireType);
     return;
   }
   const packedEnd = lengthDelimited(reader, wireType, end);
-  while (reader.pos < packedEnd) checkScalar(type, reader, wireTypeOf(type), packedEnd);
+  while (reader.pos < packedEnd) checkScalar(type, reader, wireTypeOf(type));
   if (reader.pos > packedEnd) throw new Error(`packed field ${field.number} goes on after its end`);
 }
 
@@ -69,21 +69,21 @@ function checkMapField(
   depth: number,
 ): void {
   const [number, wireType] = reader.tag();
-  if (number === 1) checkScalar(map.mapKey, reader, wireType, end);
+  if (number === 1) checkScalar(map.mapKey, reader, wireType);
   else if (number !== 2) skipUnknown(reader, number, wireType, depth);
   else if (map.message) checkMessage(map.message, reader, lengthDelimited(reader, wireType, end), depth - 1);
-  else checkScalar(map.scalar ?? ScalarType.INT32, reader, wireType, end);
+  else checkScalar(map.scalar ?? ScalarType.INT32, reader, wireType);
   if (reader.pos > end) throw new Error(`map entry ${map.number} goes on after its end`);
 }
 
-function checkScalar(type: ScalarType, reader: BinaryReader, wireType: WireType, end: number): void {
+/** Whoever calls it sees to it that the value has not gone on after its end. */
+function checkScalar(type: ScalarType, reader: BinaryReader, wireType: WireType): void {
   if (wireType !== wireTypeOf(type)) throw new Error(`wire type ${wireType} for a scalar of type ${type}`);
   if (wireType !== WireType.LengthDelimited) {
     skipScalar(reader, wireType);
     return;
   }
   const value = reader.bytes();
-  if (reader.pos > end) throw new Error("a field goes on after the end of its message");
   if (type === ScalarType.STRING) utf8.decode(value);
 }
 
