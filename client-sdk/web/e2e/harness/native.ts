@@ -40,7 +40,7 @@ export class NativeClients {
   /** Writes every stream to files in `folder`, until it is stopped. */
   async record(meeting: CreatedMeeting, folder: string, name = "Recorder"): Promise<Program> {
     const program = this.#start("record", ["record", "--out", folder, "--name", name], meeting);
-    await program.printed(/meeting /, JOIN_LIMIT_MS);
+    await program.printed(/until Ctrl-C/, JOIN_LIMIT_MS);
     return program;
   }
 
