@@ -101,7 +101,7 @@ test.each([
   ["a group that does not end", "f33f0801"],
   ["a group that ends as another", "f33ffc40"],
   ["the end of no group", "f43f"],
-  ["groups in groups", "f33f".repeat(5_000) + "f43f".repeat(5_000)],
+  ["a group in 100 groups", "f33f".repeat(101) + "f43f".repeat(101)],
 ])("%s is refused", (_, wire) => {
   const error = wireErrorOf(() => decodeEnvelope(unhex(wire)));
   expect([error.reason, error.codeName]).toEqual(["Malformed", "MALFORMED_MESSAGE"]);
@@ -112,6 +112,7 @@ test.each([
   ["an unknown number", "0801f83f05"],
   ["an unknown string that is not UTF-8", "0801fa3f01ff"],
   ["an unknown group", "0801f33f0801f33ff43ff43f"],
+  ["a group in 99 groups", `0801${"f33f".repeat(100)}${"f43f".repeat(100)}`],
 ])("%s is ignored", (_, wire) => {
   const envelope = decodeEnvelope(unhex(wire));
   expect(envelope.version).toBe(1);
