@@ -18,9 +18,15 @@ export function flashesAtMs(samples: readonly PictureSample[]): number[] {
   });
 }
 
+/** Louder than this is a beep: the tone below it is far from it. */
+const BEEP_LEVEL = 0.2;
+const QUIET_BEFORE_BEEP_MS = 200;
+
 /** When beeps began to be heard. */
 export function beepsAtMs(sound: Sound): number[] {
-  return onsets(sound.samples, sound.sampleRate).map((seconds) => sound.heardAtMs(seconds));
+  return onsets(sound.samples, sound.sampleRate, QUIET_BEFORE_BEEP_MS, BEEP_LEVEL).map((seconds) =>
+    sound.heardAtMs(seconds),
+  );
 }
 
 /** Milliseconds that each picture came after its sound; negative if before. Those without company are left out. */

@@ -18,7 +18,7 @@ const SAMPLE_RATE = 48_000;
 /** Samples by which an Opus decoder is late (RFC 7845 section 4.2, libopus at 48 kHz). */
 const OPUS_DELAY_SAMPLES = 312;
 /** Part of every file's name: another when what they hold changes. */
-const RECIPE = 1;
+const RECIPE = 2;
 
 /** Whoever takes part with a browser: a camera of one colour, a microphone of one tone. */
 export interface Person {
@@ -36,8 +36,16 @@ export type PersonName = keyof typeof PEOPLE;
 export const CLIP = {
   /** A moving picture and a tone that never stops. */
   steady: { colour: "green", toneHz: 620, videoSeconds: 20, audioSeconds: 90 },
-  /** Once a second, at the same moment, a white picture and a beep. */
-  flash: { colour: "violet", toneHz: 1000, seconds: 80, everyFrames: 30, flashFrames: 3, beepMs: 100 },
+  /** Once a second, at the same moment, a white picture and a beep, over a faint tone that never stops. */
+  flash: {
+    colour: "violet",
+    toneHz: 620,
+    beepHz: 1000,
+    seconds: 80,
+    everyFrames: 30,
+    flashFrames: 3,
+    beepMs: 100,
+  },
 } as const;
 
 /** Files of a fake camera and a fake microphone. */
@@ -125,14 +133,14 @@ function interruptedTone(toneHz: number, seconds: number): Float32Array {
   );
 }
 
-/** A beep at every flash: it is heard when the decoder is at it, which is as much later as the decoder is late. */
+/** A tone, and a beep at every flash: what a decoder hands out is as much later as the decoder is late. */
 function beeps(): Float32Array {
-  const { toneHz, seconds, everyFrames, beepMs } = CLIP.flash;
+  const { toneHz, beepHz, seconds, everyFrames, beepMs } = CLIP.flash;
   const period = (everyFrames * SAMPLE_RATE) / FRAMERATE;
   const length = (beepMs * SAMPLE_RATE) / 1000;
   return Float32Array.from({ length: seconds * SAMPLE_RATE }, (_, index) => {
     const position = (index + OPUS_DELAY_SAMPLES) % period;
-    return position < length ? 0.6 * sine(toneHz, position) : 0;
+    return 0.06 * sine(toneHz, index) + (position < length ? 0.6 * sine(beepHz, position) : 0);
   });
 }
 

@@ -33,7 +33,7 @@ export class NativeClients {
   async bots(meeting: CreatedMeeting, count: number): Promise<Program> {
     const args = ["bots", "--clips", paths.clips, "--count", String(count)];
     const program = this.#start(`bots --count ${count}`, args, meeting);
-    await program.printed(/meeting /, JOIN_LIMIT_MS);
+    await program.printed(/^stop +Ctrl-C/m, JOIN_LIMIT_MS);
     return program;
   }
 
