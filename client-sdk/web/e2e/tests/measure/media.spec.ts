@@ -72,11 +72,9 @@ test("two tabs and a native client: frames per second, latency, sound without ga
   const sound = new Sound(recording);
   const skews = skewsMs(flashesAtMs(flash), beepsAtMs(sound));
   const soundGaps = gaps(sound.samples, sound.sampleRate, GAP_MS);
+  const nat = (await ben.state()).participants.find(({ name }) => name === "Nat");
   const audioOf = (streams: readonly StreamStatistics[]) =>
-    streams.find(({ type, direction, participantId }) => {
-      const nat = before.streams.find(({ width, direction }) => width === 640 && direction === "incoming");
-      return type === "audio" && direction === "incoming" && participantId === nat?.participantId;
-    }) ?? streams.find(({ type, direction }) => type === "audio" && direction === "incoming");
+    streams.find(({ type, participantId }) => type === "audio" && participantId === nat?.participantId);
   const [soundBefore, soundAfter] = [audioOf(before.streams), audioOf(after.streams)];
   if (!soundBefore || !soundAfter) throw new Error("no statistics of the sound");
   const result = {
