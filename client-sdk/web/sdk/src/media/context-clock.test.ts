@@ -73,6 +73,14 @@ describe("the clock of captured frames", () => {
     expect(clock.frame(1e6, ZERO_US + 30)).toBeLessThanOrEqual(ZERO_US + 30);
   });
 
+  test("of another source go on rising", () => {
+    const clock = new CaptureClock();
+    const lastUs = clock.frame(0, ZERO_US);
+    const next = clock.successor();
+    expect(next.frame(77_000_000, ZERO_US - 5_000)).toBe(lastUs + 1);
+    expect(next.frame(77_100_000, ZERO_US + 95_000)).toBe(ZERO_US + 95_000);
+  });
+
   test("a repeated frame is of now", () => {
     const clock = new CaptureClock();
     clock.frame(0, ZERO_US);

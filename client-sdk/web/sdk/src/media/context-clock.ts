@@ -84,6 +84,13 @@ export class CaptureClock {
     return this.#next(nowUs);
   }
 
+  /** For the next source of the same stream: another clock, but times go on rising. */
+  successor(): CaptureClock {
+    const next = new CaptureClock();
+    next.#lastUs = this.#lastUs;
+    return next;
+  }
+
   #next(localUs: number): number {
     this.#lastUs = Math.max(localUs, this.#lastUs + 1);
     return this.#lastUs;

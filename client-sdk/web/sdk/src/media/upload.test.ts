@@ -142,6 +142,17 @@ describe("backlog", () => {
     expect(frame(upload, 30_000, 301)).toEqual({ encode: true, keyFrame: true, abortGroup: true });
   });
 
+  test("a server that takes no group is not pressed", () => {
+    const upload = policy();
+    let groups = 0;
+    for (let nowMs = 0; nowMs < 10_000; nowMs += FRAME_MS) {
+      if (!frame(upload, nowMs).keyFrame) continue;
+      groups += 1;
+      upload.groupLost(nowMs);
+    }
+    expect(groups).toBe(5);
+  });
+
   test("of the encoder leaves frames out", () => {
     const upload = policy();
     expect(frame(upload, 0, 0, 2).encode).toBe(true);

@@ -128,6 +128,11 @@ export class UploadPolicy {
     this.#mustBeKey = true;
   }
 
+  /** The group was lost, or the server did not want it: the next comes as after one that was given up. */
+  groupLost(nowMs: number): void {
+    this.#abort(nowMs);
+  }
+
   /** Whether a key frame is due that was asked for: a source that stands still has to repeat its last frame. */
   keyFrameDue(nowMs: number): boolean {
     if (this.#paused || nowMs < this.#resumeMs) return false;
