@@ -61,6 +61,16 @@ describe("VideoClock without sound", () => {
     expect(delayMs(clock, nowUs)).toBeCloseTo(52, 1);
   });
 
+  it("does not wait longer because everything stood still once", () => {
+    const clock = new VideoClock();
+    play(clock, 0, 120, () => 40);
+    // Nothing for a second, then all at once.
+    const stalledUs = play(clock, 120, 31, (i) => 40 + ((150 - i) * FRAME_US) / MS);
+    expect(delayMs(clock, stalledUs)).toBeLessThan(45);
+    const nowUs = play(clock, 151, 60, () => 40);
+    expect(delayMs(clock, nowUs)).toBeLessThan(45);
+  });
+
   it("does not wait without bound", () => {
     const clock = new VideoClock();
     const nowUs = play(clock, 0, 200, (i) => (i % 2 === 0 ? 40 : 900));

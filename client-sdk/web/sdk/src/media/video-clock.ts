@@ -17,6 +17,11 @@ const BUCKET_US = 1_000_000;
 /** Frames over which jitter and decoding are looked at: about 4 s. */
 const SAMPLES = 120;
 const PERCENTILE = 0.95;
+/**
+ * A frame whose transit is less than that of the one before by this share of the time between them waited behind it: the
+ * same delay is not counted once more. Else a stall of a second would be a quarter of all frames.
+ */
+const QUEUED_BEHIND = 0.75;
 /** More than that nobody waits: later frames are shown when they come. */
 const MAX_DELAY_US = 250_000;
 /** So long after the first frame the offset follows at once: the beginning is often a group out of the server's cache. */
@@ -66,7 +71,7 @@ class RecentValues {
   }
 
   percentile(share: number): number {
-    const sorted = [...this.#values].sort((a, b) => a - b);
+    const sorted = Float64Array.from(this.#values).sort();
     return sorted[Math.max(Math.ceil(share * sorted.length) - 1, 0)] ?? 0;
   }
 }
@@ -76,6 +81,7 @@ export class VideoClock {
   #transits = new WindowedMinimum();
   #delays = new RecentValues();
   #decodes = new RecentValues();
+  #last: { capturedUs: number; transitUs: number } | undefined;
   /** What the percentiles say, of the last arrival. */
   #delayUs = 0;
   #firstArrivalUs: number | undefined;
@@ -89,7 +95,11 @@ export class VideoClock {
   arrived(capturedUs: number, nowUs: number): void {
     const transitUs = nowUs - capturedUs;
     this.#transits.add(transitUs, nowUs);
-    this.#delays.add(transitUs - (this.#transits.least ?? transitUs));
+    const last = this.#last;
+    this.#last = { capturedUs, transitUs };
+    const isQueued =
+      last && last.transitUs - transitUs > QUEUED_BEHIND * Math.max(capturedUs - last.capturedUs, 0);
+    if (!isQueued) this.#delays.add(transitUs - (this.#transits.least ?? transitUs));
     const delayUs = this.#delays.percentile(PERCENTILE) + this.#decodes.percentile(PERCENTILE);
     this.#delayUs = Math.min(delayUs, MAX_DELAY_US);
     this.#firstArrivalUs ??= nowUs;
@@ -115,6 +125,7 @@ export class VideoClock {
   restart(): void {
     this.#transits = new WindowedMinimum();
     this.#delays = new RecentValues();
+    this.#last = undefined;
     this.#delayUs = 0;
     this.#firstArrivalUs = undefined;
     this.#offsetUs = undefined;
