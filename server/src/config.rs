@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::http::Uri;
+use axum::http::uri::Authority;
 use figment::providers::{Format as _, Serialized, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
@@ -775,6 +776,12 @@ fn database(url: Option<String>, data_dir: &Path) -> Result<DatabaseLocation, Co
     }
 }
 
+/// An origin in the one form that browsers name their pages by: in lower case, without the port that goes without saying.
+fn as_browsers_write(scheme: &str, authority: &Authority, usual_port: &str) -> String {
+    let authority = authority.as_str().to_ascii_lowercase();
+    format!("{scheme}://{}", authority.strip_suffix(usual_port).unwrap_or(&authority))
+}
+
 fn origin(key: &'static str, value: String, plain_allowed: bool) -> Result<String, ConfigError> {
     let reason = match value.parse::<Uri>() {
         Err(_) => "is not a URL",
@@ -785,8 +792,10 @@ fn origin(key: &'static str, value: String, plain_allowed: bool) -> Result<Strin
                 "must be scheme, host and port only, without a path"
             }
             (Some(_), Some(authority)) if authority.as_str().contains('@') => "must not contain a user name",
-            (Some("https"), Some(authority)) => return Ok(format!("https://{authority}")),
-            (Some("http"), Some(authority)) if plain_allowed => return Ok(format!("http://{authority}")),
+            (Some("https"), Some(authority)) => return Ok(as_browsers_write("https", authority, ":443")),
+            (Some("http"), Some(authority)) if plain_allowed => {
+                return Ok(as_browsers_write("http", authority, ":80"));
+            }
             _ => "must begin with https://",
         },
     };

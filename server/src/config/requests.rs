@@ -57,10 +57,7 @@ impl CorsSettings {
             return Err(ConfigError::DevAnyOrigin);
         }
         let listed = self.allowed_origins.into_iter().filter(|origin| origin != "*");
-        // Browsers write hosts in lower case.
-        let listed = listed
-            .map(|listed| Ok(origin(KEY, listed, true)?.to_ascii_lowercase()))
-            .collect::<Result<_, ConfigError>>()?;
+        let listed = listed.map(|listed| origin(KEY, listed, true)).collect::<Result<_, ConfigError>>()?;
         Ok(AllowedOrigins { any, loopback: dev, listed })
     }
 }

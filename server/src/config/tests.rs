@@ -64,6 +64,20 @@ fn http3_follows_listen_and_can_be_turned_off() {
 }
 
 #[test]
+fn origins_are_as_browsers_write_them() {
+    for (written, origin) in [
+        ("https://Meet.Example.org:443/", "https://meet.example.org"),
+        ("https://meet.example.org:4433", "https://meet.example.org:4433"),
+        ("https://[2001:DB8::443]", "https://[2001:db8::443]"),
+        ("http://127.0.0.1:80", "http://127.0.0.1"),
+        ("http://127.0.0.1:443", "http://127.0.0.1:443"),
+    ] {
+        let config = load(&format!("public_url = '{written}'"), &[], &dev()).expect("valid");
+        assert_eq!(config.public_url.as_deref(), Some(origin), "{written}");
+    }
+}
+
+#[test]
 fn other_sites_and_proxies_are_listed() {
     let toml = format!(
         "{PRODUCTION}\ntrusted_proxies = ['10.0.0.1', 'fd00::1/8']\n[cors]\nallowed_origins = ['https://App.example.org/']"

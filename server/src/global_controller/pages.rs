@@ -19,7 +19,7 @@ use super::web_app::INDEX;
 use super::{ApiState, Urls};
 
 /// Files beside the page that browsers ask for by these names.
-const TOP_FILES: [&str; 3] = ["favicon.ico", "favicon.svg", "manifest.webmanifest"];
+pub(super) const TOP_FILES: [&str; 3] = ["/favicon.ico", "/favicon.svg", "/manifest.webmanifest"];
 
 /// The page is alone in its group of windows, and everything that it loads agrees to be loaded: what browsers ask before
 /// they let a page measure time finely. Workers need the same of their scripts.
@@ -40,8 +40,8 @@ pub(super) fn routes() -> Router<ApiState> {
         .route("/m/{slug}", get(meeting))
         .route("/assets/style.css", get(style))
         .route("/assets/{file}", get(asset));
-    for name in TOP_FILES {
-        routes = routes.route(&format!("/{name}"), get(top_file));
+    for path in TOP_FILES {
+        routes = routes.route(path, get(top_file));
     }
     routes
 }
@@ -101,9 +101,8 @@ async fn asset(
 
 /// `GET /favicon.svg` and its like
 async fn top_file(State(state): State<ApiState>, request: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
-    let name = uri.path().trim_start_matches('/');
-    let found = is_plain(name).then(|| file(&state, &request, name, Keep::Ask)).flatten();
-    found.ok_or_else(|| nothing_at(&uri))
+    let path = uri.path().trim_start_matches('/');
+    file(&state, &request, path, Keep::Ask).ok_or_else(|| nothing_at(&uri))
 }
 
 fn nothing_at(uri: &Uri) -> ApiError {

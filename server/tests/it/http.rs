@@ -56,7 +56,7 @@ async fn browsers_are_told_to_insist_on_tls_only_for_hosts_with_a_name() {
         assert_eq!(server.ask(protocol, Ask::get("/")).await.header("strict-transport-security"), "");
     }
     let development = ApiServer::development().await;
-    let answer = development.ask(Protocol::Http2, Ask::get("/")).await;
+    let answer = development.ask(Protocol::Http2, Ask::get("/assets/style.css")).await;
     assert_eq!((answer.status, answer.header("strict-transport-security")), (200, ""));
 }
 

@@ -7,6 +7,7 @@ use darktower_protocol::message::{self, MessageDecoder};
 use darktower_protocol::signaling::pb;
 use darktower_protocol::version::ALPN_WEBTRANSPORT;
 use darktower_protocol::{Code, Features, FrameType, StreamId};
+use darktower_server::config::AllowedOrigins;
 use pb::envelope::Message;
 use reqwest::Url;
 use web_transport_proto::http::{HeaderValue, StatusCode, header};
@@ -207,11 +208,11 @@ async fn webtransport_streams_without_a_header_delay_no_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn webtransport_requests_are_answered_by_path_and_origin() {
     let server = TestServer::start().await;
-    let answer = async |url: &str, origin: Option<&'static str>| {
+    let answer = async |url: &str, origin: Option<&str>| {
         let mut client = Http3::connect(&server, url, Order::ControlFirst).await;
         let mut request = request(url);
         if let Some(origin) = origin {
-            request = request.with_header(header::ORIGIN, HeaderValue::from_static(origin));
+            request = request.with_header(header::ORIGIN, HeaderValue::from_str(origin).expect("text"));
         }
         client.session(request).await.map(drop)
     };
@@ -222,6 +223,32 @@ async fn webtransport_requests_are_answered_by_path_and_origin() {
     assert_eq!(answer(&format!("{url}/more"), None).await, Err(StatusCode::NOT_FOUND));
     assert_eq!(answer(url, Some("https://elsewhere.example")).await, Err(StatusCode::FORBIDDEN));
     assert_eq!(answer(url, Some("null")).await, Err(StatusCode::FORBIDDEN));
+    // In development all pages of this machine may; the app's own is one of them.
+    let quic = url.trim_end_matches("/v1/signal");
+    for own in [server.rest().origin(), quic, "http://localhost:5173"] {
+        assert_eq!(answer(url, Some(own)).await, Ok(()), "{own}");
+        assert_eq!(answer(&url.replace("/signal", "/media"), Some(own)).await, Ok(()), "{own}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webtransport_sessions_are_for_our_own_pages_where_no_others_are_allowed() {
+    let server = TestServer::start_with(|config| config.allowed_origins = AllowedOrigins::default()).await;
+    let answer = async |path: &str, origin: &str| {
+        let url = server.signaling_url.replace("/v1/signal", path);
+        let mut client = Http3::connect(&server, &url, Order::ControlFirst).await;
+        let origin = HeaderValue::from_str(origin).expect("text");
+        client.session(request(&url).with_header(header::ORIGIN, origin)).await.map(drop)
+    };
+    let own = server.rest().origin().to_owned();
+    for path in ["/v1/signal", "/v1/media"] {
+        assert_eq!(answer(path, &own).await, Ok(()), "{path}");
+        for foreign in
+            ["http://localhost:5173", "http://127.0.0.1", &format!("{own}0"), &format!("{own}.example.org")]
+        {
+            assert_eq!(answer(path, foreign).await, Err(StatusCode::FORBIDDEN), "{path} {foreign}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -103,8 +103,6 @@ async fn what_has_its_hash_in_its_name_is_kept_and_the_rest_is_asked_for() {
             "{path}"
         );
     }
-    // Not counted: a page needs many.
-    assert_eq!(text(&get(&server, SCRIPT, &[]).await, "x-ratelimit-limit"), "");
 
     let plain = get(&server, SCRIPT, &[]).await;
     assert_eq!((text(&plain, "content-encoding"), text(&plain, "vary")), ("", "accept-encoding"));
@@ -120,6 +118,24 @@ async fn what_has_its_hash_in_its_name_is_kept_and_the_rest_is_asked_for() {
     assert_eq!(get(&server, SCRIPT, &known).await.status(), StatusCode::NOT_MODIFIED);
     let other = [(header::ACCEPT_ENCODING, "gzip"), (header::IF_NONE_MATCH, packed_tag.as_str())];
     assert_eq!(get(&server, SCRIPT, &other).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_page_counts_once_whatever_it_needs() {
+    let limited = |folder: &Path| {
+        let mut config = production(folder);
+        config.rate_limits.general = 2;
+        config
+    };
+    let server = Server::start(limited, public_router).await;
+    for _ in 0..3 {
+        for path in [SCRIPT, "/assets/style.css", "/favicon.svg"] {
+            assert_eq!(get(&server, path, &[]).await.status(), StatusCode::OK, "{path}");
+        }
+    }
+    for status in [200, 200, 429] {
+        assert_eq!(get(&server, "/", &[]).await.status(), status);
+    }
 }
 
 #[tokio::test]

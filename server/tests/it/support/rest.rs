@@ -26,6 +26,11 @@ impl Rest {
         Self { origin: origin.to_owned(), client: client.expect("a client") }
     }
 
+    /// Where its pages are, too.
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
+    }
+
     /// A call to `/api/v1` and `path`; null for an empty answer.
     pub(crate) async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
         let mut request = self.client.request(method, format!("{}/api/v1{path}", self.origin));
