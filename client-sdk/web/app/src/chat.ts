@@ -1,0 +1,130 @@
+/** The chat as one sees it: conversations, history, what is unread. Pure. */
+
+import type { ChatMessage } from "@darktower/client";
+
+/** `everyone`, or the id of the other participant of a private conversation. */
+export type ConversationId = string;
+export const EVERYONE: ConversationId = "everyone";
+
+export interface Conversation {
+  /** By id, the oldest first. */
+  readonly messages: readonly ChatMessage[];
+  /** The server has earlier ones. Undefined: not asked yet. */
+  readonly hasMore: boolean | undefined;
+  readonly unread: number;
+}
+
+export interface Chat {
+  readonly conversations: ReadonlyMap<ConversationId, Conversation>;
+  /** The one that is seen; undefined while the chat is closed. */
+  readonly open: ConversationId | undefined;
+}
+
+const NONE: Conversation = { messages: [], hasMore: undefined, unread: 0 };
+export const EMPTY_CHAT: Chat = { conversations: new Map(), open: undefined };
+
+export function conversationOf(message: ChatMessage, selfId: string): ConversationId {
+  if (message.toParticipantId === undefined) return EVERYONE;
+  return message.participantId === selfId ? message.toParticipantId : message.participantId;
+}
+
+export function conversation(chat: Chat, id: ConversationId): Conversation {
+  return chat.conversations.get(id) ?? NONE;
+}
+
+export function unreadOf(chat: Chat): number {
+  let sum = 0;
+  for (const { unread } of chat.conversations.values()) sum += unread;
+  return sum;
+}
+
+/** What hosts have pinned, the latest first. */
+export function pinnedOf(chat: Chat): ChatMessage[] {
+  return conversation(chat, EVERYONE)
+    .messages.filter((message) => message.pinned && !message.deleted)
+    .reverse();
+}
+
+function put(chat: Chat, id: ConversationId, change: Partial<Conversation>): Chat {
+  const conversations = new Map(chat.conversations);
+  conversations.set(id, { ...conversation(chat, id), ...change });
+  return { ...chat, conversations };
+}
+
+/** Messages of both lists by id; of a message that is in both, that of `newer`. */
+function merge(older: readonly ChatMessage[], newer: readonly ChatMessage[]): ChatMessage[] {
+  const byId = new Map(older.map((message) => [message.messageId, message]));
+  for (const message of newer) byId.set(message.messageId, message);
+  return [...byId.values()].sort((a, b) => a.messageId - b.messageId);
+}
+
+/** A message has come. Own ones, and those of the conversation that is open, are read. */
+export function received(chat: Chat, message: ChatMessage, selfId: string): Chat {
+  const id = conversationOf(message, selfId);
+  const before = conversation(chat, id);
+  const known = before.messages.some((other) => other.messageId === message.messageId);
+  const read = known || message.participantId === selfId || chat.open === id;
+  return put(chat, id, {
+    messages: merge(before.messages, [message]),
+    unread: read ? before.unread : before.unread + 1,
+  });
+}
+
+/** A message was edited, deleted or pinned. One that was never seen here is not added: history brings it. */
+export function updated(chat: Chat, message: ChatMessage, selfId: string): Chat {
+  const id = conversationOf(message, selfId);
+  const before = conversation(chat, id);
+  if (!before.messages.some((other) => other.messageId === message.messageId)) {
+    if (!message.pinned) return chat;
+  }
+  return put(chat, id, { messages: merge(before.messages, [message]) });
+}
+
+/** Earlier messages have come. What came as an event meanwhile is newer than what history says. */
+export function loaded(
+  chat: Chat,
+  id: ConversationId,
+  history: { readonly messages: readonly ChatMessage[]; readonly hasMore: boolean },
+): Chat {
+  return put(chat, id, {
+    messages: merge(history.messages, conversation(chat, id).messages),
+    hasMore: history.hasMore,
+  });
+}
+
+/** Opens a conversation, or closes the chat. */
+export function opened(chat: Chat, id: ConversationId | undefined): Chat {
+  const next = { ...chat, open: id };
+  return id === undefined ? next : put(next, id, { unread: 0 });
+}
+
+/** The earliest message from which history goes on, if it is known to go on or not known at all. */
+export function historyCursor(chat: Chat, id: ConversationId): { readonly before?: number } | undefined {
+  const { messages, hasMore } = conversation(chat, id);
+  if (hasMore === false) return undefined;
+  if (hasMore === undefined) return {};
+  // Pinned messages may have come out of turn, from before what history has brought.
+  const first = messages.find((message) => !message.pinned) ?? messages[0];
+  return first === undefined ? {} : { before: first.messageId };
+}
+
+export type Segment = { readonly text: string } | { readonly text: string; readonly url: string };
+
+const LINK = /\bhttps?:\/\/[^\s<>"'`]+/giu;
+
+/** Text cut into plain text and links. Only http and https are links; punctuation at the end is none of it. */
+export function segments(text: string): Segment[] {
+  const found: Segment[] = [];
+  let end = 0;
+  for (const match of text.matchAll(LINK)) {
+    let link = match[0].replace(/[.,;:!?…»“”]+$/u, "");
+    // A bracket at the end belongs to the link only if it is opened in it.
+    while (link.endsWith(")") && link.split(")").length > link.split("(").length) link = link.slice(0, -1);
+    if (!URL.canParse(link)) continue;
+    if (match.index > end) found.push({ text: text.slice(end, match.index) });
+    found.push({ text: link, url: new URL(link).href });
+    end = match.index + link.length;
+  }
+  if (end < text.length) found.push({ text: text.slice(end) });
+  return found;
+}

@@ -1,0 +1,605 @@
+/** The meeting one is in, as signals: what the screens show, and what they can do. */
+
+import {
+  type ChatMessage,
+  type Closed,
+  type Meeting,
+  MeetingError,
+  type MeetingState,
+  openScreen,
+  type Participant,
+  type ParticipantState,
+  type Statistics,
+  type StreamType,
+} from "@darktower/client";
+import { batch, computed, effect, type ReadonlySignal, type Signal, signal } from "@preact/signals";
+import type { MeetingLink } from "./api.js";
+import * as chat from "./chat.js";
+import { deviceErrorCode, type LocalMedia } from "./local-media.js";
+import {
+  dismissed,
+  expired,
+  type NewNotice,
+  type Notice,
+  noticed,
+  noticedPerson,
+} from "./notices.js";
+import { preferences, remember } from "./preferences.js";
+import { Sender } from "./session-media.js";
+import { Speaking } from "./stage/speaking.js";
+import { Subscriptions } from "./stage/subscriptions.js";
+import { type ViewMode, withSpeaker } from "./stage/who-is-shown.js";
+import { text } from "./text.js";
+
+export type Panel = "chat" | "people";
+
+/** An emoji that floats over a tile for a while. */
+export interface Reaction {
+  readonly id: number;
+  readonly participantId: string;
+  readonly name: string;
+  readonly emoji: string;
+  /** Where over the tile, 0 to 1, so that several do not hide each other. */
+  readonly offset: number;
+}
+
+export const REACTIONS = ["👍", "👏", "❤️", "😂", "🎉", "😮", "🤔", "👋"] as const;
+
+const REACTION_LASTS_MS = 3500;
+/** Bytes of a reaction that everybody may send (docs/protocol.md 5.10). */
+const REACTION_BYTES = 64;
+/** With more people than this, nobody wants to know of each one who comes and goes. */
+const CROWD = 30;
+const HISTORY_PAGE = 50;
+const SCREEN_FRAMERATE = 15;
+
+export class Session {
+  readonly meeting: Meeting;
+  readonly link: MeetingLink;
+  readonly media: LocalMedia;
+
+  readonly state: Signal<MeetingState>;
+  readonly self: ReadonlySignal<Participant>;
+  readonly rights: ReadonlySignal<MeetingState["rights"]>;
+  readonly closed = signal<Closed | undefined>(undefined);
+  readonly chat = signal(chat.EMPTY_CHAT);
+  readonly loadingHistory = signal(false);
+  readonly notices = signal<readonly Notice[]>([]);
+  readonly reactions = signal<readonly Reaction[]>([]);
+  readonly statistics = signal<Statistics | undefined>(undefined);
+  readonly speaking = signal<ReadonlySet<string>>(new Set());
+  /** The latest first. */
+  readonly recentSpeakers = signal<readonly string[]>([]);
+  readonly audioBlocked = signal(false);
+  readonly sharing = signal(false);
+  /** Held Space: heard for as long. */
+  readonly talking = signal(false);
+  /** What screen readers are told next. */
+  readonly announcement = signal("");
+  readonly askedForStage = signal(false);
+
+  readonly panel = signal<Panel | undefined>(undefined);
+  readonly view: Signal<ViewMode>;
+  /** Keys of pinned tiles. */
+  readonly pins = signal<readonly string[]>([]);
+  readonly page = signal(0);
+  readonly volumes = signal<ReadonlyMap<string, number>>(new Map());
+
+  readonly subscriptions: Subscriptions;
+
+  readonly #camera: Sender;
+  readonly #microphone: Sender;
+  readonly #screen: Sender;
+  readonly #screenAudio: Sender;
+  readonly #speaking = new Speaking();
+  readonly #off: (() => void)[] = [];
+  #screenTracks: MediaStreamTrack[] = [];
+  #ownChanges = 0;
+  #nextReaction = 1;
+  #noticeTimer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(meeting: Meeting, link: MeetingLink, media: LocalMedia) {
+    this.meeting = meeting;
+    this.link = link;
+    this.media = media;
+    this.state = signal(meeting.state);
+    this.self = computed(() => this.state.value.self);
+    this.rights = computed(() => this.state.value.rights);
+    this.view = signal(preferences.peek().view);
+    this.subscriptions = new Subscriptions(meeting);
+    this.#camera = new Sender(meeting, { type: "camera" }, false);
+    this.#microphone = new Sender(meeting, { type: "audio" }, false);
+    this.#screen = new Sender(meeting, { type: "screen", framerate: SCREEN_FRAMERATE }, true);
+    this.#screenAudio = new Sender(meeting, { type: "audio" }, true);
+    this.#listen();
+    this.#send();
+    void this.#try(meeting.subscribeAuto({ types: ["audio"] }));
+    const { speakerId } = preferences.peek();
+    // The speaker that was chosen before may be gone: then the default plays.
+    if (speakerId !== "") void meeting.setSpeaker(speakerId).catch(() => undefined);
+    void this.loadHistory(chat.EVERYONE);
+  }
+
+  // Telling the user
+
+  notice(notice: NewNotice): void {
+    this.notices.value = noticed(this.notices.peek(), notice, Date.now());
+    this.announcement.value = notice.text;
+    this.#expireNotices();
+  }
+
+  #noticePerson(kind: string, name: string, say: (names: readonly string[]) => string): void {
+    this.notices.value = noticedPerson(this.notices.peek(), kind, name, say, Date.now());
+    this.announcement.value = this.notices.peek().find((n) => n.group?.kind === kind)?.text ?? "";
+    this.#expireNotices();
+  }
+
+  dismissNotice(id: number): void {
+    this.notices.value = dismissed(this.notices.peek(), id);
+  }
+
+  #expireNotices(): void {
+    clearTimeout(this.#noticeTimer);
+    const next = Math.min(...this.notices.peek().map((notice) => notice.untilMs));
+    if (!Number.isFinite(next)) return;
+    this.#noticeTimer = setTimeout(
+      () => {
+        this.notices.value = expired(this.notices.peek(), Date.now());
+        this.#expireNotices();
+      },
+      Math.max(50, next - Date.now()),
+    );
+  }
+
+  /** Carries a request out, and tells the user if it is refused. True if it was not. */
+  async #try(request: Promise<unknown>): Promise<boolean> {
+    try {
+      await request;
+      return true;
+    } catch (error) {
+      if (error instanceof MeetingError && error.kind === "closed") return false;
+      this.notice({ text: this.#explain(error), tone: "warning" });
+      return false;
+    }
+  }
+
+  #explain(error: unknown): string {
+    if (!(error instanceof MeetingError)) return text.notices.failed;
+    if (error.code === "RATE_LIMITED") return text.chat.tooFast;
+    return error.kind === "refused" ? text.notices.refused(error.message) : text.notices.failed;
+  }
+
+  // Sound and pictures
+
+  /** Follows camera and microphone for as long as the meeting lasts. */
+  #send(): void {
+    const { camera, microphone } = this.media;
+    this.#off.push(
+      effect(() => {
+        const on = microphone.on.value || this.talking.value;
+        const track = microphone.track.value;
+        const allowed = this.maySend("audio");
+        void this.#sendAudio(track, on && allowed);
+      }),
+      effect(() => {
+        const track = camera.track.value;
+        const on = camera.on.value && track !== undefined && this.maySend("camera");
+        void this.#sendCamera(track, on);
+      }),
+    );
+    const lost = (kind: "camera" | "microphone") => () =>
+      this.notice({ text: text.devices.unplugged(kind), tone: "warning" });
+    camera.onLost = lost("camera");
+    microphone.onLost = lost("microphone");
+    this.#camera.onEnded = () => void this.media.set("camera", false);
+    this.#microphone.onEnded = () => void this.media.set("microphone", false);
+    this.#screen.onEnded = () => {
+      this.notice({ text: text.notices.screenStoppedByHost, tone: "warning" });
+      void this.stopSharing();
+    };
+  }
+
+  async #sendAudio(track: MediaStreamTrack | undefined, on: boolean): Promise<void> {
+    const sent = await this.#try(this.#microphone.set(track, on));
+    await this.#tell({ audioMuted: !(on && track !== undefined && sent) });
+  }
+
+  async #sendCamera(track: MediaStreamTrack | undefined, on: boolean): Promise<void> {
+    const sent = await this.#try(this.#camera.set(track, on));
+    await this.#tell({ videoOn: on && sent });
+  }
+
+  /** Tells the others, if it is news. */
+  async #tell(change: Partial<ParticipantState>): Promise<void> {
+    const state = this.meeting.state.self.state;
+    const keys = Object.keys(change) as (keyof ParticipantState)[];
+    if (this.closed.peek() || keys.every((key) => state[key] === change[key])) return;
+    this.#ownChanges++;
+    try {
+      await this.#try(this.meeting.setState(change));
+    } finally {
+      this.#ownChanges--;
+    }
+  }
+
+  /** Whether a kind of media may be sent now. */
+  maySend(type: StreamType): boolean {
+    const produce = this.rights.value[type];
+    if (produce === "allowed") return true;
+    const { self, stage } = this.state.value;
+    return produce === "canRequest" && (self.onStage || stage.onStage.includes(self.participantId));
+  }
+
+  async toggleMicrophone(): Promise<void> {
+    if (!this.maySend("audio")) return this.notice({ text: text.controls.notAllowed });
+    const { microphone } = this.media;
+    const on = !microphone.on.peek();
+    await this.media.set("microphone", on);
+    remember({ microphoneOn: on });
+    const problem = microphone.problem.peek();
+    if (problem !== undefined) this.#deviceNotice("microphone", problem);
+    else this.announcement.value = microphone.on.peek() ? text.controls.unmute : text.controls.mute;
+  }
+
+  async toggleCamera(): Promise<void> {
+    if (!this.maySend("camera")) return this.notice({ text: text.controls.notAllowed });
+    const { camera } = this.media;
+    const on = !camera.on.peek();
+    await this.media.set("camera", on);
+    remember({ cameraOn: on });
+    const problem = camera.problem.peek();
+    if (problem !== undefined) this.#deviceNotice("camera", problem);
+    else this.announcement.value = camera.on.peek() ? text.controls.cameraOn : text.controls.cameraOff;
+  }
+
+  #deviceNotice(kind: "camera" | "microphone", code: string): void {
+    const problem = text.devices.problem(kind, code);
+    this.notice({ text: `${problem.title}. ${problem.text}`, tone: "warning", lastsMs: 12_000 });
+  }
+
+  /** Space is held, or let go. */
+  async talk(held: boolean): Promise<void> {
+    const { microphone } = this.media;
+    if (held && microphone.on.peek()) return;
+    if (held && !this.maySend("audio")) return;
+    if (held) {
+      this.talking.value = true;
+      await this.media.set("microphone", true);
+      // Let go while the microphone was being opened.
+      if (!this.talking.peek()) await this.media.set("microphone", false);
+    } else if (this.talking.peek()) {
+      this.talking.value = false;
+      await this.media.set("microphone", false);
+    }
+  }
+
+  async toggleSharing(): Promise<void> {
+    if (this.sharing.peek()) return this.stopSharing();
+    if (!this.maySend("screen")) return this.notice({ text: text.controls.notAllowed });
+    let screen: Awaited<ReturnType<typeof openScreen>>;
+    try {
+      screen = await openScreen({ audio: true, framerate: SCREEN_FRAMERATE });
+    } catch (error) {
+      // Whoever closes the browser's own dialog gets NotAllowedError as well: nothing to explain then.
+      if (deviceErrorCode(error) !== "NotAllowedError") {
+        this.notice({ text: text.devices.screenProblem, tone: "warning" });
+      }
+      return;
+    }
+    this.#screenTracks = [screen.video, ...(screen.audio ? [screen.audio] : [])];
+    screen.video.addEventListener("ended", () => {
+      if (this.#screenTracks.includes(screen.video)) void this.stopSharing();
+    });
+    this.sharing.value = true;
+    const published = await this.#try(this.#screen.set(screen.video, true));
+    if (!published) return this.stopSharing();
+    if (screen.audio && this.maySend("audio")) await this.#try(this.#screenAudio.set(screen.audio, true));
+    await this.#tell({ screenSharing: true });
+  }
+
+  async stopSharing(): Promise<void> {
+    if (!this.sharing.peek()) return;
+    this.sharing.value = false;
+    for (const track of this.#screenTracks) track.stop();
+    this.#screenTracks = [];
+    await this.#try(this.#screen.set(undefined, false));
+    await this.#try(this.#screenAudio.set(undefined, false));
+    await this.#tell({ screenSharing: false });
+  }
+
+  async chooseSpeaker(deviceId: string): Promise<void> {
+    if (await this.#try(this.meeting.setSpeaker(deviceId))) remember({ speakerId: deviceId });
+  }
+
+  setVolume(participantId: string, gain: number): void {
+    this.volumes.value = new Map(this.volumes.peek()).set(participantId, gain);
+    this.meeting.setVolume(participantId, gain);
+  }
+
+  resumeAudio(): Promise<boolean> {
+    return this.#try(this.meeting.resumeAudio());
+  }
+
+  // What is shown
+
+  setView(view: ViewMode): void {
+    batch(() => {
+      this.view.value = view;
+      this.page.value = 0;
+      this.pins.value = [];
+    });
+    remember({ view });
+  }
+
+  togglePin(key: string): void {
+    const pins = this.pins.peek();
+    this.pins.value = pins.includes(key) ? pins.filter((other) => other !== key) : [...pins, key];
+  }
+
+  togglePanel(panel: Panel): void {
+    this.#showPanel(this.panel.peek() === panel ? undefined : panel);
+  }
+
+  closePanel(): void {
+    this.#showPanel(undefined);
+  }
+
+  #showPanel(panel: Panel | undefined): void {
+    batch(() => {
+      this.panel.value = panel;
+      const open = panel === "chat" ? (this.chat.peek().open ?? chat.EVERYONE) : undefined;
+      this.chat.value = chat.opened(this.chat.peek(), open);
+    });
+  }
+
+  // Oneself and others
+
+  async toggleHand(): Promise<void> {
+    const raised = !this.self.peek().state.handRaised;
+    if (await this.#own(this.meeting.raiseHand(raised))) {
+      this.announcement.value = raised ? text.controls.raiseHand : text.controls.lowerHand;
+    }
+  }
+
+  async #own(request: Promise<unknown>): Promise<boolean> {
+    this.#ownChanges++;
+    try {
+      return await this.#try(request);
+    } finally {
+      this.#ownChanges--;
+    }
+  }
+
+  async react(emoji: string): Promise<void> {
+    this.#showReaction(this.self.peek().participantId, emoji);
+    await this.#try(this.meeting.broadcast("reaction", new TextEncoder().encode(emoji)));
+  }
+
+  async rename(name: string): Promise<boolean> {
+    const renamed = await this.#own(this.meeting.rename(name));
+    if (renamed) remember({ name });
+    return renamed;
+  }
+
+  /** Any other request: refusals are told to the user. */
+  request(ask: (meeting: Meeting) => Promise<unknown>): Promise<boolean> {
+    return this.#try(ask(this.meeting));
+  }
+
+  async askForStage(): Promise<void> {
+    if (await this.#try(this.meeting.askForStage())) this.askedForStage.value = true;
+  }
+
+  nameOf(participantId: string): string {
+    const { self, participants } = this.state.value;
+    if (participantId === self.participantId) return self.name;
+    return participants.find((p) => p.participantId === participantId)?.name ?? "";
+  }
+
+  // Chat
+
+  openConversation(id: chat.ConversationId): void {
+    batch(() => {
+      this.panel.value = "chat";
+      this.chat.value = chat.opened(this.chat.peek(), id);
+    });
+    if (chat.conversation(this.chat.peek(), id).hasMore === undefined) void this.loadHistory(id);
+  }
+
+  async loadHistory(id: chat.ConversationId): Promise<void> {
+    const cursor = chat.historyCursor(this.chat.peek(), id);
+    if (!cursor || this.loadingHistory.peek()) return;
+    this.loadingHistory.value = true;
+    try {
+      const history = await this.meeting.chatHistory({
+        ...cursor,
+        limit: HISTORY_PAGE,
+        ...(id === chat.EVERYONE ? {} : { withParticipantId: id }),
+      });
+      this.chat.value = chat.loaded(this.chat.peek(), id, history);
+    } catch (error) {
+      if (this.panel.peek() === "chat") this.notice({ text: this.#explain(error), tone: "warning" });
+    } finally {
+      this.loadingHistory.value = false;
+    }
+  }
+
+  /** True if it was sent. */
+  sendChat(message: string, to: chat.ConversationId): Promise<boolean> {
+    return this.#try(this.meeting.sendChat(message, to === chat.EVERYONE ? undefined : to));
+  }
+
+  // Leaving
+
+  async leave(): Promise<void> {
+    try {
+      await this.meeting.leave();
+    } catch {
+      // The connection is gone: for the others this participant leaves when its time is over.
+    }
+    this.#close({ code: "NO_ERROR", message: "" });
+  }
+
+  endForAll(): Promise<boolean> {
+    return this.#try(this.meeting.endForAll());
+  }
+
+  #close(closed: Closed): void {
+    if (this.closed.peek()) return;
+    this.closed.value = closed;
+    for (const off of this.#off) off();
+    clearTimeout(this.#noticeTimer);
+    for (const track of this.#screenTracks) track.stop();
+    void this.subscriptions.close();
+  }
+
+  // Events
+
+  #listen(): void {
+    const { meeting } = this;
+    const on: Meeting["on"] = (name, listener) => {
+      const off = meeting.on(name, listener);
+      this.#off.push(off);
+      return off;
+    };
+    on("stateChanged", (state) => {
+      this.state.value = state;
+    });
+    on("closed", (closed) => this.#close(closed));
+    on("audioLevels", (levels) => {
+      this.speaking.value = this.#speaking.update(levels, performance.now());
+    });
+    on("activeSpeaker", ({ participantId }) => {
+      this.recentSpeakers.value = withSpeaker(this.recentSpeakers.peek(), participantId);
+    });
+    on("statistics", (statistics) => {
+      this.statistics.value = statistics;
+    });
+    on("audioBlocked", ({ blocked }) => {
+      this.audioBlocked.value = blocked;
+    });
+    on("participantJoined", ({ participant }) => {
+      if (meeting.state.participants.length > CROWD) return;
+      this.#noticePerson("joined", participant.name, text.notices.joined);
+    });
+    on("participantLeft", ({ participant, reason }) => {
+      if (reason === "duplicate" || reason === "moved" || meeting.state.participants.length > CROWD) return;
+      this.#noticePerson("left", participant.name, text.notices.left);
+    });
+    on("streamPublished", ({ participant, stream }) => {
+      if (stream.type === "screen" && participant.participantId !== this.self.peek().participantId) {
+        this.announcement.value = text.notices.shares(participant.name);
+      }
+    });
+    on("chatMessage", ({ message }) => this.#chatMessage(message));
+    on("chatMessageUpdated", ({ message }) => {
+      this.chat.value = chat.updated(this.chat.peek(), message, this.self.peek().participantId);
+    });
+    on("broadcast", ({ participantId, type, payload }) => {
+      if (type !== "reaction" || payload.byteLength > REACTION_BYTES) return;
+      const emoji = new TextDecoder().decode(payload).trim();
+      // One picture, not a sentence.
+      const [first] = new Intl.Segmenter().segment(emoji);
+      if (first && /\p{Extended_Pictographic}/u.test(first.segment)) this.#showReaction(participantId, first.segment);
+    });
+    on("reconnected", ({ rejoined }) => {
+      this.notice({ text: text.notices.reconnected, tone: "good", lastsMs: 3000 });
+      void this.subscriptions.again();
+      if (rejoined) void this.#tell(this.#wishedState());
+    });
+    on("goAway", () => this.notice({ text: text.notices.goAway, tone: "warning", lastsMs: 10_000 }));
+    on("mediaRefused", ({ message }) =>
+      this.notice({ text: message || text.notices.mediaRefused, tone: "warning" }),
+    );
+    this.#watch();
+  }
+
+  #wishedState(): Partial<ParticipantState> {
+    return {
+      audioMuted: !this.media.microphone.on.peek(),
+      videoOn: this.media.camera.on.peek(),
+      screenSharing: this.sharing.peek(),
+    };
+  }
+
+  /** Compares each state with the one before: what others did, and what is worth a notice. */
+  #watch(): void {
+    let before = this.meeting.state;
+    const off = this.meeting.on("stateChanged", (state) => {
+      const was = before;
+      before = state;
+      this.#othersDid(was, state);
+      if (was.locked !== state.locked) {
+        this.notice({ text: state.locked ? text.notices.locked : text.notices.unlocked });
+      }
+      const hands = new Set(was.participants.filter((p) => p.state.handRaised).map((p) => p.participantId));
+      for (const p of state.participants) {
+        if (p.state.handRaised && !hands.has(p.participantId)) {
+          this.#noticePerson("hand", p.name, text.notices.handRaised);
+        }
+      }
+      const onStage = (s: MeetingState) => s.stage.onStage.includes(s.self.participantId);
+      if (onStage(was) !== onStage(state)) {
+        this.askedForStage.value = false;
+        this.notice({ text: onStage(state) ? text.notices.onStage : text.notices.offStage });
+      }
+      if (!was.rights.runMeeting && state.rights.runMeeting) this.notice({ text: text.notices.hostNow });
+      const waited = new Set(was.waiting.map((w) => w.participantId));
+      const fresh = state.waiting.filter((w) => !waited.has(w.participantId)).map((w) => w.name);
+      if (fresh.length > 0) this.announcement.value = text.notices.waiting(fresh);
+    });
+    this.#off.push(off);
+  }
+
+  #othersDid(was: MeetingState, state: MeetingState): void {
+    // While a change of one's own is on its way, what comes may be an echo of it.
+    if (this.#ownChanges > 0) return;
+    const { microphone, camera } = this.media;
+    const now = state.self.state;
+    if (now.audioMuted && !was.self.state.audioMuted && microphone.on.peek()) {
+      this.talking.value = false;
+      void this.media.set("microphone", false);
+      this.notice({
+        text: text.notices.mutedByHost,
+        tone: "warning",
+        lastsMs: 8000,
+        action: { label: text.notices.unmute, run: () => void this.toggleMicrophone() },
+      });
+    }
+    if (!now.videoOn && was.self.state.videoOn && camera.on.peek()) {
+      void this.media.set("camera", false);
+      this.notice({ text: text.notices.cameraStoppedByHost, tone: "warning", lastsMs: 8000 });
+    }
+    if (!now.handRaised && was.self.state.handRaised) this.notice({ text: text.notices.handLowered });
+    if (state.self.name !== was.self.name) this.notice({ text: text.notices.renamed(state.self.name) });
+  }
+
+  #chatMessage(message: ChatMessage): void {
+    const selfId = this.self.peek().participantId;
+    this.chat.value = chat.received(this.chat.peek(), message, selfId);
+    const id = chat.conversationOf(message, selfId);
+    if (message.participantId === selfId || this.chat.peek().open === id) return;
+    const say = id === chat.EVERYONE ? text.notices.message : text.notices.privateMessage;
+    const short = message.text.length > 90 ? `${message.text.slice(0, 88)}…` : message.text;
+    this.notice({
+      text: say(message.name, short),
+      action: { label: text.notices.open, run: () => this.openConversation(id) },
+    });
+  }
+
+  #showReaction(participantId: string, emoji: string): void {
+    const id = this.#nextReaction++;
+    const reaction: Reaction = {
+      id,
+      participantId,
+      name: this.nameOf(participantId),
+      emoji,
+      offset: ((id * 7) % 10) / 10,
+    };
+    // A storm of them is cut: the newest are seen.
+    this.reactions.value = [...this.reactions.peek(), reaction].slice(-30);
+    setTimeout(() => {
+      this.reactions.value = this.reactions.peek().filter((other) => other.id !== id);
+    }, REACTION_LASTS_MS);
+  }
+}

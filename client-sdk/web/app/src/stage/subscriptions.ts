@@ -1,0 +1,159 @@
+/**
+ * Brings the subscriptions of the meeting in step with what is visible: what is not seen is not received, and what is
+ * small is received in a small layer. Streams that are no longer wanted end before new ones begin, so that there are
+ * never more than the rights allow.
+ */
+
+import { allocate, type StreamDescription, type SubscribeOptions, type Subscription } from "@darktower/client";
+import { signal } from "@preact/signals";
+
+/** A stream that is visible. */
+export interface Wanted {
+  readonly stream: StreamDescription;
+  /** Device pixels. */
+  readonly widthPx: number;
+  readonly heightPx: number;
+  /** Larger comes first. */
+  readonly priority: number;
+}
+
+/** What of a meeting is needed. */
+export interface Source {
+  subscribe(streamId: string, options?: SubscribeOptions): Promise<Subscription>;
+}
+
+type Allocated = ReturnType<typeof allocate>;
+
+/** The most important streams, as many as may be received. */
+export function within(wanted: readonly Wanted[], maxStreams: number): Wanted[] {
+  return [...wanted].sort((a, b) => b.priority - a.priority).slice(0, Math.max(0, maxStreams));
+}
+
+interface Entry {
+  readonly subscription: Subscription;
+  layerId: string;
+}
+
+export class Subscriptions {
+  /** By stream id: what is received now. */
+  readonly current = signal<ReadonlyMap<string, Subscription>>(new Map());
+
+  readonly #source: Source;
+  readonly #entries = new Map<string, Entry>();
+  /** Refused: not asked for again while it stays wanted. */
+  readonly #refused = new Set<string>();
+  #desired = new Map<string, string>();
+  #allocated: Allocated = new Map();
+  #running = false;
+  #closed = false;
+
+  constructor(source: Source) {
+    this.#source = source;
+  }
+
+  /** What is visible now. `availableBps`: of the downlink, 0 = not known. Resolves when everything is asked for. */
+  want(wanted: readonly Wanted[], maxStreams: number, availableBps: number): Promise<void> {
+    const shown = within(wanted, maxStreams);
+    this.#allocated = allocate(
+      shown.map(({ stream, ...size }) => ({ ...size, streamId: stream.streamId, layers: [...stream.layers] })),
+      availableBps,
+      this.#allocated,
+    );
+    this.#desired = new Map();
+    for (const { stream } of shown) {
+      const choice = this.#allocated.get(stream.streamId);
+      if (choice !== undefined && choice !== "none") this.#desired.set(stream.streamId, choice.layerId);
+    }
+    for (const streamId of this.#refused) {
+      if (!this.#desired.has(streamId)) this.#refused.delete(streamId);
+    }
+    return this.#reconcile();
+  }
+
+  /** The connection is new: what was refused may be asked for again. */
+  again(): Promise<void> {
+    this.#refused.clear();
+    return this.#reconcile();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#desired.clear();
+    const all = [...this.#entries.keys()];
+    await Promise.all(all.map((streamId) => this.#end(streamId)));
+  }
+
+  async #reconcile(): Promise<void> {
+    if (this.#running || this.#closed) return;
+    this.#running = true;
+    try {
+      while (!this.#closed) {
+        const over = [...this.#entries.keys()].filter((streamId) => !this.#desired.has(streamId));
+        if (over.length > 0) {
+          await Promise.all(over.map((streamId) => this.#end(streamId)));
+          continue;
+        }
+        const missing = [...this.#desired].filter(([id]) => !this.#entries.has(id) && !this.#refused.has(id));
+        if (missing.length > 0) {
+          await Promise.all(missing.map(([streamId, layerId]) => this.#begin(streamId, layerId)));
+          continue;
+        }
+        const changed = [...this.#entries].filter(([id, entry]) => entry.layerId !== this.#desired.get(id));
+        if (changed.length === 0) break;
+        await Promise.all(changed.map(([streamId, entry]) => this.#switch(streamId, entry)));
+      }
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  async #begin(streamId: string, layerId: string): Promise<void> {
+    try {
+      const subscription = await this.#source.subscribe(streamId, optionsOf(layerId));
+      const entry: Entry = { subscription, layerId };
+      this.#entries.set(streamId, entry);
+      subscription.on("ended", () => {
+        if (this.#entries.get(streamId) !== entry) return;
+        this.#entries.delete(streamId);
+        // Whoever publishes it again does so under this id: it is wanted as long as the page says so.
+        this.#refused.add(streamId);
+        this.#publish();
+      });
+      if (this.#closed) await this.#end(streamId);
+      else this.#publish();
+    } catch {
+      // The publisher has just left, or a limit is reached: the tile shows no picture.
+      this.#refused.add(streamId);
+    }
+  }
+
+  async #switch(streamId: string, entry: Entry): Promise<void> {
+    const layerId = this.#desired.get(streamId) ?? "";
+    entry.layerId = layerId;
+    try {
+      await entry.subscription.setOptions(optionsOf(layerId));
+    } catch {
+      // It goes on as it is; that it ends, if it does, is told by its event.
+    }
+  }
+
+  async #end(streamId: string): Promise<void> {
+    const entry = this.#entries.get(streamId);
+    if (!entry) return;
+    this.#entries.delete(streamId);
+    this.#publish();
+    try {
+      await entry.subscription.unsubscribe();
+    } catch {
+      // It has ended already, or the connection has.
+    }
+  }
+
+  #publish(): void {
+    this.current.value = new Map([...this.#entries].map(([id, entry]) => [id, entry.subscription]));
+  }
+}
+
+function optionsOf(layerId: string): SubscribeOptions {
+  return layerId === "" ? {} : { preferredLayer: layerId };
+}
