@@ -167,6 +167,15 @@ describe("VideoClock with sound", () => {
     expect(clock.minAudioDelayMs(nowUs)).toBe(20);
   });
 
+  it("keeps what was asked of the sound over silence", () => {
+    const clock = new VideoClock();
+    let nowUs = playWithSound(clock, 0, 60, 100, 40);
+    expect(clock.minAudioDelayMs(nowUs)).toBe(60);
+    clock.audioSilent();
+    nowUs = play(clock, 60, 90, () => 100);
+    expect(clock.minAudioDelayMs(nowUs)).toBe(60);
+  });
+
   it("settles whether the sound adds the delay to its own or takes the larger", () => {
     for (const heard of [(own: number, asked: number) => own + asked, Math.max]) {
       const clock = new VideoClock();

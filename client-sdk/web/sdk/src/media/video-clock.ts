@@ -151,10 +151,8 @@ export class VideoClock {
   minAudioDelayMs(nowUs: number): number {
     const audio = this.#freshAudio(nowUs);
     const ownUs = this.#ownOffsetUs();
-    if (!audio || ownUs === undefined) {
-      this.#audioDelayMs = 0;
-      return 0;
-    }
+    // What was needed will be when the sound comes back.
+    if (!audio || ownUs === undefined) return this.#audioDelayMs;
     if (nowUs - this.#audioStepUs < AUDIO_STEP_US) return this.#audioDelayMs;
     const behindUs = ownUs - audio.offsetUs;
     let delayMs = this.#audioDelayMs;

@@ -1,7 +1,8 @@
 /** When to draw: once per picture of the screen, and now and then while the page is hidden. */
 
-/** Without a picture of the screen for so long, there are none: the page is hidden. */
 const HIDDEN_TICK_MS = 200;
+/** So many of these times without a picture of the screen: the page is hidden. Fewer, and the machine is busy. */
+const HIDDEN_AFTER_TICKS = 2;
 
 /** Draws. `hidden`: nobody sees it, but time goes on. */
 export type Draw = (hidden: boolean) => void;
@@ -11,20 +12,17 @@ export class DrawTicks {
   readonly #wanted = new Set<Draw>();
   #frame: number | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #timersInARow = 0;
+  #ticksWithout = 0;
 
   /** Calls `draw` once, soon. */
   request(draw: Draw): void {
     this.#wanted.add(draw);
     if (this.#timer !== undefined) return;
-    this.#timer = setTimeout(() => {
-      this.#timersInARow++;
-      this.#run();
-    }, HIDDEN_TICK_MS);
     this.#frame = requestAnimationFrame(() => {
-      this.#timersInARow = 0;
+      this.#ticksWithout = 0;
       this.#run();
     });
+    this.#startTimer();
   }
 
   /** Takes a request back. */
@@ -33,12 +31,19 @@ export class DrawTicks {
     if (this.#wanted.size === 0) this.#disarm();
   }
 
+  #startTimer(): void {
+    this.#timer = setTimeout(() => {
+      this.#ticksWithout++;
+      if (this.#ticksWithout < HIDDEN_AFTER_TICKS) this.#startTimer();
+      else this.#run();
+    }, HIDDEN_TICK_MS);
+  }
+
   #run(): void {
     this.#disarm();
     const wanted = [...this.#wanted];
     this.#wanted.clear();
-    // One late picture is a busy machine.
-    for (const draw of wanted) draw(this.#timersInARow > 1);
+    for (const draw of wanted) draw(this.#ticksWithout > 0);
   }
 
   #disarm(): void {

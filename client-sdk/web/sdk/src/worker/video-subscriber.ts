@@ -227,6 +227,7 @@ export class VideoSubscriber {
     this.#decoder.close();
     this.#closePictures(this.#pictures.length);
     this.#sources.clear();
+    if (this.#audioDelayMs > 0) this.#events.minAudioDelayMs(0);
   }
 
   /** A group goes on that began before this subscriber did: there may be no other for long. */
