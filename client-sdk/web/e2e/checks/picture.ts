@@ -76,7 +76,7 @@ export function figures(samples: readonly PictureSample[], range: number): Pictu
 /** Pictures of 300 numbers, as fake cameras send them; 2^16 for those that show the time. */
 export const CAMERA_RANGE = 300;
 
-/** Waits until the picture is of that colour, then proves that it stays so and moves. */
+/** Waits until the picture is of that colour and moves, then proves that it goes on so. */
 export async function expectMoving(
   picture: Picture,
   colour: ColourName,
@@ -85,6 +85,12 @@ export async function expectMoving(
   await expect
     .poll(async () => (await look(picture)).colour, { message: `a ${colour} picture` })
     .toBe(colour);
+  // The first picture may be an old one of the server's cache.
+  await expect
+    .poll(async () => figures(await follow(picture, 300), CAMERA_RANGE).framesPerSecond, {
+      message: `a ${colour} picture that moves`,
+    })
+    .toBeGreaterThanOrEqual(minFps);
   const seen = figures(await follow(picture, 1500), CAMERA_RANGE);
   expect(seen.colours).toEqual([colour]);
   expect(seen.framesPerSecond).toBeGreaterThanOrEqual(minFps);

@@ -14,11 +14,13 @@ const SIZE: PictureSize = { width: 640, height: 360 };
 const FRAMERATE = 30;
 /** Frames of a fake camera's file, which is shown over and over. */
 const CAMERA_FRAMES = 300;
+/** A clip makes no key frames on demand: who subscribes while it is paused waits for the next one, so they are close. */
+const CLIP_KEY_FRAME_EVERY = 15;
 const SAMPLE_RATE = 48_000;
 /** Samples by which an Opus decoder is late (RFC 7845 section 4.2, libopus at 48 kHz). */
 const OPUS_DELAY_SAMPLES = 312;
 /** Part of every file's name: another when what they hold changes. */
-const RECIPE = 2;
+const RECIPE = 3;
 
 /** Whoever takes part with a browser: a camera of one colour, a microphone of one tone. */
 export interface Person {
@@ -86,7 +88,16 @@ export async function makeClips(): Promise<void> {
     await unlessThere(files.audio, (file) => writeFile(file, wav(interruptedTone(toneHz, 4))));
   }
   const { steady, flash } = CLIP;
-  const vp8 = ["-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-g", "60", "-keyint_min", "60"];
+  const vp8 = [
+    "-c:v",
+    "libvpx",
+    "-deadline",
+    "realtime",
+    "-cpu-used",
+    "8",
+    "-g",
+    String(CLIP_KEY_FRAME_EVERY),
+  ];
   await unlessThere(clips.steadyVideo, (file) =>
     encode(steady.videoSeconds * FRAMERATE, (frame) => drawPicture(SIZE, steady.colour, frame), [
       ...[...vp8, "-b:v", "900k", "-f", "ivf"],
