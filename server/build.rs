@@ -8,10 +8,12 @@ const APP: &str = "../client-sdk/web/app";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    // Programs with debug assertions read the folder while they run.
-    if std::env::var("PROFILE").is_ok_and(|profile| profile == "release") {
-        // A path that is not there would count as changed each time.
-        let watched = if Path::new(DIST).is_dir() { DIST } else { APP };
-        println!("cargo::rerun-if-changed={watched}");
+    let is_release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    match Path::new(DIST).is_dir() {
+        // Programs with debug assertions read the folder while they run.
+        true if !is_release => {}
+        true => println!("cargo::rerun-if-changed={DIST}"),
+        // Without the folder not even its place is compiled in. A path that is not there would count as changed each time.
+        false => println!("cargo::rerun-if-changed={APP}"),
     }
 }
