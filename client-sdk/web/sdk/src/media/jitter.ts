@@ -45,7 +45,7 @@ const MAX_AGE_US = 10_000_000;
 const CLOCK_STEP_US = 1_000_000;
 /** The target shrinks by this share of itself per second. */
 const SHRINK_PER_S = 0.1;
-/** Time without packets is not counted beyond this. */
+/** What was needed before a silence is needed after it: no more than this of it counts. */
 const MAX_IDLE_US = 100_000;
 /** More packets missing in a row are no loss. */
 const MAX_LOSS = 50;
@@ -66,7 +66,7 @@ export class ArrivalJitter {
   #lastArrivalUs = 0;
   #jitterUs = 0;
   #target = INITIAL_TARGET_MS;
-  #evaluatedUs = 0;
+  #evaluatedUs: number | undefined;
   #receivedPackets = 0;
   #lostPackets = 0;
   #latePackets = 0;
@@ -123,14 +123,13 @@ export class ArrivalJitter {
 
   /**
    * How much audio is to be buffered right after a packet of the least delay was added, milliseconds: the 95th percentile of the
-   * delays, the packet itself, and a margin. Grows at once and shrinks by 10 % per second while packets come; 20 to 400.
+   * delays, the packet itself, and a margin. Grows at once and shrinks by 10 % per second; 20 to 400. To be asked for each packet.
    */
   targetMs(nowUs: number): number {
     if (this.#samples === 0) return this.#target;
-    const untilUs = Math.min(nowUs, this.#lastArrivalUs + MAX_IDLE_US);
-    const elapsedUs =
-      this.#evaluatedUs === 0 ? 0 : Math.min(Math.max(untilUs - this.#evaluatedUs, 0), MAX_IDLE_US);
-    this.#evaluatedUs = Math.max(untilUs, this.#evaluatedUs);
+    const sinceUs = nowUs - (this.#evaluatedUs ?? nowUs);
+    const elapsedUs = Math.min(Math.max(sinceUs, 0), MAX_IDLE_US);
+    this.#evaluatedUs = nowUs;
     const measured = this.#spreadUs() / 1000 + this.#packetMs + MARGIN_MS;
     const wanted = Math.min(Math.max(measured, MIN_TARGET_MS), MAX_TARGET_MS);
     const shrunk = this.#target * (1 - (SHRINK_PER_S * elapsedUs) / 1e6);

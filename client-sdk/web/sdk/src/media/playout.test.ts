@@ -1,7 +1,10 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { ArrivalJitter } from "./jitter.js";
 import { PlayoutBuffer } from "./playout.js";
 import { SAMPLE_RATE } from "./playout-ring.js";
+
+// Minutes of sound are computed, on machines that may be busy.
+vi.setConfig({ testTimeout: 60_000 });
 
 const QUANTUM = 128;
 const PACKET = 960;
@@ -257,6 +260,29 @@ describe("stretching", () => {
     }
   });
 
+  it("does not click where there is no period either", () => {
+    // Longer than any period that is looked for.
+    const { buffer, heard } = play({ seconds: 18, signal: tone(50), minTargetMs: steps });
+    expect(buffer.statistics.expandedMs).toBeGreaterThan(40);
+    expect(buffer.statistics.acceleratedMs).toBeGreaterThan(20);
+    expect(greatestStep(heard)).toBeLessThan(0.02);
+  });
+
+  it("waits for periods before it takes what is not alike", () => {
+    const uniform = random(7);
+    const accelerated: number[] = [];
+    play({
+      seconds: 12,
+      signal: () => (uniform() - 0.5) * 0.4,
+      minTargetMs: (timeS) => (timeS < 5 ? 120 : 0),
+      look: (buffer, timeS) => {
+        if (timeS > 4.9) accelerated[Math.floor(timeS)] ??= buffer.statistics.acceleratedMs;
+      },
+    });
+    expect(accelerated[6]).toBe(accelerated[5]);
+    expect(accelerated[11]).toBeGreaterThan((accelerated[5] ?? 0) + 30);
+  });
+
   it("reaches the target that lip sync asks for, at no more than 15 %", () => {
     const delays: number[] = [];
     const { buffer } = play({
@@ -305,6 +331,12 @@ describe("loss", () => {
     for (let second = 3; second < 19; second++) {
       expect(rms(heard.subarray(second * SAMPLE_RATE, second * SAMPLE_RATE + 2400))).toBeGreaterThan(0.25);
     }
+  });
+
+  it("does not click at the joints of a sound without period", () => {
+    const { buffer, heard } = play({ seconds: 20, signal: tone(50), delay: losing });
+    expect(buffer.statistics.concealedMs).toBeGreaterThan(600);
+    expect(greatestStep(heard)).toBeLessThan(0.03);
   });
 
   it("fades within 60 ms when more is missing, and comes back without a click", () => {
