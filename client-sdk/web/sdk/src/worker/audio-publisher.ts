@@ -54,6 +54,8 @@ export class AudioPublisher {
   #over = false;
   #sequence = 0;
   #lastTimestampUs = 0;
+  /** Local time minus that of the AudioContext, until its clock is known. */
+  #guessUs: number | undefined;
   #failedMs: number[] = [];
   readonly #sentBytes = new Recent(STATISTICS_WINDOW_MS);
   readonly #sentFrames = new Recent(STATISTICS_WINDOW_MS);
@@ -78,6 +80,7 @@ export class AudioPublisher {
     }
     this.#port = port;
     this.#clock = clock;
+    this.#guessUs = undefined;
     port.onmessage = (event: MessageEvent<CaptureChunk>) => {
       if (event.data.type === "chunk" && port === this.#port) this.#chunk(event.data);
     };
@@ -252,8 +255,9 @@ export class AudioPublisher {
   /** Capture time on the wire; rising, whatever the clocks do. */
   #timestampUs(contextUs: number): number {
     const mappedUs = this.#clock?.toLocalUs(contextUs / 1e6) ?? Number.NaN;
-    // Before the first reading of the context's clock: what is encoded now was captured just now.
-    const localUs = Number.isNaN(mappedUs) ? nowUs() - CHUNK_US : mappedUs;
+    // Before the first reading of the context's clock: what is encoded first was captured just now, the rest follows it.
+    if (Number.isNaN(mappedUs)) this.#guessUs ??= nowUs() - CHUNK_US - contextUs;
+    const localUs = Number.isNaN(mappedUs) ? contextUs + (this.#guessUs ?? 0) : mappedUs;
     const wireUs = Math.max(Math.round(this.#link.toWireUs(localUs)), 0);
     this.#lastTimestampUs = Math.max(wireUs, this.#lastTimestampUs + 1);
     return this.#lastTimestampUs;
