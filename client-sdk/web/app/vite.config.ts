@@ -19,6 +19,6 @@ export default defineConfig({
   server: { proxy: { "/api": "http://127.0.0.1:8080" } },
   test: {
     include: ["src/**/*.test.ts"],
-    alias: { "@darktower/client": fileURLToPath(new URL("dev/client.ts", import.meta.url)) },
+    alias: { "@darktower/client": fileURLToPath(new URL("../sdk/src/index.ts", import.meta.url)) },
   },
 });

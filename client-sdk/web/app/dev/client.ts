@@ -74,7 +74,10 @@ export interface Subscription {
   readonly element: HTMLCanvasElement | undefined;
   setOptions(options: SubscribeOptions): Promise<void>;
   unsubscribe(): Promise<void>;
-  on<K extends keyof SubscriptionEvents>(name: K, listener: (event: SubscriptionEvents[K]) => void): () => void;
+  on<K extends keyof SubscriptionEvents>(
+    name: K,
+    listener: (event: SubscriptionEvents[K]) => void,
+  ): () => void;
 }
 
 export interface AutoSubscriptions {
@@ -136,7 +139,11 @@ function stream(streamId: string, type: StreamType): StreamDescription {
     codec: "VP8",
     maxBitrateBps: 2_000_000,
     video: { width: 1280, height: 720, framerate: 30 },
-    layers: [layer("low", 320, 180, 150_000), layer("mid", 640, 360, 500_000), layer("high", 1280, 720, 1_500_000)],
+    layers: [
+      layer("low", 320, 180, 150_000),
+      layer("mid", 640, 360, 500_000),
+      layer("high", 1280, 720, 1_500_000),
+    ],
   };
 }
 
@@ -156,7 +163,12 @@ function person(index: number, joinedAtMs: number): Participant {
     userId: "",
     joinedAtMs,
     streams,
-    state: { audioMuted: index % 3 === 1, videoOn: cameraOn, screenSharing: shares, handRaised: index === 3 || index === 11 },
+    state: {
+      audioMuted: index % 3 === 1,
+      videoOn: cameraOn,
+      screenSharing: shares,
+      handRaised: index === 3 || index === 11,
+    },
     onStage: false,
     reconnecting: index === 4 && parameters().has("trouble"),
     networkGrade: grades[index % grades.length] ?? "excellent",
@@ -218,7 +230,10 @@ class FakeSubscription implements Subscription {
     return Promise.resolve();
   }
 
-  on<K extends keyof SubscriptionEvents>(name: K, listener: (event: SubscriptionEvents[K]) => void): () => void {
+  on<K extends keyof SubscriptionEvents>(
+    name: K,
+    listener: (event: SubscriptionEvents[K]) => void,
+  ): () => void {
     if (name !== "firstFrame") return () => undefined;
     const timer = setTimeout(() => (listener as (event: Record<string, never>) => void)({}), 30);
     return () => clearTimeout(timer);
@@ -277,7 +292,11 @@ export class Meeting {
         participantId: `waiting-${i}`,
         name: ["Leslie Lamport", "Sophie Wilson", "Niklaus Wirth"][i % 3] ?? "",
       })),
-      stage: { onStage: [], asking: parameters().has("stage") ? ["person-2"] : [], invited: parameters().has("invited") },
+      stage: {
+        onStage: [],
+        asking: parameters().has("stage") ? ["person-2"] : [],
+        invited: parameters().has("invited"),
+      },
       ...(people > 0 ? { activeSpeakerId: "person-0" } : {}),
       viewerCount: 0,
       participantCount: people + 1,
@@ -298,7 +317,9 @@ export class Meeting {
     this.#timers.push(
       setInterval(() => {
         const quiet = Math.floor(Date.now() / 5000) % Math.max(1, Math.min(people, 4));
-        const levels = new Map(this.#state.participants.map((p, i) => [p.participantId, i === quiet ? 24 : 100]));
+        const levels = new Map(
+          this.#state.participants.map((p, i) => [p.participantId, i === quiet ? 24 : 100]),
+        );
         this.#events.emit("audioLevels", levels);
         const speaker = this.#state.participants[quiet]?.participantId;
         if (speaker !== undefined && speaker !== this.#state.activeSpeakerId) {
@@ -338,13 +359,15 @@ export class Meeting {
 
   async publish(_track: MediaStreamTrack, options: PublishOptions = {}): Promise<Publication> {
     const description = stream(crypto.randomUUID(), options.type ?? "camera");
-    const set = (streams: readonly StreamDescription[]) => this.#change({ self: { ...this.#state.self, streams } });
+    const set = (streams: readonly StreamDescription[]) =>
+      this.#change({ self: { ...this.#state.self, streams } });
     set([...this.#state.self.streams, description]);
     return {
       stream: description,
       replaceTrack: () => Promise.resolve(),
       setEnabled: () => Promise.resolve(),
-      stop: async () => set(this.#state.self.streams.filter((other) => other.streamId !== description.streamId)),
+      stop: async () =>
+        set(this.#state.self.streams.filter((other) => other.streamId !== description.streamId)),
       on: () => () => undefined,
     };
   }
@@ -371,7 +394,7 @@ export class Meeting {
   }
 
   async setSpeaker(_deviceId: string): Promise<void> {}
-  setVolume(_participantId: string, _gain: number): void {}
+  async setVolume(_participantId: string, _gain: number): Promise<void> {}
 
   async setState(change: Partial<ParticipantState>): Promise<void> {
     this.#self(change);
@@ -411,7 +434,9 @@ export class Meeting {
 
   async admit(participantId?: string): Promise<void> {
     this.#change({
-      waiting: this.#state.waiting.filter((w) => participantId !== undefined && w.participantId !== participantId),
+      waiting: this.#state.waiting.filter(
+        (w) => participantId !== undefined && w.participantId !== participantId,
+      ),
     });
   }
 
@@ -423,7 +448,9 @@ export class Meeting {
 
   async renameParticipant(participantId: string, name: string): Promise<void> {
     this.#change({
-      participants: this.#state.participants.map((p) => (p.participantId === participantId ? { ...p, name } : p)),
+      participants: this.#state.participants.map((p) =>
+        p.participantId === participantId ? { ...p, name } : p,
+      ),
     });
   }
 
@@ -434,7 +461,8 @@ export class Meeting {
 
   async lowerHand(participantId?: string): Promise<void> {
     for (const p of this.#state.participants) {
-      if (participantId === undefined || p.participantId === participantId) this.#of(p.participantId, { handRaised: false });
+      if (participantId === undefined || p.participantId === participantId)
+        this.#of(p.participantId, { handRaised: false });
     }
   }
 
@@ -461,7 +489,9 @@ export class Meeting {
     this.#alter(messageId, { pinned });
   }
 
-  async chatHistory(query: { before?: number; limit?: number; withParticipantId?: string; pinnedOnly?: boolean } = {}): Promise<{ messages: ChatMessage[]; hasMore: boolean }> {
+  async chatHistory(
+    query: { before?: number; limit?: number; withParticipantId?: string; pinnedOnly?: boolean } = {},
+  ): Promise<{ messages: ChatMessage[]; hasMore: boolean }> {
     return { messages: query.withParticipantId === undefined ? [...this.#chat] : [], hasMore: false };
   }
 
@@ -493,7 +523,9 @@ export class Meeting {
   }
 
   #say(participantId: string, text: string, to?: string): number {
-    const author = [this.#state.self, ...this.#state.participants].find((p) => p.participantId === participantId);
+    const author = [this.#state.self, ...this.#state.participants].find(
+      (p) => p.participantId === participantId,
+    );
     const message: ChatMessage = {
       messageId: this.#chat.length + 1,
       participantId,
@@ -527,7 +559,11 @@ export class Meeting {
   #statistics(): Statistics {
     const seconds = (Date.now() - this.#begunAtMs) / 1000;
     const wave = 1 + Math.sin(seconds / 3) * 0.08;
-    const of = (p: Participant, s: StreamDescription, direction: StreamStatistics["direction"]): StreamStatistics => ({
+    const of = (
+      p: Participant,
+      s: StreamDescription,
+      direction: StreamStatistics["direction"],
+    ): StreamStatistics => ({
       streamId: s.streamId,
       type: s.type,
       direction,
@@ -606,7 +642,9 @@ function videoOf(canvas: HTMLCanvasElement): MediaStreamTrack {
   return track;
 }
 
-export async function openCamera(_options: { deviceId?: string; width?: number; height?: number; framerate?: number } = {}): Promise<MediaStreamTrack> {
+export async function openCamera(
+  _options: { deviceId?: string; width?: number; height?: number; framerate?: number } = {},
+): Promise<MediaStreamTrack> {
   refuse("camera");
   return videoOf(animated(640, 360, (context, timeMs) => drawPerson(context, 21, timeMs)).canvas);
 }
@@ -627,8 +665,6 @@ export async function openScreen(
 
 export class LevelMeter {
   readonly #timers: ReturnType<typeof setInterval>[] = [];
-
-  constructor(_track: MediaStreamTrack) {}
 
   on(_name: "level", listener: (dBov: number) => void): () => void {
     const timer = setInterval(() => listener(30 + Math.abs(Math.sin(performance.now() / 260)) * 30), 100);

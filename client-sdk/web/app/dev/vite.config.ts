@@ -1,21 +1,25 @@
 /** The app with made-up people and a made-up server: for work on its looks. `npm run gallery -w app`. */
 
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { fileURLToPath } from "node:url";
 import preact from "@preact/preset-vite";
-import type { IncomingMessage, ServerResponse } from "node:http";
 import { defineConfig, type Plugin } from "vite";
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
 function answer(request: IncomingMessage, url: URL): [number, unknown] {
-  const refusal = (status: number, code: string): [number, unknown] => [status, { error: { code, message: code } }];
+  const refusal = (status: number, code: string): [number, unknown] => [
+    status,
+    { error: { code, message: code } },
+  ];
   const page = new URL(request.headers.referer ?? "/", "http://gallery");
   const path = url.pathname.replace("/api/v1", "");
   if (path === "/caller") {
     const account = !page.searchParams.has("account");
     return [200, { signed_in: false, may_create_meetings: account, development: true }];
   }
-  if (path === "/meetings") return [201, { meeting_id: "m", slug: "demo", meeting_url: "http://localhost/m/demo" }];
+  if (path === "/meetings")
+    return [201, { meeting_id: "m", slug: "demo", meeting_url: "http://localhost/m/demo" }];
   if (path === "/auth/login") return refusal(401, "UNAUTHORIZED");
   if (path.startsWith("/slugs/")) {
     const slug = path.slice("/slugs/".length);
@@ -43,7 +47,13 @@ function answer(request: IncomingMessage, url: URL): [number, unknown] {
   if (refused) return refusal(409, refused);
   return [
     201,
-    { participant_id: "me", join_token: "t", meeting_id: "m", meeting_controller_url: "", certificate_hashes: [] },
+    {
+      participant_id: "me",
+      join_token: "t",
+      meeting_id: "m",
+      meeting_controller_url: "",
+      certificate_hashes: [],
+    },
   ];
 }
 

@@ -92,7 +92,12 @@ describe("links", () => {
   });
 
   it("loses no character", () => {
-    for (const text of ["a https://x.example b", 'x"https://x.example"y', "https://x.example", "<https://e.example>"]) {
+    for (const text of [
+      "a https://x.example b",
+      'x"https://x.example"y',
+      "https://x.example",
+      "<https://e.example>",
+    ]) {
       expect(
         segments(text)
           .map((s) => s.text)

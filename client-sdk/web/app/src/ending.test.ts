@@ -38,6 +38,8 @@ describe("endings", () => {
     expect(endingOfJoin(errorOf(403, body, null), false)).toBe("signIn");
     expect(endingOfJoin(errorOf(502, "<html>", null), false)).toBe("unreachable");
     expect(errorOf(429, { error: { code: "RATE_LIMITED" } }, "7").retryAfterS).toBe(7);
-    expect(errorOf(400, { error: { code: "INVALID_REQUEST", details: { field: "name" } } }, null).field).toBe("name");
+    expect(errorOf(400, { error: { code: "INVALID_REQUEST", details: { field: "name" } } }, null).field).toBe(
+      "name",
+    );
   });
 });

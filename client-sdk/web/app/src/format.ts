@@ -6,9 +6,7 @@ export function duration(ms: number): string {
   const two = (value: number) => String(value).padStart(2, "0");
   const hours = Math.floor(seconds / 3600);
   const minutes = Math.floor(seconds / 60) % 60;
-  return hours > 0
-    ? `${hours}:${two(minutes)}:${two(seconds % 60)}`
-    : `${minutes}:${two(seconds % 60)}`;
+  return hours > 0 ? `${hours}:${two(minutes)}:${two(seconds % 60)}` : `${minutes}:${two(seconds % 60)}`;
 }
 
 /** The time of day, with the day in front if it is not today's. */
@@ -17,10 +15,9 @@ export function moment(atMs: number, nowMs: number, locale?: string, timeZone?: 
   const day = new Intl.DateTimeFormat(locale, { dateStyle: "short", ...zone });
   const today = day.format(atMs) === day.format(nowMs);
   const time = { hour: "2-digit", minute: "2-digit", ...zone } as const;
-  return new Intl.DateTimeFormat(
-    locale,
-    today ? time : { ...time, day: "numeric", month: "short" },
-  ).format(atMs);
+  return new Intl.DateTimeFormat(locale, today ? time : { ...time, day: "numeric", month: "short" }).format(
+    atMs,
+  );
 }
 
 /** A point in time for people, such as the beginning of a scheduled meeting. */

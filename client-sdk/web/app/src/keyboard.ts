@@ -66,7 +66,10 @@ export function listen(handler: Handler): () => void {
     talking = false;
     handler.talk(false);
   };
-  addEventListener("pointerdown", () => (byPointer = true), { signal, capture: true });
+  const pointed = () => {
+    byPointer = true;
+  };
+  addEventListener("pointerdown", pointed, { signal, capture: true });
   addEventListener(
     "keydown",
     (event) => {

@@ -140,8 +140,7 @@ const NO_DEVICES: Devices = { cameras: [], microphones: [], speakers: [] };
 export class LocalMedia {
   readonly camera = new Device(
     "camera",
-    (deviceId) =>
-      openCamera({ ...(deviceId ? { deviceId } : {}), width: 1280, height: 720, framerate: 30 }),
+    (deviceId) => openCamera({ ...(deviceId ? { deviceId } : {}), width: 1280, height: 720, framerate: 30 }),
     preferences.peek().cameraId,
     true,
   );

@@ -1,6 +1,5 @@
-import type { Publication } from "@darktower/client";
 import { describe, expect, it } from "vitest";
-import { Sender } from "./session-media.js";
+import { Sender, type Sent } from "./session-media.js";
 
 function track(name: string): MediaStreamTrack {
   return { id: name } as MediaStreamTrack;
@@ -10,15 +9,14 @@ function publisher(log: string[]) {
   let end: (() => void) | undefined;
   return {
     end: () => end?.(),
-    async publish(first: MediaStreamTrack): Promise<Publication> {
+    async publish(first: MediaStreamTrack): Promise<Sent> {
       log.push(`publish ${first.id}`);
       return {
-        stream: { streamId: "s", type: "camera", codec: "VP8", maxBitrateBps: 0, layers: [] },
         replaceTrack: async (next) => void log.push(`replace ${next.id}`),
         setEnabled: async (enabled) => void log.push(`enabled ${enabled}`),
         stop: async () => void log.push("stop"),
         on: (_name, listener) => {
-          end = () => listener({ reason: "host" });
+          end = () => (listener as (event: { reason: string }) => void)({ reason: "host" });
           return () => undefined;
         },
       };

@@ -2,9 +2,12 @@
 
 import type { Publication, PublishOptions, StreamType } from "@darktower/client";
 
+/** What of a publication is needed. */
+export type Sent = Pick<Publication, "on" | "replaceTrack" | "setEnabled" | "stop">;
+
 /** What of a meeting is needed. */
 export interface Publisher {
-  publish(track: MediaStreamTrack, options?: PublishOptions): Promise<Publication>;
+  publish(track: MediaStreamTrack, options?: PublishOptions): Promise<Sent>;
 }
 
 /** One stream that can be sent. Wishes may change while earlier ones are being carried out. */
@@ -17,7 +20,7 @@ export class Sender {
   readonly #stopWhenOff: boolean;
   #track: MediaStreamTrack | undefined;
   #on = false;
-  #publication: Publication | undefined;
+  #publication: Sent | undefined;
   #sent: MediaStreamTrack | undefined;
   #enabled = true;
   #running: Promise<void> | undefined;

@@ -16,14 +16,7 @@ import { batch, computed, effect, type ReadonlySignal, type Signal, signal } fro
 import type { MeetingLink } from "./api.js";
 import * as chat from "./chat.js";
 import { deviceErrorCode, type LocalMedia } from "./local-media.js";
-import {
-  dismissed,
-  expired,
-  type NewNotice,
-  type Notice,
-  noticed,
-  noticedPerson,
-} from "./notices.js";
+import { dismissed, expired, type NewNotice, type Notice, noticed, noticedPerson } from "./notices.js";
 import { preferences, remember } from "./preferences.js";
 import { Sender } from "./session-media.js";
 import { Speaking } from "./stage/speaking.js";
@@ -313,7 +306,7 @@ export class Session {
 
   setVolume(participantId: string, gain: number): void {
     this.volumes.value = new Map(this.volumes.peek()).set(participantId, gain);
-    this.meeting.setVolume(participantId, gain);
+    void this.#try(this.meeting.setVolume(participantId, gain));
   }
 
   resumeAudio(): Promise<boolean> {
@@ -500,7 +493,8 @@ export class Session {
       const emoji = new TextDecoder().decode(payload).trim();
       // One picture, not a sentence.
       const [first] = new Intl.Segmenter().segment(emoji);
-      if (first && /\p{Extended_Pictographic}/u.test(first.segment)) this.#showReaction(participantId, first.segment);
+      if (first && /\p{Extended_Pictographic}/u.test(first.segment))
+        this.#showReaction(participantId, first.segment);
     });
     on("reconnected", ({ rejoined }) => {
       this.notice({ text: text.notices.reconnected, tone: "good", lastsMs: 3000 });

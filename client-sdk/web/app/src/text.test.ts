@@ -17,9 +17,13 @@ describe("text", () => {
   });
 
   it("explains every error that a camera or microphone can have", () => {
-    const titles = ["NotAllowedError", "NotFoundError", "NotReadableError", "OverconstrainedError", "AbortError"].map(
-      (code) => english.devices.problem("camera", code).title,
-    );
+    const titles = [
+      "NotAllowedError",
+      "NotFoundError",
+      "NotReadableError",
+      "OverconstrainedError",
+      "AbortError",
+    ].map((code) => english.devices.problem("camera", code).title);
     expect(new Set(titles).size).toBe(5);
   });
 

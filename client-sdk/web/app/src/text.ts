@@ -24,16 +24,43 @@ interface Page {
 
 const endings: Record<Ending, Page> = {
   left: { title: "You left the meeting", text: "You can come back for as long as it goes on." },
-  kicked: { title: "You were removed from the meeting", text: "A host has removed you. Ask them if you think this was a mistake." },
+  kicked: {
+    title: "You were removed from the meeting",
+    text: "A host has removed you. Ask them if you think this was a mistake.",
+  },
   ended: { title: "The meeting is over", text: "It has ended for everybody." },
-  full: { title: "The meeting is full", text: "No more people fit in at the moment. Try again when somebody has left." },
-  locked: { title: "The meeting is locked", text: "The hosts let nobody else in at the moment. Ask somebody inside to unlock it." },
-  rejected: { title: "You were not let in", text: "The hosts did not let you in, or nobody answered for a long time." },
-  notBegun: { title: "The meeting has not begun yet", text: "Hosts can begin it at any time. Come back then." },
-  noSuchMeeting: { title: "There is no such meeting", text: "Check the link: a letter may be missing, or the meeting was deleted." },
-  elsewhere: { title: "You joined from somewhere else", text: "The meeting goes on in another tab or on another device." },
-  lost: { title: "The connection was lost", text: "The meeting could not be reached any more. Check your network, then join again." },
-  unreachable: { title: "The server cannot be reached", text: "Check your network. Some networks block QUIC (UDP), which calls need." },
+  full: {
+    title: "The meeting is full",
+    text: "No more people fit in at the moment. Try again when somebody has left.",
+  },
+  locked: {
+    title: "The meeting is locked",
+    text: "The hosts let nobody else in at the moment. Ask somebody inside to unlock it.",
+  },
+  rejected: {
+    title: "You were not let in",
+    text: "The hosts did not let you in, or nobody answered for a long time.",
+  },
+  notBegun: {
+    title: "The meeting has not begun yet",
+    text: "Hosts can begin it at any time. Come back then.",
+  },
+  noSuchMeeting: {
+    title: "There is no such meeting",
+    text: "Check the link: a letter may be missing, or the meeting was deleted.",
+  },
+  elsewhere: {
+    title: "You joined from somewhere else",
+    text: "The meeting goes on in another tab or on another device.",
+  },
+  lost: {
+    title: "The connection was lost",
+    text: "The meeting could not be reached any more. Check your network, then join again.",
+  },
+  unreachable: {
+    title: "The server cannot be reached",
+    text: "Check your network. Some networks block QUIC (UDP), which calls need.",
+  },
   stopped: { title: "The server is restarting", text: "It should be back in a moment." },
   tooOften: { title: "Too many attempts", text: "Wait a minute, then try again." },
   signIn: { title: "This meeting needs an account", text: "Sign in with an account that may join it." },
@@ -147,13 +174,25 @@ export const english = {
             text: `Click the ${the} icon beside the address of the page, or open the page's settings in the browser, and allow the ${the}. On some systems the browser itself also needs permission, in the privacy settings.`,
           };
         case "NotFoundError":
-          return { title: `No ${the} was found`, text: `Plug one in, then turn it on here. Others can still see and hear you with what you have.` };
+          return {
+            title: `No ${the} was found`,
+            text: `Plug one in, then turn it on here. Others can still see and hear you with what you have.`,
+          };
         case "NotReadableError":
-          return { title: `The ${the} is in use`, text: `Another app or tab is using it, or the system does not give it. Close that app, then try again.` };
+          return {
+            title: `The ${the} is in use`,
+            text: `Another app or tab is using it, or the system does not give it. Close that app, then try again.`,
+          };
         case "OverconstrainedError":
-          return { title: `The ${the} does not fit`, text: `The ${the} that was chosen is not there any more. Choose another one.` };
+          return {
+            title: `The ${the} does not fit`,
+            text: `The ${the} that was chosen is not there any more. Choose another one.`,
+          };
         default:
-          return { title: `The ${the} does not start`, text: `The browser says: ${code || "unknown error"}. Try again, or choose another one.` };
+          return {
+            title: `The ${the} does not start`,
+            text: `The browser says: ${code || "unknown error"}. Try again, or choose another one.`,
+          };
       }
     },
     screenProblem: "The screen could not be shared.",
@@ -207,7 +246,13 @@ export const english = {
     spotlight: "Shown to everybody",
     pinned: "Pinned",
     waitingForPicture: "Waiting for the picture",
-    quality: { notMeasured: "Network not measured yet", excellent: "Network very good", good: "Network good", fair: "Network weak", poor: "Network bad" },
+    quality: {
+      notMeasured: "Network not measured yet",
+      excellent: "Network very good",
+      good: "Network good",
+      fair: "Network weak",
+      poor: "Network bad",
+    },
     pin: "Pin for me",
     unpin: "Unpin",
     volume: "Volume for me",
@@ -349,7 +394,8 @@ export const english = {
     open: "Open",
     waiting: (names: readonly string[]) => `${some(names)} ${names.length === 1 ? "wants" : "want"} to join`,
     view: "View",
-    asking: (names: readonly string[]) => `${some(names)} ${names.length === 1 ? "wants" : "want"} on the stage`,
+    asking: (names: readonly string[]) =>
+      `${some(names)} ${names.length === 1 ? "wants" : "want"} on the stage`,
     invited: "You are invited to the stage",
     joinStage: "Join the stage",
     decline: "Decline",
@@ -372,7 +418,7 @@ export const english = {
     devices: "Devices",
     appearance: "Appearance",
     theme: "Theme",
-    themes: { system: "As the system", dark: "Dark", light: "Light" },
+    themes: { system: "System", dark: "Dark", light: "Light" },
     layout: "Layout",
     name: "Your name",
   },

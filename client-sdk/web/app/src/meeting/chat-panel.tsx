@@ -1,5 +1,5 @@
-import { ArrowDown, Lock, MessagesSquare, Pin, SendHorizontal } from "lucide-preact";
 import type { ChatMessage } from "@darktower/client";
+import { ArrowDown, Lock, MessagesSquare, Pin, SendHorizontal } from "lucide-preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { conversation, EVERYONE, pinnedOf } from "../chat.js";
 import { characters } from "../format.js";
@@ -148,7 +148,15 @@ function Pinned({ session }: { readonly session: Session }) {
   );
 }
 
-function Messages({ session, id, onEdit }: { readonly session: Session; readonly id: string; readonly onEdit: (message: ChatMessage) => void }) {
+function Messages({
+  session,
+  id,
+  onEdit,
+}: {
+  readonly session: Session;
+  readonly id: string;
+  readonly onEdit: (message: ChatMessage) => void;
+}) {
   const ref = useRef<HTMLDivElement>(null);
   const atEnd = useRef(true);
   const [below, setBelow] = useState(false);
@@ -200,8 +208,15 @@ function Messages({ session, id, onEdit }: { readonly session: Session; readonly
   }
   return (
     <div class="messages-holder">
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by keyboard */}
-      <div class="messages" ref={ref} onScroll={scrolled} tabIndex={0} role="log" aria-label={text.chat.title}>
+      <div
+        class="messages"
+        ref={ref}
+        onScroll={scrolled}
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by keyboard
+        tabIndex={0}
+        role="log"
+        aria-label={text.chat.title}
+      >
         {hasMore && (
           <Button small disabled={loading} onClick={() => void session.loadHistory(id)}>
             {loading ? text.chat.loadingEarlier : text.chat.earlier}
@@ -219,15 +234,20 @@ function Messages({ session, id, onEdit }: { readonly session: Session; readonly
                 message={message}
                 own={own}
                 continues={
-                  previous?.participantId === message.participantId && message.sentAtMs - previous.sentAtMs < TOGETHER_MS
+                  previous?.participantId === message.participantId &&
+                  message.sentAtMs - previous.sentAtMs < TOGETHER_MS
                 }
                 nowMs={now}
                 onEdit={own ? () => onEdit(message) : undefined}
                 onDelete={
-                  own || (runMeeting && id === EVERYONE) ? () => void request((m) => m.deleteChat(messageId)) : undefined
+                  own || (runMeeting && id === EVERYONE)
+                    ? () => void request((m) => m.deleteChat(messageId))
+                    : undefined
                 }
                 onPin={
-                  runMeeting && id === EVERYONE ? () => void request((m) => m.pinChat(messageId, !message.pinned)) : undefined
+                  runMeeting && id === EVERYONE
+                    ? () => void request((m) => m.pinChat(messageId, !message.pinned))
+                    : undefined
                 }
               />
             );
@@ -255,7 +275,9 @@ export function ChatPanel({ session }: { readonly session: Session }) {
   const { conversations } = session.chat.value;
   const here = new Set(participants.map((p) => p.participantId));
   // Who has left can still be read, under the name of their messages.
-  const gone = [...conversations].filter(([other, { messages }]) => other !== EVERYONE && !here.has(other) && messages.length > 0);
+  const gone = [...conversations].filter(
+    ([other, { messages }]) => other !== EVERYONE && !here.has(other) && messages.length > 0,
+  );
   const unread = (other: string) => {
     const count = conversation(session.chat.value, other).unread;
     return count > 0 ? ` (${count})` : "";

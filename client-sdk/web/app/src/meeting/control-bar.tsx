@@ -1,3 +1,4 @@
+import type { Support } from "@darktower/client";
 import {
   ChartNoAxesColumn,
   ChevronUp,
@@ -23,7 +24,6 @@ import {
   Video,
   VideoOff,
 } from "lucide-preact";
-import type { Support } from "@darktower/client";
 import { useEffect, useState } from "preact/hooks";
 import { unreadOf } from "../chat.js";
 import { deviceOptions } from "../pages/device-settings.js";
@@ -51,7 +51,9 @@ function useFullScreen(): [boolean, () => void] {
   }, []);
   // A browser that does not let the page be full screen stays as it is.
   const toggle = () =>
-    void (full ? document.exitFullscreen() : document.documentElement.requestFullscreen()).catch(() => undefined);
+    void (full ? document.exitFullscreen() : document.documentElement.requestFullscreen()).catch(
+      () => undefined,
+    );
   return [full, toggle];
 }
 
@@ -70,17 +72,35 @@ function choices(
   return { title, items };
 }
 
-function MicrophoneControl({ session, support }: { readonly session: Session; readonly support: Support | undefined }) {
+function MicrophoneControl({
+  session,
+  support,
+}: {
+  readonly session: Session;
+  readonly support: Support | undefined;
+}) {
   const { media } = session;
   const on = media.microphone.on.value || session.talking.value;
   const { microphones, speakers } = media.devices.value;
   const { microphoneId, speakerId } = preferences.value;
   const groups = [
-    choices(text.devices.microphone, microphones, text.devices.microphoneNumber, microphoneId, (id) => void media.choose("microphone", id)),
+    choices(
+      text.devices.microphone,
+      microphones,
+      text.devices.microphoneNumber,
+      microphoneId,
+      (id) => void media.choose("microphone", id),
+    ),
   ];
   if (support?.canChooseSpeaker) {
     groups.push(
-      choices(text.devices.speaker, speakers, text.devices.speakerNumber, speakerId, (id) => void session.chooseSpeaker(id)),
+      choices(
+        text.devices.speaker,
+        speakers,
+        text.devices.speakerNumber,
+        speakerId,
+        (id) => void session.chooseSpeaker(id),
+      ),
     );
   }
   return (
@@ -95,7 +115,12 @@ function MicrophoneControl({ session, support }: { readonly session: Session; re
         onClick={() => void session.toggleMicrophone()}
       />
       <Menu
-        button={{ label: text.controls.microphoneChoice, icon: <ChevronUp />, tone: on ? "bar" : "off", class: "split-more" }}
+        button={{
+          label: text.controls.microphoneChoice,
+          icon: <ChevronUp />,
+          tone: on ? "bar" : "off",
+          class: "split-more",
+        }}
         groups={groups}
       />
     </div>
@@ -117,7 +142,12 @@ function CameraControl({ session }: { readonly session: Session }) {
         onClick={() => void session.toggleCamera()}
       />
       <Menu
-        button={{ label: text.controls.cameraChoice, icon: <ChevronUp />, tone: on ? "bar" : "off", class: "split-more" }}
+        button={{
+          label: text.controls.cameraChoice,
+          icon: <ChevronUp />,
+          tone: on ? "bar" : "off",
+          class: "split-more",
+        }}
         groups={[
           choices(
             text.devices.camera,
@@ -177,7 +207,12 @@ function Leave({ session }: { readonly session: Session }) {
           {
             items: [
               { label: text.controls.leaveMeeting, icon: <LogOut />, run: () => void session.leave() },
-              { label: text.controls.endForAll, icon: <OctagonX />, danger: true, run: () => setAsking(true) },
+              {
+                label: text.controls.endForAll,
+                icon: <OctagonX />,
+                danger: true,
+                run: () => setAsking(true),
+              },
             ],
           },
         ]}
@@ -206,7 +241,8 @@ export function ControlBar({ session, support, onDialog }: ControlBarProps) {
   const view = session.view.value;
   const unread = unreadOf(session.chat.value);
   const panel = session.panel.value;
-  const asking = (rights.admit ? state.waiting.length : 0) + (rights.manageStage ? state.stage.asking.length : 0);
+  const asking =
+    (rights.admit ? state.waiting.length : 0) + (rights.manageStage ? state.stage.asking.length : 0);
   const canShare = support?.canShareScreen !== false && rights.screen !== "notAllowed";
   const onStage = state.stage.onStage.includes(self.participantId);
   const canAsk = [rights.audio, rights.camera, rights.screen].includes("canRequest");
@@ -266,15 +302,24 @@ export function ControlBar({ session, support, onDialog }: ControlBarProps) {
         {
           items: [
             { label: text.controls.settings, icon: <Settings />, run: () => onDialog("settings") },
-            { label: text.controls.statistics, icon: <ChartNoAxesColumn />, run: () => onDialog("statistics") },
-            { label: text.controls.shortcuts, icon: <Keyboard />, hint: "?", run: () => onDialog("shortcuts") },
+            {
+              label: text.controls.statistics,
+              icon: <ChartNoAxesColumn />,
+              run: () => onDialog("statistics"),
+            },
+            {
+              label: text.controls.shortcuts,
+              icon: <Keyboard />,
+              hint: "?",
+              run: () => onDialog("shortcuts"),
+            },
           ],
         },
       ]}
     />
   );
   return (
-    <footer class="bar" aria-label={text.meeting.controls}>
+    <section class="bar" aria-label={text.meeting.controls}>
       <div class="bar-middle">
         <MicrophoneControl session={session} support={support} />
         <CameraControl session={session} />
@@ -328,6 +373,6 @@ export function ControlBar({ session, support, onDialog }: ControlBarProps) {
           onClick={() => session.togglePanel("chat")}
         />
       </div>
-    </footer>
+    </section>
   );
 }

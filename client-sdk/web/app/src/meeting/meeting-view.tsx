@@ -1,7 +1,7 @@
-import { Lock, Signal, WifiOff } from "lucide-preact";
 import type { Support } from "@darktower/client";
+import { Lock, Signal, WifiOff } from "lucide-preact";
 import { useEffect, useState } from "preact/hooks";
-import { duration } from "../format.js";
+import { bitrate, duration, milliseconds, percent } from "../format.js";
 import { listen } from "../keyboard.js";
 import type { Session } from "../session.js";
 import { text } from "../text.js";
@@ -18,7 +18,6 @@ import { SettingsDialog } from "./settings-dialog.js";
 import { ShortcutsDialog } from "./shortcuts-dialog.js";
 import { Stage } from "./stage.js";
 import { StatisticsDialog } from "./statistics-dialog.js";
-import { bitrate, milliseconds, percent } from "../format.js";
 
 export type OpenDialog = "settings" | "statistics" | "shortcuts";
 
@@ -79,7 +78,13 @@ function Connection({ session, onMore }: { readonly session: Session; readonly o
 }
 
 /** The meeting itself. */
-export function MeetingView({ session, support }: { readonly session: Session; readonly support: Support | undefined }) {
+export function MeetingView({
+  session,
+  support,
+}: {
+  readonly session: Session;
+  readonly support: Support | undefined;
+}) {
   const [dialog, setDialog] = useState<OpenDialog>();
   const state = session.state.value;
   const panel = session.panel.value;

@@ -1,5 +1,5 @@
-import { EllipsisVertical, Pencil, Pin, PinOff, Trash2 } from "lucide-preact";
 import type { ChatMessage } from "@darktower/client";
+import { EllipsisVertical, Pencil, Pin, PinOff, Trash2 } from "lucide-preact";
 import { segments } from "../chat.js";
 import { moment } from "../format.js";
 import { text } from "../text.js";

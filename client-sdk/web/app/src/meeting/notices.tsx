@@ -21,7 +21,9 @@ function Asking({ session }: { readonly session: Session }) {
           <Button
             small
             tone="primary"
-            onClick={() => void session.request((m) => (waiting.length === 1 ? m.admit(first.participantId) : m.admit()))}
+            onClick={() =>
+              void session.request((m) => (waiting.length === 1 ? m.admit(first.participantId) : m.admit()))
+            }
           >
             {waiting.length === 1 ? text.people.admit : text.people.admitAll}
           </Button>

@@ -1,5 +1,18 @@
-import { EllipsisVertical, Hand, Link2, Lock, LockOpen, Mic, MicOff, Search, UserCheck, Video, VideoOff, X } from "lucide-preact";
 import type { Participant } from "@darktower/client";
+import {
+  EllipsisVertical,
+  Hand,
+  Link2,
+  Lock,
+  LockOpen,
+  Mic,
+  MicOff,
+  Search,
+  UserCheck,
+  Video,
+  VideoOff,
+  X,
+} from "lucide-preact";
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import type { Session } from "../session.js";
@@ -17,12 +30,23 @@ import { usePersonMenu } from "./person-menu.js";
 const ROW_PX = 52;
 const SPARE_ROWS = 8;
 
-function Person({ session, person, self }: { readonly session: Session; readonly person: Participant; readonly self: boolean }) {
+function Person({
+  session,
+  person,
+  self,
+}: {
+  readonly session: Session;
+  readonly person: Participant;
+  readonly self: boolean;
+}) {
   const { items, dialog } = usePersonMenu(session, person);
   const { stage } = session.state.value;
   const { audioMuted, videoOn, handRaised } = person.state;
   const host = person.role === "host";
-  const facts = [host ? text.people.host : "", stage.onStage.includes(person.participantId) ? text.people.onStage : ""];
+  const facts = [
+    host ? text.people.host : "",
+    stage.onStage.includes(person.participantId) ? text.people.onStage : "",
+  ];
   const detail = facts.filter(Boolean).join(" · ");
   const speaking = session.speaking.value.has(person.participantId);
   return (
@@ -80,7 +104,15 @@ function Request({
   );
 }
 
-function Section({ title, action, children }: { readonly title: string; readonly action?: ComponentChildren; readonly children: ComponentChildren }) {
+function Section({
+  title,
+  action,
+  children,
+}: {
+  readonly title: string;
+  readonly action?: ComponentChildren;
+  readonly children: ComponentChildren;
+}) {
   return (
     <section class="people-section">
       <header>
@@ -160,7 +192,12 @@ export function PeoplePanel({ session }: { readonly session: Session }) {
       title={text.people.title}
       onClose={() => session.closePanel()}
       actions={
-        <IconButton label={text.people.copyLink} icon={<Link2 />} tooltip="below" onClick={() => void copyLink(session)} />
+        <IconButton
+          label={text.people.copyLink}
+          icon={<Link2 />}
+          tooltip="below"
+          onClick={() => void copyLink(session)}
+        />
       }
     >
       {(rights.muteAudio || rights.runMeeting) && (
@@ -226,7 +263,12 @@ export function PeoplePanel({ session }: { readonly session: Session }) {
             {state.viewerCount > 0 && <span class="muted">{text.meeting.viewers(state.viewerCount)}</span>}
           </header>
           {found.length === 0 && <p class="muted people-nobody">{text.people.nobodyFound}</p>}
-          <ul style={{ paddingTop: `${from * ROW_PX}px`, paddingBottom: `${(found.length - until) * ROW_PX}px` }}>
+          <ul
+            style={{
+              paddingTop: `${from * ROW_PX}px`,
+              paddingBottom: `${(found.length - until) * ROW_PX}px`,
+            }}
+          >
             {found.slice(from, until).map((person) => (
               <Person key={person.participantId} session={session} person={person} self={person === self} />
             ))}

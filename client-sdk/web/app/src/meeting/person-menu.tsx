@@ -1,3 +1,4 @@
+import type { Participant } from "@darktower/client";
 import {
   ArrowDownFromLine,
   Hand,
@@ -11,7 +12,6 @@ import {
   UserX,
   VideoOff,
 } from "lucide-preact";
-import type { Participant } from "@darktower/client";
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import type { Session } from "../session.js";
@@ -22,7 +22,10 @@ import { TextField } from "../ui/field.js";
 import type { MenuItem } from "../ui/menu.js";
 import { actionsFor, type PersonAction } from "./person-actions.js";
 
-const LOOKS: Record<PersonAction, { readonly label: string; readonly icon: ComponentChildren; readonly danger?: boolean }> = {
+const LOOKS: Record<
+  PersonAction,
+  { readonly label: string; readonly icon: ComponentChildren; readonly danger?: boolean }
+> = {
   message: { label: text.tile.message, icon: <MessageSquare /> },
   spotlightOn: { label: text.tile.spotlightOn, icon: <Star /> },
   spotlightOff: { label: text.tile.spotlightOff, icon: <StarOff /> },
@@ -36,7 +39,15 @@ const LOOKS: Record<PersonAction, { readonly label: string; readonly icon: Compo
   remove: { label: text.tile.remove, icon: <UserX />, danger: true },
 };
 
-function RenameDialog({ session, person, onClose }: { readonly session: Session; readonly person: Participant; readonly onClose: () => void }) {
+function RenameDialog({
+  session,
+  person,
+  onClose,
+}: {
+  readonly session: Session;
+  readonly person: Participant;
+  readonly onClose: () => void;
+}) {
   const [name, setName] = useState(person.name);
   const own = person.participantId === session.self.peek().participantId;
   const submit = async () => {
@@ -69,7 +80,10 @@ function RenameDialog({ session, person, onClose }: { readonly session: Session;
 }
 
 /** Menu items for somebody, and the dialogs that some of them open. */
-export function usePersonMenu(session: Session, person: Participant): { readonly items: MenuItem[]; readonly dialog: ComponentChildren } {
+export function usePersonMenu(
+  session: Session,
+  person: Participant,
+): { readonly items: MenuItem[]; readonly dialog: ComponentChildren } {
   const [asking, setAsking] = useState<"rename" | "remove">();
   const { participantId, name } = person;
   const run: Record<PersonAction, () => void> = {
@@ -85,9 +99,13 @@ export function usePersonMenu(session: Session, person: Participant): { readonly
     rename: () => setAsking("rename"),
     remove: () => setAsking("remove"),
   };
-  const items = actionsFor(session.state.value, person).map((action) => ({ ...LOOKS[action], run: run[action] }));
+  const items = actionsFor(session.state.value, person).map((action) => ({
+    ...LOOKS[action],
+    run: run[action],
+  }));
   let dialog: ComponentChildren = null;
-  if (asking === "rename") dialog = <RenameDialog session={session} person={person} onClose={() => setAsking(undefined)} />;
+  if (asking === "rename")
+    dialog = <RenameDialog session={session} person={person} onClose={() => setAsking(undefined)} />;
   if (asking === "remove") {
     dialog = (
       <Confirm

@@ -1,5 +1,5 @@
-import { Monitor, Moon, Sun } from "lucide-preact";
 import type { Support } from "@darktower/client";
+import { Monitor, Moon, Sun } from "lucide-preact";
 import { useState } from "preact/hooks";
 import { DeviceSettings } from "../pages/device-settings.js";
 import { preferences, remember, type ThemeChoice } from "../preferences.js";

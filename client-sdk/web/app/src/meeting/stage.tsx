@@ -1,8 +1,8 @@
-import { ChevronLeft, ChevronRight, Link2, MonitorUp } from "lucide-preact";
 import type { Participant, StreamDescription } from "@darktower/client";
+import { ChevronLeft, ChevronRight, Link2, MonitorUp } from "lucide-preact";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import type { Session } from "../session.js";
-import { type Layout, place, gridCapacity } from "../stage/layout.js";
+import { gridCapacity, type Layout, place } from "../stage/layout.js";
 import type { Wanted } from "../stage/subscriptions.js";
 import { arrange, orderPeople, type Person } from "../stage/who-is-shown.js";
 import { text } from "../text.js";
@@ -25,7 +25,11 @@ function onStage(session: Session): Participant[] {
   return [...(own ? [self] : []), ...participants.filter(seen)];
 }
 
-function streamOf(person: Participant, key: string, kind: "camera" | "screen"): StreamDescription | undefined {
+function streamOf(
+  person: Participant,
+  key: string,
+  kind: "camera" | "screen",
+): StreamDescription | undefined {
   return person.streams.find(
     (stream) => stream.type === kind && (kind === "camera" || key === `screen:${stream.streamId}`),
   );
@@ -98,7 +102,9 @@ export function Stage({ session }: { readonly session: Session }) {
         {layout.placements.map((placement) => {
           const person = byId.get(placement.tile.participantId);
           if (!person) return null;
-          const stream = placement.tile.self ? undefined : streamOf(person, placement.tile.key, placement.tile.kind);
+          const stream = placement.tile.self
+            ? undefined
+            : streamOf(person, placement.tile.key, placement.tile.kind);
           return (
             <Tile
               key={placement.tile.key}
@@ -106,7 +112,9 @@ export function Stage({ session }: { readonly session: Session }) {
               person={person}
               placement={placement}
               subscription={stream && subscriptions.get(stream.streamId)}
-              expectsPicture={stream !== undefined && (placement.tile.kind === "screen" || person.state.videoOn)}
+              expectsPicture={
+                stream !== undefined && (placement.tile.kind === "screen" || person.state.videoOn)
+              }
             />
           );
         })}
@@ -151,7 +159,11 @@ export function Stage({ session }: { readonly session: Session }) {
       )}
       <div class="reactions-elsewhere" aria-hidden="true">
         {elsewhere.map((reaction) => (
-          <span key={reaction.id} class="reaction reaction-named" style={{ left: `${reaction.offset * 70}%` }}>
+          <span
+            key={reaction.id}
+            class="reaction reaction-named"
+            style={{ left: `${reaction.offset * 70}%` }}
+          >
             {reaction.emoji}
             <small>{reaction.name}</small>
           </span>

@@ -42,10 +42,17 @@ const RECEIVED: readonly Column[] = [
   },
   {
     title: t.freezes,
-    value: (stream) => (stream.type === "audio" ? "–" : `${stream.freezes} (${Math.round(stream.freezeMs)} ms)`),
+    value: (stream) =>
+      stream.type === "audio" ? "–" : `${stream.freezes} (${Math.round(stream.freezeMs)} ms)`,
   },
-  { title: t.concealed, value: (stream) => (stream.type === "audio" ? milliseconds(stream.concealedMs) : "–") },
-  { title: t.sync, value: (stream) => (stream.skewMs === undefined ? "–" : `${Math.round(stream.skewMs)} ms`) },
+  {
+    title: t.concealed,
+    value: (stream) => (stream.type === "audio" ? milliseconds(stream.concealedMs) : "–"),
+  },
+  {
+    title: t.sync,
+    value: (stream) => (stream.skewMs === undefined ? "–" : `${Math.round(stream.skewMs)} ms`),
+  },
 ];
 
 function Streams({
@@ -91,7 +98,13 @@ function Streams({
 }
 
 /** Figures of every stream, for whoever wants to know. */
-export function StatisticsDialog({ session, onClose }: { readonly session: Session; readonly onClose: () => void }) {
+export function StatisticsDialog({
+  session,
+  onClose,
+}: {
+  readonly session: Session;
+  readonly onClose: () => void;
+}) {
   const statistics = session.statistics.value;
   return (
     <Dialog title={t.title} onClose={onClose} wide>

@@ -1,14 +1,25 @@
-import { EllipsisVertical, Hand, Maximize, MicOff, MonitorUp, Pin, PinOff, Star, Volume2 } from "lucide-preact";
-import type { Participant, Subscription } from "@darktower/client";
+import type { Participant } from "@darktower/client";
+import {
+  EllipsisVertical,
+  Hand,
+  Maximize,
+  MicOff,
+  MonitorUp,
+  Pin,
+  PinOff,
+  Star,
+  Volume2,
+} from "lucide-preact";
 import { useEffect, useRef, useState } from "preact/hooks";
+import { avatarColour } from "../format.js";
 import type { Session } from "../session.js";
 import type { Placement } from "../stage/layout.js";
+import type { Received } from "../stage/subscriptions.js";
 import { text } from "../text.js";
 import { Avatar } from "../ui/avatar.js";
 import { Menu, type MenuItem } from "../ui/menu.js";
 import { LocalPicture, RemotePicture } from "../ui/picture.js";
 import { Spinner } from "../ui/spinner.js";
-import { avatarColour } from "../format.js";
 import { NetworkIcon } from "./network-icon.js";
 import { usePersonMenu } from "./person-menu.js";
 
@@ -17,14 +28,14 @@ interface TileProps {
   readonly person: Participant;
   readonly placement: Placement;
   /** Of somebody else, while it is received. */
-  readonly subscription: Subscription | undefined;
+  readonly subscription: Received | undefined;
   /** A picture is to be expected. */
   readonly expectsPicture: boolean;
 }
 
 /** Whether the first picture of a subscription has been drawn. */
-function useFirstFrame(subscription: Subscription | undefined): boolean {
-  const [drawn, setDrawn] = useState<Subscription>();
+function useFirstFrame(subscription: Received | undefined): boolean {
+  const [drawn, setDrawn] = useState<Received>();
   useEffect(() => {
     if (!subscription) return;
     const offs = [
@@ -82,7 +93,9 @@ export function Tile({ session, person, placement, subscription, expectsPicture 
   const speaking = !screen && session.speaking.value.has(person.participantId);
   const pinned = session.pins.value.includes(tile.key);
   const spotlit = !screen && session.state.value.spotlight.includes(person.participantId);
-  const reactions = screen ? [] : session.reactions.value.filter((r) => r.participantId === person.participantId);
+  const reactions = screen
+    ? []
+    : session.reactions.value.filter((r) => r.participantId === person.participantId);
   const { items, dialog } = usePersonMenu(session, person);
   const element = subscription?.element;
   const picture = self ? ownTrack !== undefined : element !== undefined && expectsPicture;
@@ -120,7 +133,12 @@ export function Tile({ session, person, placement, subscription, expectsPicture 
       aria-label={describe(person, screen, self, speaking)}
       data-participant={person.participantId}
       data-kind={tile.kind}
-      style={{ left: `${rect.left}px`, top: `${rect.top}px`, width: `${rect.width}px`, height: `${rect.height}px` }}
+      style={{
+        left: `${rect.left}px`,
+        top: `${rect.top}px`,
+        width: `${rect.width}px`,
+        height: `${rect.height}px`,
+      }}
       onDblClick={() => session.togglePin(tile.key)}
     >
       {!screen && !(picture && (self || drawn)) && (
@@ -173,7 +191,10 @@ export function Tile({ session, person, placement, subscription, expectsPicture 
             tone: "quiet",
             tooltip: "none",
           }}
-          groups={[{ items: view }, { items: screen ? items.filter((i) => i.label === text.tile.screenStop) : items }]}
+          groups={[
+            { items: view },
+            { items: screen ? items.filter((i) => i.label === text.tile.screenStop) : items },
+          ]}
           header={self || screen ? undefined : <Volume session={session} person={person} />}
         />
       </div>

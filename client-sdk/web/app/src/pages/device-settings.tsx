@@ -1,5 +1,5 @@
-import { AudioLines, Camera, Mic, Volume2 } from "lucide-preact";
 import { LevelMeter, playTestSound } from "@darktower/client";
+import { AudioLines, Camera, Mic, Volume2 } from "lucide-preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { LocalMedia } from "../local-media.js";
 import { preferences, remember } from "../preferences.js";
@@ -67,7 +67,12 @@ export function DeviceSettings({ media, onSpeaker, canChooseSpeaker }: DeviceSet
   const { cameraId, microphoneId, speakerId } = preferences.value;
   const [playing, setPlaying] = useState(false);
   const alive = useRef(true);
-  useEffect(() => () => void (alive.current = false), []);
+  useEffect(() => {
+    alive.current = true;
+    return () => {
+      alive.current = false;
+    };
+  }, []);
   const test = async () => {
     setPlaying(true);
     try {

@@ -10,7 +10,8 @@ import { Logo } from "../ui/logo.js";
 function ThemeSwitch() {
   // Read again at every choice: what the system says shows on the page itself.
   const { theme } = preferences.value;
-  const light = theme === "light" || (theme === "system" && document.documentElement.dataset.theme === "light");
+  const light =
+    theme === "light" || (theme === "system" && document.documentElement.dataset.theme === "light");
   return (
     <IconButton
       label={light ? text.settings.themes.dark : text.settings.themes.light}
@@ -22,7 +23,13 @@ function ThemeSwitch() {
 }
 
 /** What all pages outside of a meeting have around them. */
-export function Frame({ children, narrow = false }: { readonly children: ComponentChildren; readonly narrow?: boolean }) {
+export function Frame({
+  children,
+  narrow = false,
+}: {
+  readonly children: ComponentChildren;
+  readonly narrow?: boolean;
+}) {
   return (
     <div class="page">
       <header class="page-header">

@@ -17,7 +17,15 @@ import { Frame } from "./frame.js";
 /** Names as the server takes them from guests. */
 const NAME_CHARACTERS = 50;
 
-function Problem({ kind, code, onRetry }: { readonly kind: DeviceKind; readonly code: string; readonly onRetry: () => void }) {
+function Problem({
+  kind,
+  code,
+  onRetry,
+}: {
+  readonly kind: DeviceKind;
+  readonly code: string;
+  readonly onRetry: () => void;
+}) {
   const problem = text.devices.problem(kind, code);
   return (
     <div class="problem" role="alert">
@@ -47,7 +55,11 @@ function Preview({ media, name }: { readonly media: LocalMedia; readonly name: s
         <LocalPicture track={track} label={text.lobby.preview} />
       ) : (
         <div class="preview-off">
-          {camera.starting.value ? <Spinner large /> : <Avatar participantId="me" name={name || "?"} size={88} />}
+          {camera.starting.value ? (
+            <Spinner large />
+          ) : (
+            <Avatar participantId="me" name={name || "?"} size={88} />
+          )}
           <p>{camera.starting.value ? text.lobby.cameraStarting : text.lobby.cameraOff}</p>
         </div>
       )}
@@ -88,7 +100,16 @@ interface LobbyProps {
 }
 
 /** Before the meeting: how one looks and sounds, and what one is called. */
-export function Lobby({ link, media, asGuest, accountName, canChooseSpeaker, joining, nameError, onJoin }: LobbyProps) {
+export function Lobby({
+  link,
+  media,
+  asGuest,
+  accountName,
+  canChooseSpeaker,
+  joining,
+  nameError,
+  onJoin,
+}: LobbyProps) {
   const [name, setName] = useState(preferences.peek().name || accountName || "");
   const [missing, setMissing] = useState(false);
   useTitle(`${link.display_name || text.lobby.nameless} · ${text.product}`);
@@ -98,10 +119,14 @@ export function Lobby({ link, media, asGuest, accountName, canChooseSpeaker, joi
     if (cameraOn && link.meeting_type !== "audio") void media.set("camera", true);
   }, [media, link]);
 
-  const waits = asGuest ? link.waiting_room !== "off" : link.waiting_room === "admission" && link.join !== "account";
+  const waits = asGuest
+    ? link.waiting_room !== "off"
+    : link.waiting_room === "admission" && link.join !== "account";
   const begins = link.status === "scheduled" || link.status === "draft";
   const facts = [
-    begins && link.scheduled_start !== null ? text.lobby.scheduled(dateAndTime(Date.parse(link.scheduled_start))) : "",
+    begins && link.scheduled_start !== null
+      ? text.lobby.scheduled(dateAndTime(Date.parse(link.scheduled_start)))
+      : "",
     begins ? "" : link.active ? text.lobby.someoneInside : text.lobby.nobodyInside,
     asGuest ? text.lobby.asGuest : "",
     link.waiting_room === "admission" && asGuest ? text.lobby.waitingRoom : "",
@@ -151,7 +176,13 @@ export function Lobby({ link, media, asGuest, accountName, canChooseSpeaker, joi
               error={missing ? text.lobby.noName : nameError}
             />
             <Button type="submit" tone="primary" wide busy={joining}>
-              {joining ? text.lobby.joining : waits ? text.lobby.askToJoin : begins ? text.lobby.begin : text.lobby.join}
+              {joining
+                ? text.lobby.joining
+                : waits
+                  ? text.lobby.askToJoin
+                  : begins
+                    ? text.lobby.begin
+                    : text.lobby.join}
             </Button>
           </form>
           <details class="lobby-devices">

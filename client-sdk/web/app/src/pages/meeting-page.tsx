@@ -167,7 +167,9 @@ export function MeetingPage({ slug, guest }: { readonly slug: string; readonly g
           <section class="message">
             <Spinner large />
             <h1>{text.waiting.title}</h1>
-            <p role="status">{about?.link.waiting_room === "until_host" ? text.waiting.untilHost : text.waiting.text}</p>
+            <p role="status">
+              {about?.link.waiting_room === "until_host" ? text.waiting.untilHost : text.waiting.text}
+            </p>
             <div class="message-actions">
               <Button
                 onClick={() => {

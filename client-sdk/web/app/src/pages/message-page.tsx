@@ -8,8 +8,8 @@ import {
   SearchX,
   ServerOff,
   TriangleAlert,
-  UserX,
   Users,
+  UserX,
   WifiOff,
 } from "lucide-preact";
 import type { ComponentChildren } from "preact";

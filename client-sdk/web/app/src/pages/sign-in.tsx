@@ -8,7 +8,9 @@ function explain(error: unknown): string {
   if (!(error instanceof ApiError)) return text.signIn.failed;
   if (error.status === 0) return text.home.unreachable;
   if (error.code === "RATE_LIMITED") return text.signIn.tooOften;
-  return error.status === 401 || error.status === 400 ? text.signIn.wrong : error.message || text.signIn.failed;
+  return error.status === 401 || error.status === 400
+    ? text.signIn.wrong
+    : error.message || text.signIn.failed;
 }
 
 /** Email and password. `onSignedIn` follows when they are right. */
@@ -37,7 +39,14 @@ export function SignInForm({ onSignedIn }: { readonly onSignedIn: () => void }) 
         void submit();
       }}
     >
-      <TextField label={text.signIn.email} type="email" autocomplete="username" required value={email} onValue={setEmail} />
+      <TextField
+        label={text.signIn.email}
+        type="email"
+        autocomplete="username"
+        required
+        value={email}
+        onValue={setEmail}
+      />
       <TextField
         label={text.signIn.password}
         type="password"

@@ -1,5 +1,14 @@
 import { describe, expect, it } from "vitest";
-import { bestGrid, gapOf, gridCapacity, gridRects, type Layout, place, type Rect, type Size } from "./layout.js";
+import {
+  bestGrid,
+  gapOf,
+  gridCapacity,
+  gridRects,
+  type Layout,
+  place,
+  type Rect,
+  type Size,
+} from "./layout.js";
 import type { Arrangement, ShownTile } from "./who-is-shown.js";
 
 const DESKTOP: Size = { width: 1260, height: 690 };
@@ -25,7 +34,10 @@ function inside(rect: Rect, size: Size): boolean {
 
 function overlap(a: Rect, b: Rect): boolean {
   return (
-    a.left < b.left + b.width && b.left < a.left + a.width && a.top < b.top + b.height && b.top < a.top + a.height
+    a.left < b.left + b.width &&
+    b.left < a.left + a.width &&
+    a.top < b.top + b.height &&
+    b.top < a.top + a.height
   );
 }
 
@@ -40,7 +52,9 @@ function expectSound(layout: Layout, size: Size): void {
 describe("grid", () => {
   it("takes the columns that people expect", () => {
     const columns = (count: number, size: Size) => bestGrid(count, size, gapOf(size)).columns;
-    expect([1, 2, 3, 4, 6, 9, 16, 25].map((count) => columns(count, DESKTOP))).toEqual([1, 2, 2, 2, 3, 3, 4, 5]);
+    expect([1, 2, 3, 4, 6, 9, 16, 25].map((count) => columns(count, DESKTOP))).toEqual([
+      1, 2, 2, 2, 3, 3, 4, 5,
+    ]);
     expect([1, 2, 3, 4, 6, 8].map((count) => columns(count, PHONE))).toEqual([1, 1, 1, 2, 2, 2]);
   });
 
@@ -50,7 +64,9 @@ describe("grid", () => {
         const rects = gridRects(count, { left: 0, top: 0, ...size }, gapOf(size));
         const used = rects.reduce((sum, rect) => sum + rect.width * rect.height, 0);
         expect(rects).toHaveLength(count);
-        expect(used / (size.width * size.height), `${count} in ${size.width}×${size.height}`).toBeGreaterThan(0.55);
+        expect(used / (size.width * size.height), `${count} in ${size.width}×${size.height}`).toBeGreaterThan(
+          0.55,
+        );
       }
     }
   });
@@ -58,7 +74,7 @@ describe("grid", () => {
   it("keeps tiles between 16:9 and what shows a face", () => {
     for (const [size, tallest] of [
       [DESKTOP, 4 / 3],
-      [PHONE, 3 / 4],
+      [PHONE, 3 / 5],
     ] as const) {
       for (let count = 1; count <= 25; count++) {
         const { tile } = bestGrid(count, size, gapOf(size));
@@ -128,7 +144,16 @@ describe("place", () => {
     }
   });
 
+  it("gives whoever is alone all of the stage that shows a face well", () => {
+    const alone: Arrangement = { mode: "grid", main: [], others: tiles(1) };
+    expect(place(alone, PHONE, 0).placements[0]?.rect).toEqual({ left: 0, top: 0, ...PHONE });
+    const wide = place(alone, { width: 3000, height: 800 }, 0).placements[0]?.rect;
+    expect(wide).toMatchObject({ left: 660, width: 1680, height: 800 });
+  });
+
   it("shows nothing on a stage without room", () => {
-    expect(place({ mode: "grid", main: [], others: tiles(3) }, { width: 0, height: 0 }, 0).placements).toEqual([]);
+    expect(
+      place({ mode: "grid", main: [], others: tiles(3) }, { width: 0, height: 0 }, 0).placements,
+    ).toEqual([]);
   });
 });

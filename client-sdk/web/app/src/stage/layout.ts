@@ -37,7 +37,10 @@ export interface Layout {
 const WIDE = 16 / 9;
 /** As tall as tiles may be beside each other on a wide stage, and on an upright one. */
 const TALLEST_LANDSCAPE = 4 / 3;
-const TALLEST_PORTRAIT = 3 / 4;
+const TALLEST_PORTRAIT = 3 / 5;
+/** Of a tile that has the stage for itself. */
+const WIDEST_ALONE = 2.1;
+const TALLEST_ALONE = 0.45;
 /** Tiles that are narrower show nothing any more. */
 const LEAST_WIDTH = 150;
 const MOST_PER_PAGE = 25;
@@ -114,7 +117,10 @@ function pageOf<T>(items: readonly T[], perPage: number, page: number) {
 }
 
 /** The strip of small tiles beside or below the large ones. */
-function strip(size: Size, gap: number): { area: Rect; main: Rect; capacity: number; tile: Size; upright: boolean } {
+function strip(
+  size: Size,
+  gap: number,
+): { area: Rect; main: Rect; capacity: number; tile: Size; upright: boolean } {
   if (size.width >= size.height) {
     const width = Math.round(Math.min(260, Math.max(130, size.width * 0.17)));
     const tile = { width, height: Math.round(width / WIDE) };
@@ -137,16 +143,23 @@ function strip(size: Size, gap: number): { area: Rect; main: Rect; capacity: num
   };
 }
 
-/** The rectangle that one large tile takes: all of the area for screens, an aspect between the bounds for cameras. */
-function largeRect(tile: ShownTile, area: Rect): Rect {
+/** The rectangle of a tile that has an area for itself: all of it, as long as a face is still seen well. */
+function aloneRect(tile: ShownTile, area: Rect): Rect {
   if (tile.kind === "screen") return area;
-  const [rect] = gridRects(1, area, 0);
-  return rect ?? area;
+  const aspect = Math.min(WIDEST_ALONE, Math.max(TALLEST_ALONE, area.width / area.height));
+  const width = Math.floor(Math.min(area.width, area.height * aspect));
+  const height = Math.floor(width / aspect);
+  return {
+    left: Math.round(area.left + (area.width - width) / 2),
+    top: Math.round(area.top + (area.height - height) / 2),
+    width,
+    height,
+  };
 }
 
 function large(tiles: readonly ShownTile[], area: Rect, gap: number): Placement[] {
   const only = tiles.length === 1 ? tiles[0] : undefined;
-  if (only) return [{ tile: only, rect: largeRect(only, area), large: true, floating: false }];
+  if (only) return [{ tile: only, rect: aloneRect(only, area), large: true, floating: false }];
   const rects = gridRects(tiles.length, area, gap);
   return tiles.flatMap((tile, index) => {
     const rect = rects[index];
@@ -165,7 +178,9 @@ export function place(arrangement: Arrangement, size: Size, page: number): Layou
     const [other] = arrangement.main;
     const [self] = arrangement.others;
     if (!other) return nothing;
-    const placements: Placement[] = [{ tile: other, rect: whole, large: true, floating: false }];
+    const placements: Placement[] = [
+      { tile: other, rect: aloneRect(other, whole), large: true, floating: false },
+    ];
     if (self) {
       const upright = size.height > size.width;
       const width = Math.round(upright ? Math.min(130, size.width * 0.3) : Math.min(260, size.width * 0.22));
@@ -182,9 +197,13 @@ export function place(arrangement: Arrangement, size: Size, page: number): Layou
   }
 
   if (arrangement.mode === "grid") {
+    if (arrangement.others.length === 1) {
+      return { placements: large(arrangement.others, whole, gap), pages: 1, page: 0 };
+    }
     const shown = pageOf(arrangement.others, gridCapacity(size), page);
     // All pages have tiles of one size, also a last page that is not full.
-    const rects = shown.pages > 1 ? gridRects(gridCapacity(size), whole, gap) : gridRects(shown.items.length, whole, gap);
+    const rects =
+      shown.pages > 1 ? gridRects(gridCapacity(size), whole, gap) : gridRects(shown.items.length, whole, gap);
     const placements = shown.items.flatMap((tile, index) => {
       const rect = rects[index];
       return rect ? [{ tile, rect, large: false, floating: false }] : [];
@@ -207,5 +226,9 @@ export function place(arrangement: Arrangement, size: Size, page: number): Layou
       : { left: along, top: side.area.top, ...side.tile };
     return { tile, rect, large: false, floating: false };
   });
-  return { placements: [...large(arrangement.main, side.main, gap), ...small], pages: shown.pages, page: shown.page };
+  return {
+    placements: [...large(arrangement.main, side.main, gap), ...small],
+    pages: shown.pages,
+    page: shown.page,
+  };
 }

@@ -1,6 +1,6 @@
-import { MeetingError, type StreamDescription, type SubscribeOptions, type Subscription } from "@darktower/client";
+import { MeetingError, type StreamDescription, type SubscribeOptions } from "@darktower/client";
 import { beforeEach, describe, expect, it } from "vitest";
-import { Subscriptions, type Wanted, within } from "./subscriptions.js";
+import { type Received, Subscriptions, type Wanted, within } from "./subscriptions.js";
 
 function camera(streamId: string): StreamDescription {
   const layer = (layerId: string, height: number, maxBitrateBps: number) => ({
@@ -30,7 +30,7 @@ let ended: Map<string, () => void>;
 function source() {
   let count = 0;
   return {
-    async subscribe(streamId: string, options: SubscribeOptions = {}): Promise<Subscription> {
+    async subscribe(streamId: string, options: SubscribeOptions = {}): Promise<Received> {
       log.push(`+${streamId} ${options.preferredLayer}`);
       if (streamId === "gone") throw new MeetingError("refused", "no", { code: "NOT_FOUND" });
       count++;

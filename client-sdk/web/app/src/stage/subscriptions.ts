@@ -4,7 +4,12 @@
  * never more than the rights allow.
  */
 
-import { allocate, type StreamDescription, type SubscribeOptions, type Subscription } from "@darktower/client";
+import {
+  allocate,
+  type StreamDescription,
+  type SubscribeOptions,
+  type Subscription,
+} from "@darktower/client";
 import { signal } from "@preact/signals";
 
 /** A stream that is visible. */
@@ -17,9 +22,12 @@ export interface Wanted {
   readonly priority: number;
 }
 
+/** What of a subscription is needed. */
+export type Received = Pick<Subscription, "stream" | "element" | "on" | "setOptions" | "unsubscribe">;
+
 /** What of a meeting is needed. */
 export interface Source {
-  subscribe(streamId: string, options?: SubscribeOptions): Promise<Subscription>;
+  subscribe(streamId: string, options?: SubscribeOptions): Promise<Received>;
 }
 
 type Allocated = ReturnType<typeof allocate>;
@@ -30,13 +38,13 @@ export function within(wanted: readonly Wanted[], maxStreams: number): Wanted[] 
 }
 
 interface Entry {
-  readonly subscription: Subscription;
+  readonly subscription: Received;
   layerId: string;
 }
 
 export class Subscriptions {
   /** By stream id: what is received now. */
-  readonly current = signal<ReadonlyMap<string, Subscription>>(new Map());
+  readonly current = signal<ReadonlyMap<string, Received>>(new Map());
 
   readonly #source: Source;
   readonly #entries = new Map<string, Entry>();
@@ -55,7 +63,11 @@ export class Subscriptions {
   want(wanted: readonly Wanted[], maxStreams: number, availableBps: number): Promise<void> {
     const shown = within(wanted, maxStreams);
     this.#allocated = allocate(
-      shown.map(({ stream, ...size }) => ({ ...size, streamId: stream.streamId, layers: [...stream.layers] })),
+      shown.map(({ stream, ...size }) => ({
+        ...size,
+        streamId: stream.streamId,
+        layers: [...stream.layers],
+      })),
       availableBps,
       this.#allocated,
     );

@@ -1,6 +1,14 @@
 import { describe, expect, it } from "vitest";
 import { Speaking } from "./speaking.js";
-import { arrange, cameraKey, orderPeople, type Person, screenKey, type Wishes, withSpeaker } from "./who-is-shown.js";
+import {
+  arrange,
+  cameraKey,
+  orderPeople,
+  type Person,
+  screenKey,
+  type Wishes,
+  withSpeaker,
+} from "./who-is-shown.js";
 
 function people(...ids: string[]): Person[] {
   return ids.map((participantId) => ({ participantId, self: participantId === "me", screens: [] }));
@@ -13,7 +21,12 @@ describe("order", () => {
   it("keeps places, puts newcomers last and oneself first", () => {
     const first = orderPeople([], people("ada", "me", "bob"), [], 25);
     expect(first).toEqual(["me", "ada", "bob"]);
-    expect(orderPeople(first, people("me", "cleo", "bob", "ada"), [], 25)).toEqual(["me", "ada", "bob", "cleo"]);
+    expect(orderPeople(first, people("me", "cleo", "bob", "ada"), [], 25)).toEqual([
+      "me",
+      "ada",
+      "bob",
+      "cleo",
+    ]);
     expect(orderPeople(first, people("me", "bob"), [], 25)).toEqual(["me", "bob"]);
   });
 

@@ -9,7 +9,10 @@ interface AvatarProps {
 
 /** Initials on a colour that stays with the participant. The name is said beside it. */
 export function Avatar({ participantId, name, size }: AvatarProps) {
-  const style = size === undefined ? undefined : { width: `${size}px`, height: `${size}px`, fontSize: `${Math.round(size * 0.4)}px` };
+  const style =
+    size === undefined
+      ? undefined
+      : { width: `${size}px`, height: `${size}px`, fontSize: `${Math.round(size * 0.4)}px` };
   return (
     <span class={`avatar avatar-${avatarColour(participantId)}`} style={style} aria-hidden="true">
       {initials(name)}

@@ -15,7 +15,16 @@ export interface ButtonProps extends Native {
 }
 
 /** A button with words. */
-export function Button({ tone = "plain", icon, busy = false, wide = false, small = false, children, disabled, ...rest }: ButtonProps) {
+export function Button({
+  tone = "plain",
+  icon,
+  busy = false,
+  wide = false,
+  small = false,
+  children,
+  disabled,
+  ...rest
+}: ButtonProps) {
   const classes = ["button", `button-${tone}`, wide ? "button-wide" : "", small ? "button-small" : ""];
   return (
     <button type="button" {...rest} disabled={busy || disabled} class={classes.filter(Boolean).join(" ")}>
@@ -58,7 +67,9 @@ export function IconButton({
       aria-label={label}
       aria-pressed={pressed}
       aria-keyshortcuts={shortcut}
-      data-tooltip={tooltip === "none" ? undefined : shortcut === undefined ? label : `${label} (${shortcut})`}
+      data-tooltip={
+        tooltip === "none" ? undefined : shortcut === undefined ? label : `${label} (${shortcut})`
+      }
       data-tooltip-side={tooltip}
     >
       {icon}

@@ -56,7 +56,12 @@ export function Select({ label, icon, value, options, onValue, disabled, hideLab
       </label>
       <div class={icon === undefined ? "select" : "select select-with-icon"}>
         {icon}
-        <select id={id} value={value} disabled={disabled} onChange={(event) => onValue(event.currentTarget.value)}>
+        <select
+          id={id}
+          value={value}
+          disabled={disabled}
+          onChange={(event) => onValue(event.currentTarget.value)}
+        >
           {options.map((option) => (
             <option key={option.value} value={option.value} selected={option.value === value}>
               {option.label}
@@ -77,7 +82,7 @@ interface CheckboxProps {
 export function Checkbox({ label, checked, onValue }: CheckboxProps) {
   return (
     <label class="checkbox">
-      <input type="checkbox" role="switch" checked={checked} onChange={(event) => onValue(event.currentTarget.checked)} />
+      <input type="checkbox" checked={checked} onChange={(event) => onValue(event.currentTarget.checked)} />
       <span>{label}</span>
     </label>
   );
@@ -86,7 +91,11 @@ export function Checkbox({ label, checked, onValue }: CheckboxProps) {
 interface ChoiceProps<T extends string> {
   readonly label: string;
   readonly value: T;
-  readonly options: readonly { readonly value: T; readonly label: string; readonly icon?: ComponentChildren }[];
+  readonly options: readonly {
+    readonly value: T;
+    readonly label: string;
+    readonly icon?: ComponentChildren;
+  }[];
   readonly onValue: (value: T) => void;
 }
 

@@ -91,8 +91,7 @@ export function Popover({
         id={id}
         class="popover"
         popover="auto"
-        role={role}
-        aria-label={label}
+        {...(role === undefined ? {} : { role, "aria-label": label })}
         onToggle={(event) => setOpen(event.newState === "open")}
       >
         {open && children(close)}
@@ -103,8 +102,9 @@ export function Popover({
 
 function focusItem(list: HTMLElement, step: number | "first" | "last"): void {
   const items = [...list.querySelectorAll<HTMLElement>('[role^="menuitem"]:not([disabled])')];
-  const now = items.findIndex((item) => item === document.activeElement);
-  const next = step === "first" ? 0 : step === "last" ? items.length - 1 : (now + step + items.length) % items.length;
+  const now = items.indexOf(document.activeElement as HTMLElement);
+  const next =
+    step === "first" ? 0 : step === "last" ? items.length - 1 : (now + step + items.length) % items.length;
   items[next]?.focus();
 }
 
@@ -148,8 +148,9 @@ export function Menu({ button, groups, header }: MenuProps) {
                     <button
                       type="button"
                       key={item.label}
-                      role={item.checked === undefined ? "menuitem" : "menuitemradio"}
-                      aria-checked={item.checked}
+                      {...(item.checked === undefined
+                        ? { role: "menuitem" }
+                        : { role: "menuitemradio", "aria-checked": item.checked })}
                       disabled={item.disabled}
                       class={item.danger ? "menu-item menu-item-danger" : "menu-item"}
                       onClick={() => {

@@ -20,7 +20,14 @@ export function LocalPicture({ track, mirrored = true, label }: LocalPictureProp
     };
   }, [track]);
   return (
-    <video ref={ref} class={mirrored ? "picture mirrored" : "picture"} muted playsInline autoplay aria-label={label} />
+    <video
+      ref={ref}
+      class={mirrored ? "picture mirrored" : "picture"}
+      muted
+      playsInline
+      autoplay
+      aria-label={label}
+    />
   );
 }
 
