@@ -133,13 +133,50 @@ describe("backlog", () => {
     frame(upload, 0);
     expect(frame(upload, 1_000, 301)).toEqual({ encode: true, keyFrame: true, abortGroup: true });
     expect(frame(upload, 2_000, 301)).toEqual({ encode: false, keyFrame: false, abortGroup: true });
-    expect(frame(upload, 2_999).encode).toBe(false);
-    expect(upload.keyFrameDue(2_999)).toBe(false);
-    expect(frame(upload, 3_000)).toEqual({ encode: true, keyFrame: true, abortGroup: false });
+    expect(frame(upload, 2_499).encode).toBe(false);
+    expect(upload.keyFrameDue(2_499)).toBe(false);
+    expect(frame(upload, 2_500)).toEqual({ encode: true, keyFrame: true, abortGroup: false });
     expect(frame(upload, 4_000, 301).abortGroup).toBe(true);
-    expect(frame(upload, 5_999).encode).toBe(false);
-    expect(frame(upload, 6_000).keyFrame).toBe(true);
+    expect(frame(upload, 4_999).encode).toBe(false);
+    expect(frame(upload, 5_000).keyFrame).toBe(true);
     expect(frame(upload, 30_000, 301)).toEqual({ encode: true, keyFrame: true, abortGroup: true });
+  });
+
+  test("that was given up halves the bit rate, at once", () => {
+    const upload = policy();
+    frame(upload, 0, 160);
+    expect(upload.takeBitrate(0)).toBe(420_000);
+    frame(upload, 100, 301);
+    expect(upload.takeBitrate(100)).toBe(210_000);
+  });
+
+  test("that was given up is no reason to try again soon", () => {
+    const upload = policy();
+    /** Milliseconds from an abort to the first raise. */
+    const raisedAfterMs = (abortedMs: number): number => {
+      frame(upload, abortedMs, 301);
+      const bps = upload.bitrateBps;
+      let nowMs = abortedMs;
+      while (upload.bitrateBps === bps) {
+        nowMs += FRAME_MS;
+        frame(upload, nowMs);
+      }
+      return nowMs - abortedMs;
+    };
+    expect(Math.round(raisedAfterMs(0) / 1_000)).toBe(5);
+    expect(Math.round(raisedAfterMs(20_000) / 1_000)).toBe(10);
+    expect(Math.round(raisedAfterMs(40_000) / 1_000)).toBe(20);
+    expect(Math.round(raisedAfterMs(200_000) / 1_000)).toBe(5);
+  });
+
+  test("is not gone because nothing is sent", () => {
+    const upload = policy();
+    frame(upload, 0, 301);
+    frame(upload, 100, 301);
+    frame(upload, 200, 301);
+    const bps = upload.bitrateBps;
+    for (let nowMs = 233; nowMs < 1_200; nowMs += FRAME_MS) expect(frame(upload, nowMs).encode).toBe(false);
+    expect(upload.bitrateBps).toBe(bps);
   });
 
   test("a server that takes no group is not pressed", () => {
@@ -150,7 +187,7 @@ describe("backlog", () => {
       groups += 1;
       upload.groupLost(nowMs);
     }
-    expect(groups).toBe(5);
+    expect(groups).toBe(8);
   });
 
   test("of the encoder leaves frames out", () => {

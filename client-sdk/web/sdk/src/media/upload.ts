@@ -16,8 +16,14 @@ const LOWER_EVERY_MS = 500;
 const ABORT_GROUP_MS = 300;
 /** The first group after one that was given up comes at once; after another one within this time only after a pause that doubles. */
 const ABORT_MEMORY_MS = 10_000;
-const FIRST_PAUSE_MS = 1_000;
-const MAX_PAUSE_MS = 8_000;
+const FIRST_PAUSE_MS = 500;
+const MAX_PAUSE_MS = 2_000;
+/** What had to be given up was far too much: browsers hide some 64 KiB of backlog before any can be seen. */
+const ABORT_FACTOR = 0.5;
+/** No raising for so long after that; twice as long each time that it happens again within a minute. */
+const FIRST_HOLD_MS = 5_000;
+const MAX_HOLD_MS = 60_000;
+const HOLD_MEMORY_MS = 60_000;
 /** Up again: with no more backlog than this for so long, by so much, so often. Slow, because trying means queueing. */
 const CLEAR_MS = 50;
 const RAISE_AFTER_MS = 2_000;
@@ -74,6 +80,8 @@ export class UploadPolicy {
   #abortedMs = Number.NEGATIVE_INFINITY;
   #pauseMs = 0;
   #resumeMs = Number.NEGATIVE_INFINITY;
+  #congestedMs = Number.NEGATIVE_INFINITY;
+  #holdMs = 0;
 
   constructor(options: { readonly maxBitrateBps: number }) {
     this.#maxBitrateBps = options.maxBitrateBps;
@@ -121,6 +129,7 @@ export class UploadPolicy {
     this.#pauseMs = 0;
     this.#abortedMs = Number.NEGATIVE_INFINITY;
     this.#resumeMs = Number.NEGATIVE_INFINITY;
+    this.#holdMs = 0;
   }
 
   /** The next frame must be a key frame: another picture size, another encoder, a gap. */
@@ -145,6 +154,7 @@ export class UploadPolicy {
     if (this.#paused) return LEAVE_OUT;
     this.#adapt(nowMs, backlogMs);
     if (backlogMs > ABORT_GROUP_MS) {
+      this.#congested(nowMs);
       this.#abort(nowMs);
       if (nowMs < this.#resumeMs) return { encode: false, keyFrame: false, abortGroup: true };
       return { encode: true, keyFrame: this.#takeKeyFrame(nowMs), abortGroup: true };
@@ -186,9 +196,21 @@ export class UploadPolicy {
     this.#mustBeKey = true;
   }
 
+  #congested(nowMs: number): void {
+    const isRepeated = nowMs - this.#congestedMs < HOLD_MEMORY_MS;
+    this.#holdMs = isRepeated ? Math.min(this.#holdMs * 2, MAX_HOLD_MS) : FIRST_HOLD_MS;
+    this.#congestedMs = nowMs;
+    this.#ownBps = Math.max(this.bitrateBps * ABORT_FACTOR, this.#minBitrateBps);
+    this.#loweredMs = nowMs;
+    // The encoder has to know before the key frame that comes next.
+    this.#appliedMs = Number.NEGATIVE_INFINITY;
+  }
+
   #adapt(nowMs: number, backlogMs: number): void {
-    if (backlogMs > CLEAR_MS) this.#clearSinceMs = undefined;
+    // That nothing waits while nothing is sent says nothing.
+    if (backlogMs > CLEAR_MS || nowMs < this.#resumeMs) this.#clearSinceMs = undefined;
     else this.#clearSinceMs ??= nowMs;
+    if (backlogMs > ABORT_GROUP_MS) return;
     if (backlogMs > LOWER_BITRATE_MS && nowMs - this.#loweredMs >= LOWER_EVERY_MS) {
       // What the encoder is set to now is too much, however high the own estimate was.
       this.#ownBps = Math.max(this.bitrateBps * LOWER_FACTOR, this.#minBitrateBps);
@@ -196,7 +218,13 @@ export class UploadPolicy {
       return;
     }
     const isClear = this.#clearSinceMs !== undefined && nowMs - this.#clearSinceMs >= RAISE_AFTER_MS;
-    if (isClear && this.#ownBps < this.#maxBitrateBps && nowMs - this.#raisedMs >= RAISE_EVERY_MS) {
+    const isHeld = nowMs - this.#congestedMs < this.#holdMs;
+    if (
+      isClear &&
+      !isHeld &&
+      this.#ownBps < this.#maxBitrateBps &&
+      nowMs - this.#raisedMs >= RAISE_EVERY_MS
+    ) {
       this.#ownBps = Math.min(this.#ownBps * RAISE_FACTOR, this.#maxBitrateBps);
       this.#raisedMs = nowMs;
     }
