@@ -18,6 +18,7 @@ import type { Unit } from "../protocol/unit.js";
 import type { ServerClock } from "../session/server-clock.js";
 import { ASK_INTERVAL_MS, Silence } from "../session/silence.js";
 import { ControlStream, close, text } from "./connection.js";
+import { streamError } from "./group-writer.js";
 import { nowUs } from "./link.js";
 import { type Ended, farewell } from "./signaling.js";
 
@@ -271,8 +272,7 @@ export class MediaSession {
     } catch (error) {
       // Reset by the server, as the protocol has it; or it breaks the protocol, and is of no use.
       if (error instanceof WireError) {
-        const reason = new WebTransportError(error.message, { streamErrorCode: error.code });
-        reader.cancel(reason).catch(() => {});
+        reader.cancel(streamError(error.code, error.message)).catch(() => {});
       }
     }
     if (began) this.#sink.groupEnded(handle);

@@ -1,6 +1,7 @@
 /** A meeting in the worker: what the window asks for, what the server tells, and the media between them. */
 
 import type { ClockSample } from "../audio.js";
+import { framesOfTrack } from "../capture.js";
 import { MeetingError } from "../error.js";
 import { ContextClock } from "../media/context-clock.js";
 import { LevelTeller, SILENCE_DBOV } from "../media/levels.js";
@@ -396,11 +397,9 @@ export class MeetingWorker {
       case "frames":
         media.publisher.setSource(source.frames);
         break;
-      case "track": {
-        const processor = new MediaStreamTrackProcessor({ track: source.track as MediaStreamVideoTrack });
-        media.publisher.setSource(processor.readable);
+      case "track":
+        media.publisher.setSource(framesOfTrack(source.track));
         break;
-      }
       case "audio":
         throw new MeetingError("invalid", "a video stream needs pictures");
     }
