@@ -60,6 +60,8 @@ export class Session {
   readonly notices = signal<readonly Notice[]>([]);
   readonly reactions = signal<readonly Reaction[]>([]);
   readonly statistics = signal<Statistics | undefined>(undefined);
+  /** Ids of the video streams of which pictures come right now. */
+  readonly #flowing = signal<ReadonlySet<string>>(new Set());
   readonly speaking = signal<ReadonlySet<string>>(new Set());
   /** The latest first. */
   readonly recentSpeakers = signal<readonly string[]>([]);
@@ -84,6 +86,8 @@ export class Session {
   readonly #microphone: Sender;
   readonly #screen: Sender;
   readonly #screenAudio: Sender;
+  /** Who has ever said that its camera is on, and so can be believed when it says that it is off. */
+  readonly #tellsOfCamera = new Set<string>();
   readonly #speaking = new Speaking();
   readonly #off: (() => void)[] = [];
   #screenTracks: MediaStreamTrack[] = [];
@@ -104,6 +108,7 @@ export class Session {
     this.#microphone = new Sender(meeting, { type: "audio" }, false);
     this.#screen = new Sender(meeting, { type: "screen", framerate: SCREEN_FRAMERATE }, true);
     this.#screenAudio = new Sender(meeting, { type: "audio" }, true);
+    this.#noteCameras(meeting.state);
     this.#listen();
     this.#send();
     void this.#try(meeting.subscribeAuto({ types: ["audio"] }));
@@ -313,6 +318,23 @@ export class Session {
     return this.#try(this.meeting.resumeAudio());
   }
 
+  #noteCameras(state: MeetingState): void {
+    for (const { participantId, state: own } of state.participants) {
+      if (own.videoOn) this.#tellsOfCamera.add(participantId);
+    }
+  }
+
+  /** Whether a camera stream is worth asking for: simple clients publish one and say nothing of it. */
+  mayHavePicture(person: Participant): boolean {
+    return person.state.videoOn || !this.#tellsOfCamera.has(person.participantId);
+  }
+
+  /** Whether there is a picture to be shown, or will be at once. */
+  hasPicture(person: Participant, streamId: string): boolean {
+    if (person.state.videoOn) return true;
+    return this.mayHavePicture(person) && this.#flowing.value.has(streamId);
+  }
+
   // What is shown
 
   setView(view: ViewMode): void {
@@ -456,6 +478,7 @@ export class Session {
       return off;
     };
     on("stateChanged", (state) => {
+      this.#noteCameras(state);
       this.state.value = state;
     });
     on("closed", (closed) => this.#close(closed));
@@ -467,6 +490,9 @@ export class Session {
     });
     on("statistics", (statistics) => {
       this.statistics.value = statistics;
+      const now = flowingOf(statistics);
+      const before = this.#flowing.peek();
+      if (now.size !== before.size || [...now].some((id) => !before.has(id))) this.#flowing.value = now;
     });
     on("audioBlocked", ({ blocked }) => {
       this.audioBlocked.value = blocked;
@@ -596,4 +622,15 @@ export class Session {
       this.reactions.value = this.reactions.peek().filter((other) => other.id !== id);
     }, REACTION_LASTS_MS);
   }
+}
+
+/** Streams of which pictures were drawn in the last seconds. */
+function flowingOf(statistics: Statistics): ReadonlySet<string> {
+  return new Set(
+    statistics.streams
+      .filter(
+        (stream) => stream.direction === "incoming" && stream.type !== "audio" && stream.framesPerSecond > 0,
+      )
+      .map((stream) => stream.streamId),
+  );
 }

@@ -41,15 +41,15 @@ function useSubscriptions(session: Session, layout: Layout, people: ReadonlyMap<
   for (const { tile, rect, large, floating } of layout.placements) {
     const person = people.get(tile.participantId);
     if (tile.self || !person) continue;
-    if (tile.kind === "camera" && !person.state.videoOn) continue;
     const stream = streamOf(person, tile.key, tile.kind);
-    if (!stream) continue;
+    if (!stream || (tile.kind === "camera" && !session.mayHavePicture(person))) continue;
     const size = large ? "large" : floating ? "floating" : "small";
     wanted.push({
       stream,
       widthPx: Math.round(rect.width * devicePixelRatio),
       heightPx: Math.round(rect.height * devicePixelRatio),
-      priority: PRIORITY[tile.kind === "screen" ? "screen" : size],
+      // Who says that the camera is on comes before those who say nothing.
+      priority: PRIORITY[tile.kind === "screen" ? "screen" : size] - (person.state.videoOn ? 0 : 0.5),
     });
   }
   const signature = JSON.stringify(wanted.map((w) => [w.stream.streamId, w.widthPx, w.heightPx, w.priority]));
@@ -113,7 +113,8 @@ export function Stage({ session }: { readonly session: Session }) {
               placement={placement}
               subscription={stream && subscriptions.get(stream.streamId)}
               expectsPicture={
-                stream !== undefined && (placement.tile.kind === "screen" || person.state.videoOn)
+                stream !== undefined &&
+                (placement.tile.kind === "screen" || session.hasPicture(person, stream.streamId))
               }
             />
           );

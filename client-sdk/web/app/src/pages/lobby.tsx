@@ -1,5 +1,5 @@
 import { Mic, MicOff, Settings2, TriangleAlert, Video, VideoOff } from "lucide-preact";
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 import type { MeetingLink } from "../api.js";
 import { dateAndTime } from "../format.js";
 import type { DeviceKind, LocalMedia } from "../local-media.js";
@@ -113,7 +113,8 @@ export function Lobby({
   const [name, setName] = useState(preferences.peek().name || accountName || "");
   const [missing, setMissing] = useState(false);
   useTitle(`${link.display_name || text.lobby.nameless} · ${text.product}`);
-  useEffect(() => {
+  // Before anything is drawn: what is to be on is not shown as off first.
+  useLayoutEffect(() => {
     const { cameraOn, microphoneOn } = preferences.peek();
     if (microphoneOn) void media.set("microphone", true);
     if (cameraOn && link.meeting_type !== "audio") void media.set("camera", true);

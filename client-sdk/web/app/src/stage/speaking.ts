@@ -1,7 +1,7 @@
 /** Who is heard right now, for the ring around a tile. Pure. */
 
 /** Louder than this (dBov below full scale, smaller is louder) is speech. */
-const SPEECH_DBOV = 52;
+const SPEECH_DBOV = 46;
 /** The ring stays for this long: it is not to flicker between syllables. */
 const HOLD_MS = 450;
 
