@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::{self, Target};
 use crate::ledger::{Ledger, Totals};
 use crate::player::{self, Clip, Epoch, Player};
+use crate::publish::say_what_is_on;
 use crate::recorder::Recorder;
 use crate::stop::Stop;
 use crate::table::{Align, Screen, Table, kbps, ms};
@@ -148,8 +149,10 @@ async fn join_and_publish(target: &Target, clips: &[Vec<Clip>]) -> Result<(Vec<B
             let meeting = target.join_as(&name).await?;
             drop(turn);
             let mut publications = Vec::with_capacity(clips.len());
+            let mut kinds = Vec::with_capacity(clips.len());
             for clip in clips {
                 let options = clip.publish_options();
+                kinds.push(options.stream_type);
                 let metadata = options.metadata.clone();
                 let publisher = meeting
                     .publish(options)
@@ -158,6 +161,7 @@ async fn join_and_publish(target: &Target, clips: &[Vec<Clip>]) -> Result<(Vec<B
                 let ledger = SharedLedger::new(subscribers);
                 publications.push(Publication { owner, publisher, clip, metadata, ledger });
             }
+            say_what_is_on(&meeting, &kinds).await?;
             anyhow::Ok((owner, Bot { name, meeting }, publications))
         });
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use darktower_client::{Event, FeedbackReceiver, Meeting, Publisher, StreamId};
+use darktower_client::{Event, FeedbackReceiver, Meeting, ParticipantState, Publisher, StreamId, StreamType};
 use tokio::task::JoinSet;
 
 use crate::connection::{self, Target, WithoutMeeting};
@@ -88,6 +88,16 @@ impl Wishes {
     }
 }
 
+/// Tells the others that there is a picture: they show it only then.
+pub(crate) async fn say_what_is_on(meeting: &Meeting, published: &[StreamType]) -> Result<()> {
+    let state = ParticipantState {
+        video_on: published.contains(&StreamType::VideoCamera),
+        screen_sharing: published.contains(&StreamType::VideoScreen),
+        ..meeting.state()
+    };
+    meeting.set_state(state).await.context("cannot tell the others what is published")
+}
+
 pub(crate) async fn run(args: Args, stop: Stop) -> Result<()> {
     // Before the meeting: nobody wants a meeting for a file that cannot be read.
     let clips = open_clips(args.files, args.framerate).await?;
@@ -97,8 +107,10 @@ pub(crate) async fn run(args: Args, stop: Stop) -> Result<()> {
 
     let mut publishers = Vec::new();
     let mut progress = Vec::new();
+    let mut kinds = Vec::new();
     for clip in clips {
         let options = if args.screen { clip.screen_options() } else { clip.publish_options() };
+        kinds.push(options.stream_type);
         let publisher =
             meeting.publish(options).await.with_context(|| format!("cannot publish {}", clip.name()))?;
         let wishes = Arc::new(Wishes::default());
@@ -106,6 +118,7 @@ pub(crate) async fn run(args: Args, stop: Stop) -> Result<()> {
         progress.push(Progress { clip: clip.clone(), stream_id: publisher.stream_id(), wishes });
         publishers.push((publisher, clip));
     }
+    say_what_is_on(&meeting, &kinds).await?;
     let mut screen = Screen::new();
     let new = if target.is_new { "new meeting " } else { "meeting " };
     screen.print(&format!("{new}{}", target.address))?;
