@@ -16,6 +16,7 @@ export class WorkerPort {
   readonly #waiters = new Map<number, Waiter>();
   #lastId = 0;
   #closed = false;
+  #broken: MeetingError | undefined;
 
   /** `onTold` hears everything that is no answer; `onBroken`, that the worker has ended by an error of its own. */
   constructor(onTold: (told: Told) => void, onBroken: (error: MeetingError) => void) {
@@ -33,6 +34,7 @@ export class WorkerPort {
     this.#worker.onerror = (event) => {
       // Reported by the browser already; a worker that could not be loaded answers nothing.
       const error = new MeetingError("protocol", `the worker of the meeting failed: ${event.message}`);
+      this.#broken = error;
       onBroken(error);
       this.#rejectAll(error);
     };
@@ -45,6 +47,7 @@ export class WorkerPort {
   ): Promise<Answer<K>> {
     if (this.#closed)
       return Promise.reject(new MeetingError("closed", "the session is over", { code: "NO_ERROR" }));
+    if (this.#broken) return Promise.reject(this.#broken);
     this.#lastId += 1;
     const id = this.#lastId;
     return new Promise<Answer<K>>((resolve, reject) => {

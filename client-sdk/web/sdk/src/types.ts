@@ -213,7 +213,7 @@ export interface StreamStatistics {
   /** Capture to draw or sound, milliseconds, by the clock of the server; of the last seconds. Incoming only. */
   readonly latencyP50Ms: number;
   readonly latencyP95Ms: number;
-  /** Pictures that stood still for over 200 ms longer than they should, and for how long. Incoming video only. */
+  /** Pictures that stood still: longer than three frames take, and than one and 150 ms. And for how long. Incoming video only. */
   readonly freezes: number;
   readonly freezeMs: number;
   /** Audio that had to be made up, and how often there was none. Incoming audio only. */

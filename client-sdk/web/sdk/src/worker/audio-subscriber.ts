@@ -27,6 +27,8 @@ export class AudioSubscriber {
   readonly #decoding: Decoding[] = [];
   #decoder: AudioDecoder | undefined;
   #frames = 0;
+  /** What came before the next packet that is decoded did not all come, or was not decoded. */
+  #afterLoss = false;
   #lossWindow = { received: 0, lost: 0, loss: 0, sinceMs: 0 };
   #report: PlayoutStreamReport | undefined;
 
@@ -104,12 +106,17 @@ export class AudioSubscriber {
     const order = this.#jitter.arrived({ sequence, timestampUs, arrivalUs });
     // A decoder cannot go back.
     if (order === "late" || order === "repeated") return;
+    this.#afterLoss ||= order === "after-loss";
     // An empty packet is silence that is not sent.
     if (payload.length === 0) return;
     const decoder = this.#openDecoder();
-    if (decoder.decodeQueueSize > MAX_DECODING) return;
+    if (decoder.decodeQueueSize > MAX_DECODING) {
+      this.#afterLoss = true;
+      return;
+    }
     const targetMs = this.#jitter.targetMs(arrivalUs);
-    this.#decoding.push({ timestampUs, afterLoss: order === "after-loss", targetMs });
+    this.#decoding.push({ timestampUs, afterLoss: this.#afterLoss, targetMs });
+    this.#afterLoss = false;
     try {
       // Every packet of Opus stands for itself, as far as decoders are told.
       decoder.decode(new EncodedAudioChunk({ type: "key", timestamp: timestampUs, data: payload }));
@@ -141,6 +148,7 @@ export class AudioSubscriber {
     const decoder = this.#decoder;
     this.#decoder = undefined;
     this.#decoding.length = 0;
+    this.#afterLoss = true;
     if (decoder && decoder.state !== "closed") decoder.close();
   }
 

@@ -66,6 +66,8 @@ interface Subscription {
   readonly audio?: AudioSubscriber;
   /** Absent until there is something to draw on. */
   video?: VideoSubscriber;
+  /** How much later than usual the pictures need the sound of the same participant. */
+  minAudioDelayMs: number;
 }
 
 export class MeetingWorker {
@@ -262,8 +264,8 @@ export class MeetingWorker {
     const known = roster.stream(streamId);
     if (!known) throw new MeetingError("invalid", `nobody publishes stream ${streamId}`);
     const subscription = this.#begin(known.stream, known.participant.participantId, options, false);
-    if (canvas) this.#draw(subscription, canvas, connections);
     try {
+      if (canvas) this.#draw(subscription, canvas, connections);
       await connections.insist(subscribeRequest(streamId, options));
     } catch (error) {
       this.#forget(subscription);
@@ -449,7 +451,14 @@ export class MeetingWorker {
     const playout = this.#playout;
     const audio =
       stream.type === "audio" && playout ? new AudioSubscriber(stream, participantId, playout) : undefined;
-    const subscription: Subscription = { stream, participantId, options, auto, ...(audio ? { audio } : {}) };
+    const subscription: Subscription = {
+      stream,
+      participantId,
+      options,
+      auto,
+      minAudioDelayMs: 0,
+      ...(audio ? { audio } : {}),
+    };
     const volume = this.#volumes.get(participantId);
     if (volume !== undefined) audio?.setGain(volume);
     this.#subscriptions.set(stream.streamId, subscription);
@@ -457,6 +466,7 @@ export class MeetingWorker {
     return subscription;
   }
 
+  /** Throws `unsupported` if the codec is not known here. */
   #draw(subscription: Subscription, canvas: OffscreenCanvas, connections: Connections): void {
     const { stream } = subscription;
     const told = (event: SubscriptionEvent) =>
@@ -470,12 +480,18 @@ export class MeetingWorker {
         resize: (width, height) => told({ name: "resize", width, height }),
         layer: (layerId) => told({ name: "layer", layerId }),
         minAudioDelayMs: (ms) => {
-          for (const other of this.#subscriptions.values()) {
-            if (other.participantId === subscription.participantId) other.audio?.setMinimumDelay(ms);
-          }
+          subscription.minAudioDelayMs = ms;
+          this.#delayAudio(subscription.participantId);
         },
       },
     });
+  }
+
+  /** As much as the latest of a participant's pictures needs. */
+  #delayAudio(participantId: string): void {
+    const theirs = [...this.#subscriptions.values()].filter((other) => other.participantId === participantId);
+    const ms = Math.max(0, ...theirs.map((other) => other.minAudioDelayMs));
+    for (const other of theirs) other.audio?.setMinimumDelay(ms);
   }
 
   /** Ends what is here of it, and does not tell the window. */
@@ -484,6 +500,7 @@ export class MeetingWorker {
     for (const layer of subscription.stream.layers) this.#byWire.delete(layer.wireStreamId);
     subscription.audio?.close();
     subscription.video?.close();
+    if (subscription.minAudioDelayMs > 0) this.#delayAudio(subscription.participantId);
   }
 
   /** Nothing will come of it any more. */
