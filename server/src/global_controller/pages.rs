@@ -18,9 +18,6 @@ use super::path::NamePath;
 use super::web_app::INDEX;
 use super::{ApiState, Urls};
 
-/// Files beside the page that browsers ask for by these names.
-pub(super) const TOP_FILES: [&str; 3] = ["/favicon.ico", "/favicon.svg", "/manifest.webmanifest"];
-
 /// The page is alone in its group of windows, and everything that it loads agrees to be loaded: what browsers ask before
 /// they let a page measure time finely. Workers need the same of their scripts.
 const ISOLATION: [(HeaderName, &str); 3] = [
@@ -33,17 +30,13 @@ const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-poli
 const PERMISSIONS: &str = "camera=(self), microphone=(self), display-capture=(self), fullscreen=(self), autoplay=(self), \
      screen-wake-lock=(self), picture-in-picture=(self), geolocation=(), payment=(), usb=(), serial=(), hid=(), midi=()";
 
-/// What pages load beside the pages of the app.
+/// The routes of pages and of what they load.
 pub(super) fn routes() -> Router<ApiState> {
-    let mut routes = Router::new()
+    Router::new()
         .route("/", get(index))
         .route("/m/{slug}", get(meeting))
         .route("/assets/style.css", get(style))
-        .route("/assets/{file}", get(asset));
-    for path in TOP_FILES {
-        routes = routes.route(path, get(top_file));
-    }
-    routes
+        .route("/assets/{file}", get(asset))
 }
 
 /// `GET /`
@@ -97,12 +90,6 @@ async fn asset(
     let keep = if has_hash(&name) { Keep::ForGood } else { Keep::Ask };
     let found = is_plain(&name).then(|| file(&state, &request, &format!("assets/{name}"), keep)).flatten();
     found.ok_or_else(|| nothing_at(&uri))
-}
-
-/// `GET /favicon.svg` and its like
-async fn top_file(State(state): State<ApiState>, request: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
-    let path = uri.path().trim_start_matches('/');
-    file(&state, &request, path, Keep::Ask).ok_or_else(|| nothing_at(&uri))
 }
 
 fn nothing_at(uri: &Uri) -> ApiError {

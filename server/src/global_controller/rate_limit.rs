@@ -26,7 +26,6 @@ use time::OffsetDateTime;
 use super::ApiState;
 use super::caller::{Caller, Identity};
 use super::error::{ApiError, ErrorCode};
-use super::pages::TOP_FILES;
 use super::rules::Access;
 use crate::config;
 use crate::transport::network;
@@ -287,10 +286,7 @@ fn whole_seconds(wait: Duration) -> u64 {
 
 /// What is not for clients of the API, or costs nothing.
 fn is_exempt(path: &str) -> bool {
-    path.starts_with("/health/")
-        || path.starts_with("/assets/")
-        || path == "/metrics"
-        || TOP_FILES.contains(&path)
+    path.starts_with("/health/") || path.starts_with("/assets/") || path == "/metrics"
 }
 
 /// Checks the general limit of what has no rule, keeps guesses of tokens slow, and tells clients where they stand.

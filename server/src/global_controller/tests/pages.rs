@@ -92,7 +92,6 @@ async fn what_has_its_hash_in_its_name_is_kept_and_the_rest_is_asked_for() {
     for (path, content_type, kept) in [
         (SCRIPT, "text/javascript; charset=utf-8", "public, max-age=31536000, immutable"),
         ("/assets/logo.svg", "image/svg+xml", "no-cache"),
-        ("/favicon.svg", "image/svg+xml", "no-cache"),
         ("/assets/style.css", "text/css; charset=utf-8", "no-cache"),
     ] {
         let file = get(&server, path, &[]).await;
@@ -129,7 +128,7 @@ async fn a_page_counts_once_whatever_it_needs() {
     };
     let server = Server::start(limited, public_router).await;
     for _ in 0..3 {
-        for path in [SCRIPT, "/assets/style.css", "/favicon.svg"] {
+        for path in [SCRIPT, "/assets/style.css"] {
             assert_eq!(get(&server, path, &[]).await.status(), StatusCode::OK, "{path}");
         }
     }
@@ -154,7 +153,7 @@ async fn there_are_the_files_of_the_app_and_no_others() {
         "/assets",
         "/.secret",
         "/index.html",
-        "/favicon.ico",
+        "/favicon.svg",
     ] {
         let error = server.get(path).await;
         assert_error(&error, 404, "NOT_FOUND");
