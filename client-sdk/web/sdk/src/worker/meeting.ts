@@ -320,13 +320,15 @@ export class MeetingWorker {
 
   statistics(): Statistics {
     const nowMs = performance.now();
+    // What arrives is measured by the clock that capture times are compared with.
+    const arrivalMs = nowUs() / 1000;
     const ownId = this.#roster?.ownId ?? "";
     const streams = [...this.#publications.values()]
       .flatMap(({ media }) => media.publisher.statistics(nowMs))
       .map((stream) => ({ ...stream, participantId: ownId }));
     for (const { audio, video, participantId } of this.#subscriptions.values()) {
-      if (audio) streams.push(audio.statistics(nowMs));
-      if (video) streams.push({ ...video.statistics(nowMs), participantId });
+      if (audio) streams.push(audio.statistics(arrivalMs));
+      if (video) streams.push({ ...video.statistics(arrivalMs), participantId });
     }
     const total = (direction: string) =>
       streams.reduce((sum, stream) => sum + (stream.direction === direction ? stream.bitrateBps : 0), 0);
@@ -641,7 +643,7 @@ export class MeetingWorker {
     const connections = this.#connections;
     if (!connections) return;
     const atUs = this.#playoutClock.toLocalUs(report.contextTimeS);
-    const nowMs = performance.now();
+    const nowMs = nowUs() / 1000;
     const levels = new Map<string, number>();
     for (const stream of report.streams) {
       const subscription = this.#subscriptions.get(stream.streamId);
