@@ -118,6 +118,11 @@ export class Session {
     void this.loadHistory(chat.EVERYONE);
   }
 
+  /** Whether most people only watch, and some are on a stage. */
+  get hasAudience(): boolean {
+    return this.link.meeting_type === "webinar" || this.link.meeting_type === "livestream";
+  }
+
   // Telling the user
 
   notice(notice: NewNotice): void {

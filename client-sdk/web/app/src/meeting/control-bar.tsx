@@ -245,6 +245,7 @@ export function ControlBar({ session, support, onDialog }: ControlBarProps) {
     (rights.admit ? state.waiting.length : 0) + (rights.manageStage ? state.stage.asking.length : 0);
   const canShare = support?.canShareScreen !== false && rights.screen !== "notAllowed";
   const onStage = state.stage.onStage.includes(self.participantId);
+  const asked = session.askedForStage.value;
   const canAsk = [rights.audio, rights.camera, rights.screen].includes("canRequest");
 
   const otherView: MenuItem = {
@@ -267,22 +268,6 @@ export function ControlBar({ session, support, onDialog }: ControlBarProps) {
         run: () => void session.toggleSharing(),
       });
     }
-  }
-  if (canAsk) {
-    onPhone.push(
-      onStage
-        ? {
-            label: text.controls.leaveStage,
-            icon: <Presentation />,
-            run: () => void session.request((meeting) => meeting.leaveStage()),
-          }
-        : {
-            label: session.askedForStage.value ? text.controls.askedForStage : text.controls.askForStage,
-            icon: <Presentation />,
-            disabled: session.askedForStage.value,
-            run: () => void session.askForStage(),
-          },
-    );
   }
   const more = (
     <Menu
@@ -343,6 +328,24 @@ export function ControlBar({ session, support, onDialog }: ControlBarProps) {
             pressed={hand}
             icon={<Hand />}
             onClick={() => void session.toggleHand()}
+          />
+        )}
+        {canAsk && (
+          <IconButton
+            tone={onStage || asked ? "on" : "bar"}
+            label={
+              onStage
+                ? text.controls.leaveStage
+                : asked
+                  ? text.controls.askedForStage
+                  : text.controls.askForStage
+            }
+            pressed={onStage}
+            disabled={asked && !onStage}
+            icon={<Presentation />}
+            onClick={() =>
+              void (onStage ? session.request((meeting) => meeting.leaveStage()) : session.askForStage())
+            }
           />
         )}
         {more}

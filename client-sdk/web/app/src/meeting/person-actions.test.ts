@@ -58,9 +58,11 @@ function state(rights: Partial<Rights>): MeetingState {
 
 describe("actions", () => {
   it("follow the rights", () => {
-    expect(actionsFor(state({}), person("a"))).toEqual([]);
-    expect(actionsFor(state({ muteAudio: true }), person("a"))).toEqual(["mute"]);
-    expect(actionsFor(state({ muteAudio: true, kick: true }), person("a", { role: "host" }))).toEqual([]);
+    expect(actionsFor(state({}), person("a"), false)).toEqual([]);
+    expect(actionsFor(state({ muteAudio: true }), person("a"), false)).toEqual(["mute"]);
+    expect(actionsFor(state({ muteAudio: true, kick: true }), person("a", { role: "host" }), false)).toEqual(
+      [],
+    );
     const host = state({
       chatPrivate: true,
       kick: true,
@@ -70,7 +72,7 @@ describe("actions", () => {
       spotlight: true,
       runMeeting: true,
     });
-    expect(actionsFor(host, person("a", { role: "host" }))).toEqual([
+    expect(actionsFor(host, person("a", { role: "host" }), false)).toEqual([
       "message",
       "spotlightOn",
       "mute",
@@ -79,12 +81,13 @@ describe("actions", () => {
       "rename",
       "remove",
     ]);
-    expect(actionsFor(host, person("spot"))).toContain("spotlightOff");
-    expect(actionsFor(host, person("asks"))).toContain("toStage");
+    expect(actionsFor(host, person("spot"), false)).toContain("spotlightOff");
+    expect(actionsFor(host, person("asks"), false)).toContain("toStage");
+    expect(actionsFor(host, person("a"), true)).toContain("toStage");
   });
 
   it("are few for oneself", () => {
-    expect(actionsFor(state({ spotlight: true, muteAudio: true, kick: true }), person("me"))).toEqual([
+    expect(actionsFor(state({ spotlight: true, muteAudio: true, kick: true }), person("me"), false)).toEqual([
       "spotlightOn",
       "rename",
     ]);

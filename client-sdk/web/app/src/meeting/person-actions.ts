@@ -15,8 +15,11 @@ export type PersonAction =
   | "rename"
   | "remove";
 
-/** Actions in the order of the menu. What would change nothing is not there. */
-export function actionsFor(state: MeetingState, person: Participant): PersonAction[] {
+/**
+ * Actions in the order of the menu. What would change nothing is not there. `hasAudience`: there is a stage that those
+ * who only watch can be invited to.
+ */
+export function actionsFor(state: MeetingState, person: Participant, hasAudience: boolean): PersonAction[] {
   const { rights, self, spotlight, stage } = state;
   const own = person.participantId === self.participantId;
   // What is done to a host, only hosts can do.
@@ -34,7 +37,9 @@ export function actionsFor(state: MeetingState, person: Participant): PersonActi
   if (over && rights.runMeeting && person.state.handRaised) actions.push("lowerHand");
   if (over && rights.manageStage) {
     if (stage.onStage.includes(person.participantId)) actions.push("offStage");
-    else if (stage.asking.includes(person.participantId)) actions.push("toStage");
+    else if (stage.asking.includes(person.participantId) || (hasAudience && person.role !== "host")) {
+      actions.push("toStage");
+    }
   }
   if (!own && rights.runMeeting) actions.push("rename");
   if (own && rights.renameSelf) actions.push("rename");

@@ -99,7 +99,7 @@ export function usePersonMenu(
     rename: () => setAsking("rename"),
     remove: () => setAsking("remove"),
   };
-  const items = actionsFor(session.state.value, person).map((action) => ({
+  const items = actionsFor(session.state.value, person, session.hasAudience).map((action) => ({
     ...LOOKS[action],
     run: run[action],
   }));

@@ -17,8 +17,7 @@ const PRIORITY = { screen: 3, large: 2, floating: 1, small: 0 } as const;
 /** Who has a tile: in meetings with an audience only those who send something, or may. */
 function onStage(session: Session): Participant[] {
   const { self, participants, stage } = session.state.value;
-  const audience = session.link.meeting_type === "webinar" || session.link.meeting_type === "livestream";
-  if (!audience) return [self, ...participants];
+  if (!session.hasAudience) return [self, ...participants];
   const seen = (p: Participant) =>
     p.streams.length > 0 || p.onStage || stage.onStage.includes(p.participantId) || p.role === "host";
   const own = session.maySend("audio") || session.maySend("camera");
