@@ -18,6 +18,7 @@ export default defineConfig({
   timeout: TEST_LIMIT_MS,
   expect: { timeout: EXPECT_LIMIT_MS },
   reporter: [["list"]],
+  use: { screenshot: "only-on-failure" },
   projects: [
     { name: "parts", testMatch: "parts/*.spec.ts" },
     { name: "sdk", testMatch: "sdk/*.spec.ts" },
