@@ -532,6 +532,10 @@ export class Session {
       void this.subscriptions.again();
       if (rejoined) void this.#tell(this.#wishedState());
     });
+    // Who is denied the stage is told so by an event that looks like any other of the stage: asking again does no harm.
+    on("stageChanged", () => {
+      this.askedForStage.value = false;
+    });
     on("goAway", () => this.notice({ text: text.notices.goAway, tone: "warning", lastsMs: 10_000 }));
     on("mediaRefused", ({ message }) =>
       this.notice({ text: message || text.notices.mediaRefused, tone: "warning" }),
