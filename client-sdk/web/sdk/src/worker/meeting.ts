@@ -12,7 +12,7 @@ import { GroupKind, type GroupPreamble } from "../protocol/group.js";
 import type { Unit } from "../protocol/unit.js";
 import * as convert from "../session/convert.js";
 import { type Change, type MeetingEvent, Roster } from "../session/roster.js";
-import type { AutoOptions, Statistics, StreamDescription, SubscribeOptions } from "../types.js";
+import type { AutoOptions, MeetingState, Statistics, StreamDescription, SubscribeOptions } from "../types.js";
 import { AudioPublisher } from "./audio-publisher.js";
 import { AudioSubscriber } from "./audio-subscriber.js";
 import {
@@ -91,6 +91,7 @@ export class MeetingWorker {
   #score = 0;
   #ownLevel = SILENCE_DBOV;
   #stateTimer: ReturnType<typeof setTimeout> | undefined;
+  #toldState: MeetingState | undefined;
 
   constructor(tell: (message: FromWorker) => void) {
     this.#tell = tell;
@@ -164,7 +165,8 @@ export class MeetingWorker {
     this.#joinMs = performance.now() - startedMs - waitedMs;
     this.#timers.push(setInterval(() => this.#tellStatistics(), STATISTICS_INTERVAL_MS));
     this.#timers.push(setInterval(() => this.#tellQuality(), QUALITY_INTERVAL_MS));
-    return { state: this.#roster.state(), joinMs: this.#joinMs };
+    this.#toldState = this.#roster.state();
+    return { state: this.#toldState, joinMs: this.#joinMs };
   }
 
   /** Gives up what `join` waits for. */
@@ -688,6 +690,7 @@ export class MeetingWorker {
   }
 
   #tellEvent(event: MeetingEvent): void {
+    // Whoever hears of it finds it in the state.
     this.#tellStateNow();
     this.#tell({ type: "event", event });
   }
@@ -699,10 +702,12 @@ export class MeetingWorker {
   }
 
   #tellStateNow(): void {
-    if (this.#stateTimer === undefined || !this.#roster) return;
     clearTimeout(this.#stateTimer);
     this.#stateTimer = undefined;
-    this.#tell({ type: "state", state: this.#roster.state() });
+    const state = this.#roster?.state();
+    if (!state || state === this.#toldState) return;
+    this.#toldState = state;
+    this.#tell({ type: "state", state });
   }
 
   #ended({ error, closeCode }: Ended): void {
