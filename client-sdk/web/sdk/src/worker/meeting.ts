@@ -39,7 +39,7 @@ import type { Ended, EnvelopeMessage } from "./signaling.js";
 import { VideoPublisher } from "./video-publisher.js";
 import { VideoSubscriber } from "./video-subscriber.js";
 
-/** A snapshot of many participants is told less often: each is copied to the window whole. */
+/** Of many participants events are told together: the state, which is copied to the window whole, comes before them. */
 const STATE_DELAY_MS = 200;
 const MANY_PARTICIPANTS = 100;
 const STATISTICS_INTERVAL_MS = 1_000;
@@ -90,7 +90,8 @@ export class MeetingWorker {
   #downlink = { bps: 0, loss: 0 };
   #score = 0;
   #ownLevel = SILENCE_DBOV;
-  #stateTimer: ReturnType<typeof setTimeout> | undefined;
+  #flushTimer: ReturnType<typeof setTimeout> | undefined;
+  #untold: MeetingEvent[] = [];
   #toldState: MeetingState | undefined;
 
   constructor(tell: (message: FromWorker) => void) {
@@ -681,7 +682,7 @@ export class MeetingWorker {
   }
 
   #tellStatistics(): void {
-    this.#tellEvent({ name: "statistics", event: this.statistics() });
+    this.#tell({ type: "event", event: { name: "statistics", event: this.statistics() } });
   }
 
   #tellAuto(): void {
@@ -689,25 +690,33 @@ export class MeetingWorker {
     this.#tell({ type: "auto", streams });
   }
 
+  /** Whoever hears of an event finds it in the state. */
   #tellEvent(event: MeetingEvent): void {
-    // Whoever hears of it finds it in the state.
-    this.#tellStateNow();
-    this.#tell({ type: "event", event });
+    this.#untold.push(event);
+    this.#stateChanged();
+    if (!this.#hasMany()) this.#flush();
   }
 
   /** Tells the window soon, of all that changes until then at once. */
   #stateChanged(): void {
-    const many = (this.#roster?.state().participants.length ?? 0) > MANY_PARTICIPANTS;
-    this.#stateTimer ??= setTimeout(() => this.#tellStateNow(), many ? STATE_DELAY_MS : 0);
+    this.#flushTimer ??= setTimeout(() => this.#flush(), this.#hasMany() ? STATE_DELAY_MS : 0);
   }
 
-  #tellStateNow(): void {
-    clearTimeout(this.#stateTimer);
-    this.#stateTimer = undefined;
+  #hasMany(): boolean {
+    return (this.#roster?.state().participants.length ?? 0) > MANY_PARTICIPANTS;
+  }
+
+  #flush(): void {
+    clearTimeout(this.#flushTimer);
+    this.#flushTimer = undefined;
     const state = this.#roster?.state();
-    if (!state || state === this.#toldState) return;
-    this.#toldState = state;
-    this.#tell({ type: "state", state });
+    if (state && state !== this.#toldState) {
+      this.#toldState = state;
+      this.#tell({ type: "state", state });
+    }
+    const events = this.#untold;
+    this.#untold = [];
+    for (const event of events) this.#tell({ type: "event", event });
   }
 
   #ended({ error, closeCode }: Ended): void {
@@ -717,9 +726,9 @@ export class MeetingWorker {
     for (const subscription of [...this.#subscriptions.values()]) this.#end(subscription);
     if (!this.#roster) return;
     this.#roster.setConnection("closed");
-    this.#stateChanged();
     const code = closeCode ?? (error.code || "INTERNAL");
     this.#tellEvent({ name: "closed", event: { code, message: error.message } });
+    this.#flush();
   }
 }
 
