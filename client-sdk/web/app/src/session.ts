@@ -4,7 +4,6 @@ import {
   type ChatMessage,
   type Closed,
   type Meeting,
-  MeetingError,
   type MeetingState,
   openScreen,
   type Participant,
@@ -14,14 +13,16 @@ import {
 } from "@darktower/client";
 import { batch, computed, effect, type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import type { MeetingLink } from "./api.js";
-import * as chat from "./chat.js";
+import { type ConversationId, EVERYONE } from "./chat.js";
 import { deviceErrorCode, type LocalMedia } from "./local-media.js";
-import { dismissed, expired, type NewNotice, type Notice, noticed, noticedPerson } from "./notices.js";
+import type { NewNotice } from "./notices.js";
 import { preferences, remember } from "./preferences.js";
+import { SessionChat } from "./session-chat.js";
 import { Sender } from "./session-media.js";
 import { Speaking } from "./stage/speaking.js";
 import { Subscriptions } from "./stage/subscriptions.js";
 import { type ViewMode, withSpeaker } from "./stage/who-is-shown.js";
+import { Telling } from "./telling.js";
 import { text } from "./text.js";
 
 export type Panel = "chat" | "people";
@@ -43,7 +44,6 @@ const REACTION_LASTS_MS = 3500;
 const REACTION_BYTES = 64;
 /** With more people than this, nobody wants to know of each one who comes and goes. */
 const CROWD = 30;
-const HISTORY_PAGE = 50;
 const SCREEN_FRAMERATE = 15;
 
 export class Session {
@@ -55,9 +55,8 @@ export class Session {
   readonly self: ReadonlySignal<Participant>;
   readonly rights: ReadonlySignal<MeetingState["rights"]>;
   readonly closed = signal<Closed | undefined>(undefined);
-  readonly chat = signal(chat.EMPTY_CHAT);
-  readonly loadingHistory = signal(false);
-  readonly notices = signal<readonly Notice[]>([]);
+  readonly telling = new Telling();
+  readonly chat: SessionChat;
   readonly reactions = signal<readonly Reaction[]>([]);
   readonly statistics = signal<Statistics | undefined>(undefined);
   /** Ids of the video streams of which pictures come right now. */
@@ -69,8 +68,6 @@ export class Session {
   readonly sharing = signal(false);
   /** Held Space: heard for as long. */
   readonly talking = signal(false);
-  /** What screen readers are told next. */
-  readonly announcement = signal("");
   readonly askedForStage = signal(false);
 
   readonly panel = signal<Panel | undefined>(undefined);
@@ -93,7 +90,6 @@ export class Session {
   #screenTracks: MediaStreamTrack[] = [];
   #ownChanges = 0;
   #nextReaction = 1;
-  #noticeTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(meeting: Meeting, link: MeetingLink, media: LocalMedia) {
     this.meeting = meeting;
@@ -103,6 +99,7 @@ export class Session {
     this.self = computed(() => this.state.value.self);
     this.rights = computed(() => this.state.value.rights);
     this.view = signal(preferences.peek().view);
+    this.chat = new SessionChat(meeting, this.telling, () => this.self.peek().participantId);
     this.subscriptions = new Subscriptions(meeting);
     this.#camera = new Sender(meeting, { type: "camera" }, false);
     this.#microphone = new Sender(meeting, { type: "audio" }, false);
@@ -111,11 +108,11 @@ export class Session {
     this.#noteCameras(meeting.state);
     this.#listen();
     this.#send();
-    void this.#try(meeting.subscribeAuto({ types: ["audio"] }));
+    void this.telling.attempt(meeting.subscribeAuto({ types: ["audio"] }));
     const { speakerId } = preferences.peek();
     // The speaker that was chosen before may be gone: then the default plays.
     if (speakerId !== "") void meeting.setSpeaker(speakerId).catch(() => undefined);
-    void this.loadHistory(chat.EVERYONE);
+    void this.chat.load(EVERYONE);
   }
 
   /** Whether most people only watch, and some are on a stage. */
@@ -126,50 +123,7 @@ export class Session {
   // Telling the user
 
   notice(notice: NewNotice): void {
-    this.notices.value = noticed(this.notices.peek(), notice, Date.now());
-    this.announcement.value = notice.text;
-    this.#expireNotices();
-  }
-
-  #noticePerson(kind: string, name: string, say: (names: readonly string[]) => string): void {
-    this.notices.value = noticedPerson(this.notices.peek(), kind, name, say, Date.now());
-    this.announcement.value = this.notices.peek().find((n) => n.group?.kind === kind)?.text ?? "";
-    this.#expireNotices();
-  }
-
-  dismissNotice(id: number): void {
-    this.notices.value = dismissed(this.notices.peek(), id);
-  }
-
-  #expireNotices(): void {
-    clearTimeout(this.#noticeTimer);
-    const next = Math.min(...this.notices.peek().map((notice) => notice.untilMs));
-    if (!Number.isFinite(next)) return;
-    this.#noticeTimer = setTimeout(
-      () => {
-        this.notices.value = expired(this.notices.peek(), Date.now());
-        this.#expireNotices();
-      },
-      Math.max(50, next - Date.now()),
-    );
-  }
-
-  /** Carries a request out, and tells the user if it is refused. True if it was not. */
-  async #try(request: Promise<unknown>): Promise<boolean> {
-    try {
-      await request;
-      return true;
-    } catch (error) {
-      if (error instanceof MeetingError && error.kind === "closed") return false;
-      this.notice({ text: this.#explain(error), tone: "warning" });
-      return false;
-    }
-  }
-
-  #explain(error: unknown): string {
-    if (!(error instanceof MeetingError)) return text.notices.failed;
-    if (error.code === "RATE_LIMITED") return text.chat.tooFast;
-    return error.kind === "refused" ? text.notices.refused(error.message) : text.notices.failed;
+    this.telling.notice(notice);
   }
 
   // Sound and pictures
@@ -203,12 +157,12 @@ export class Session {
   }
 
   async #sendAudio(track: MediaStreamTrack | undefined, on: boolean): Promise<void> {
-    const sent = await this.#try(this.#microphone.set(track, on));
+    const sent = await this.telling.attempt(this.#microphone.set(track, on));
     await this.#tell({ audioMuted: !(on && track !== undefined && sent) });
   }
 
   async #sendCamera(track: MediaStreamTrack | undefined, on: boolean): Promise<void> {
-    const sent = await this.#try(this.#camera.set(track, on));
+    const sent = await this.telling.attempt(this.#camera.set(track, on));
     await this.#tell({ videoOn: on && sent });
   }
 
@@ -219,7 +173,7 @@ export class Session {
     if (this.closed.peek() || keys.every((key) => state[key] === change[key])) return;
     this.#ownChanges++;
     try {
-      await this.#try(this.meeting.setState(change));
+      await this.telling.attempt(this.meeting.setState(change));
     } finally {
       this.#ownChanges--;
     }
@@ -241,7 +195,7 @@ export class Session {
     remember({ microphoneOn: on });
     const problem = microphone.problem.peek();
     if (problem !== undefined) this.#deviceNotice("microphone", problem);
-    else this.announcement.value = microphone.on.peek() ? text.controls.unmute : text.controls.mute;
+    else this.telling.announcement.value = microphone.on.peek() ? text.controls.unmute : text.controls.mute;
   }
 
   async toggleCamera(): Promise<void> {
@@ -252,7 +206,8 @@ export class Session {
     remember({ cameraOn: on });
     const problem = camera.problem.peek();
     if (problem !== undefined) this.#deviceNotice("camera", problem);
-    else this.announcement.value = camera.on.peek() ? text.controls.cameraOn : text.controls.cameraOff;
+    else
+      this.telling.announcement.value = camera.on.peek() ? text.controls.cameraOn : text.controls.cameraOff;
   }
 
   #deviceNotice(kind: "camera" | "microphone", code: string): void {
@@ -294,9 +249,10 @@ export class Session {
       if (this.#screenTracks.includes(screen.video)) void this.stopSharing();
     });
     this.sharing.value = true;
-    const published = await this.#try(this.#screen.set(screen.video, true));
+    const published = await this.telling.attempt(this.#screen.set(screen.video, true));
     if (!published) return this.stopSharing();
-    if (screen.audio && this.maySend("audio")) await this.#try(this.#screenAudio.set(screen.audio, true));
+    if (screen.audio && this.maySend("audio"))
+      await this.telling.attempt(this.#screenAudio.set(screen.audio, true));
     await this.#tell({ screenSharing: true });
   }
 
@@ -305,22 +261,22 @@ export class Session {
     this.sharing.value = false;
     for (const track of this.#screenTracks) track.stop();
     this.#screenTracks = [];
-    await this.#try(this.#screen.set(undefined, false));
-    await this.#try(this.#screenAudio.set(undefined, false));
+    await this.telling.attempt(this.#screen.set(undefined, false));
+    await this.telling.attempt(this.#screenAudio.set(undefined, false));
     await this.#tell({ screenSharing: false });
   }
 
   async chooseSpeaker(deviceId: string): Promise<void> {
-    if (await this.#try(this.meeting.setSpeaker(deviceId))) remember({ speakerId: deviceId });
+    if (await this.telling.attempt(this.meeting.setSpeaker(deviceId))) remember({ speakerId: deviceId });
   }
 
   setVolume(participantId: string, gain: number): void {
     this.volumes.value = new Map(this.volumes.peek()).set(participantId, gain);
-    void this.#try(this.meeting.setVolume(participantId, gain));
+    void this.telling.attempt(this.meeting.setVolume(participantId, gain));
   }
 
   resumeAudio(): Promise<boolean> {
-    return this.#try(this.meeting.resumeAudio());
+    return this.telling.attempt(this.meeting.resumeAudio());
   }
 
   #noteCameras(state: MeetingState): void {
@@ -367,8 +323,7 @@ export class Session {
   #showPanel(panel: Panel | undefined): void {
     batch(() => {
       this.panel.value = panel;
-      const open = panel === "chat" ? (this.chat.peek().open ?? chat.EVERYONE) : undefined;
-      this.chat.value = chat.opened(this.chat.peek(), open);
+      this.chat.show(panel === "chat" ? (this.chat.state.peek().open ?? EVERYONE) : undefined);
     });
   }
 
@@ -377,14 +332,14 @@ export class Session {
   async toggleHand(): Promise<void> {
     const raised = !this.self.peek().state.handRaised;
     if (await this.#own(this.meeting.raiseHand(raised))) {
-      this.announcement.value = raised ? text.controls.raiseHand : text.controls.lowerHand;
+      this.telling.announcement.value = raised ? text.controls.raiseHand : text.controls.lowerHand;
     }
   }
 
   async #own(request: Promise<unknown>): Promise<boolean> {
     this.#ownChanges++;
     try {
-      return await this.#try(request);
+      return await this.telling.attempt(request);
     } finally {
       this.#ownChanges--;
     }
@@ -392,7 +347,7 @@ export class Session {
 
   async react(emoji: string): Promise<void> {
     this.#showReaction(this.self.peek().participantId, emoji);
-    await this.#try(this.meeting.broadcast("reaction", new TextEncoder().encode(emoji)));
+    await this.telling.attempt(this.meeting.broadcast("reaction", new TextEncoder().encode(emoji)));
   }
 
   async rename(name: string): Promise<boolean> {
@@ -403,11 +358,11 @@ export class Session {
 
   /** Any other request: refusals are told to the user. */
   request(ask: (meeting: Meeting) => Promise<unknown>): Promise<boolean> {
-    return this.#try(ask(this.meeting));
+    return this.telling.attempt(ask(this.meeting));
   }
 
   async askForStage(): Promise<void> {
-    if (await this.#try(this.meeting.askForStage())) this.askedForStage.value = true;
+    if (await this.telling.attempt(this.meeting.askForStage())) this.askedForStage.value = true;
   }
 
   nameOf(participantId: string): string {
@@ -418,35 +373,11 @@ export class Session {
 
   // Chat
 
-  openConversation(id: chat.ConversationId): void {
+  openConversation(id: ConversationId): void {
     batch(() => {
       this.panel.value = "chat";
-      this.chat.value = chat.opened(this.chat.peek(), id);
+      this.chat.show(id);
     });
-    if (chat.conversation(this.chat.peek(), id).hasMore === undefined) void this.loadHistory(id);
-  }
-
-  async loadHistory(id: chat.ConversationId): Promise<void> {
-    const cursor = chat.historyCursor(this.chat.peek(), id);
-    if (!cursor || this.loadingHistory.peek()) return;
-    this.loadingHistory.value = true;
-    try {
-      const history = await this.meeting.chatHistory({
-        ...cursor,
-        limit: HISTORY_PAGE,
-        ...(id === chat.EVERYONE ? {} : { withParticipantId: id }),
-      });
-      this.chat.value = chat.loaded(this.chat.peek(), id, history);
-    } catch (error) {
-      if (this.panel.peek() === "chat") this.notice({ text: this.#explain(error), tone: "warning" });
-    } finally {
-      this.loadingHistory.value = false;
-    }
-  }
-
-  /** True if it was sent. */
-  sendChat(message: string, to: chat.ConversationId): Promise<boolean> {
-    return this.#try(this.meeting.sendChat(message, to === chat.EVERYONE ? undefined : to));
   }
 
   // Leaving
@@ -461,14 +392,14 @@ export class Session {
   }
 
   endForAll(): Promise<boolean> {
-    return this.#try(this.meeting.endForAll());
+    return this.telling.attempt(this.meeting.endForAll());
   }
 
   #close(closed: Closed): void {
     if (this.closed.peek()) return;
     this.closed.value = closed;
     for (const off of this.#off) off();
-    clearTimeout(this.#noticeTimer);
+    this.telling.close();
     for (const track of this.#screenTracks) track.stop();
     void this.subscriptions.close();
   }
@@ -504,21 +435,19 @@ export class Session {
     });
     on("participantJoined", ({ participant }) => {
       if (meeting.state.participants.length > CROWD) return;
-      this.#noticePerson("joined", participant.name, text.notices.joined);
+      this.telling.person("joined", participant.name, text.notices.joined);
     });
     on("participantLeft", ({ participant, reason }) => {
       if (reason === "duplicate" || reason === "moved" || meeting.state.participants.length > CROWD) return;
-      this.#noticePerson("left", participant.name, text.notices.left);
+      this.telling.person("left", participant.name, text.notices.left);
     });
     on("streamPublished", ({ participant, stream }) => {
       if (stream.type === "screen" && participant.participantId !== this.self.peek().participantId) {
-        this.announcement.value = text.notices.shares(participant.name);
+        this.telling.announcement.value = text.notices.shares(participant.name);
       }
     });
     on("chatMessage", ({ message }) => this.#chatMessage(message));
-    on("chatMessageUpdated", ({ message }) => {
-      this.chat.value = chat.updated(this.chat.peek(), message, this.self.peek().participantId);
-    });
+    on("chatMessageUpdated", ({ message }) => this.chat.updated(message));
     on("broadcast", ({ participantId, type, payload }) => {
       if (type !== "reaction" || payload.byteLength > REACTION_BYTES) return;
       const emoji = new TextDecoder().decode(payload).trim();
@@ -564,7 +493,7 @@ export class Session {
       const hands = new Set(was.participants.filter((p) => p.state.handRaised).map((p) => p.participantId));
       for (const p of state.participants) {
         if (p.state.handRaised && !hands.has(p.participantId)) {
-          this.#noticePerson("hand", p.name, text.notices.handRaised);
+          this.telling.person("hand", p.name, text.notices.handRaised);
         }
       }
       const onStage = (s: MeetingState) => s.stage.onStage.includes(s.self.participantId);
@@ -575,7 +504,7 @@ export class Session {
       if (!was.rights.runMeeting && state.rights.runMeeting) this.notice({ text: text.notices.hostNow });
       const waited = new Set(was.waiting.map((w) => w.participantId));
       const fresh = state.waiting.filter((w) => !waited.has(w.participantId)).map((w) => w.name);
-      if (fresh.length > 0) this.announcement.value = text.notices.waiting(fresh);
+      if (fresh.length > 0) this.telling.announcement.value = text.notices.waiting(fresh);
     });
     this.#off.push(off);
   }
@@ -604,11 +533,9 @@ export class Session {
   }
 
   #chatMessage(message: ChatMessage): void {
-    const selfId = this.self.peek().participantId;
-    this.chat.value = chat.received(this.chat.peek(), message, selfId);
-    const id = chat.conversationOf(message, selfId);
-    if (message.participantId === selfId || this.chat.peek().open === id) return;
-    const say = id === chat.EVERYONE ? text.notices.message : text.notices.privateMessage;
+    const id = this.chat.received(message);
+    if (id === undefined) return;
+    const say = id === EVERYONE ? text.notices.message : text.notices.privateMessage;
     const short = message.text.length > 90 ? `${message.text.slice(0, 88)}…` : message.text;
     this.notice({
       text: say(message.name, short),

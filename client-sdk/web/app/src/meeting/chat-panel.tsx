@@ -57,7 +57,7 @@ function Composer({
     setBusy(true);
     const done = editing
       ? await session.request((meeting) => meeting.editChat(editing.message.messageId, trimmed))
-      : await session.sendChat(trimmed, id);
+      : await session.chat.send(trimmed, id);
     setBusy(false);
     if (!done) return;
     setValue("");
@@ -116,7 +116,7 @@ function Composer({
 }
 
 function Pinned({ session }: { readonly session: Session }) {
-  const pinned = pinnedOf(session.chat.value);
+  const pinned = pinnedOf(session.chat.state.value);
   const [latest] = pinned;
   if (!latest) return null;
   return (
@@ -161,10 +161,10 @@ function Messages({
   const atEnd = useRef(true);
   const [below, setBelow] = useState(false);
   const now = useNow(60_000);
-  const { messages, hasMore } = conversation(session.chat.value, id);
+  const { messages, hasMore } = conversation(session.chat.state.value, id);
   const selfId = session.self.value.participantId;
   const { runMeeting } = session.rights.value;
-  const loading = session.loadingHistory.value;
+  const loading = session.chat.loading.value;
   const first = messages[0]?.messageId;
   const last = messages.at(-1)?.messageId;
 
@@ -193,7 +193,7 @@ function Messages({
     if (!list) return;
     atEnd.current = list.scrollHeight - list.scrollTop - list.clientHeight < AT_END_PX;
     if (atEnd.current) setBelow(false);
-    if (list.scrollTop < AT_END_PX && hasMore && !loading) void session.loadHistory(id);
+    if (list.scrollTop < AT_END_PX && hasMore && !loading) void session.chat.load(id);
   };
   if (messages.length === 0 && !loading) {
     return (
@@ -218,7 +218,7 @@ function Messages({
         aria-label={text.chat.title}
       >
         {hasMore && (
-          <Button small disabled={loading} onClick={() => void session.loadHistory(id)}>
+          <Button small disabled={loading} onClick={() => void session.chat.load(id)}>
             {loading ? text.chat.loadingEarlier : text.chat.earlier}
           </Button>
         )}
@@ -271,15 +271,15 @@ function Messages({
 export function ChatPanel({ session }: { readonly session: Session }) {
   const [editing, setEditing] = useState<Editing>();
   const { participants, rights } = session.state.value;
-  const id = session.chat.value.open ?? EVERYONE;
-  const { conversations } = session.chat.value;
+  const id = session.chat.state.value.open ?? EVERYONE;
+  const { conversations } = session.chat.state.value;
   const here = new Set(participants.map((p) => p.participantId));
   // Who has left can still be read, under the name of their messages.
   const gone = [...conversations].filter(
     ([other, { messages }]) => other !== EVERYONE && !here.has(other) && messages.length > 0,
   );
   const unread = (other: string) => {
-    const count = conversation(session.chat.value, other).unread;
+    const count = conversation(session.chat.state.value, other).unread;
     return count > 0 ? ` (${count})` : "";
   };
   const options = [

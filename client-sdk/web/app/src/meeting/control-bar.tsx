@@ -239,7 +239,7 @@ export function ControlBar({ session, support, onDialog }: ControlBarProps) {
   const hand = self.state.handRaised;
   const sharing = session.sharing.value;
   const view = session.view.value;
-  const unread = unreadOf(session.chat.value);
+  const unread = unreadOf(session.chat.state.value);
   const panel = session.panel.value;
   const asking =
     (rights.admit ? state.waiting.length : 0) + (rights.manageStage ? state.stage.asking.length : 0);

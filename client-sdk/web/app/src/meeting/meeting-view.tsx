@@ -159,7 +159,7 @@ export function MeetingView({
       {dialog === "statistics" && <StatisticsDialog session={session} onClose={() => setDialog(undefined)} />}
       {dialog === "shortcuts" && <ShortcutsDialog onClose={() => setDialog(undefined)} />}
       <div class="visually-hidden" aria-live="polite" role="status">
-        {session.announcement.value}
+        {session.telling.announcement.value}
       </div>
     </div>
   );

@@ -69,7 +69,7 @@ export function Notices({ session }: { readonly session: Session }) {
     <div class="notices">
       <Asking session={session} />
       <Invited session={session} />
-      {session.notices.value.map((notice) => {
+      {session.telling.notices.value.map((notice) => {
         const { action } = notice;
         return (
           <div key={notice.id} class={`notice notice-${notice.tone}`}>
@@ -80,7 +80,7 @@ export function Notices({ session }: { readonly session: Session }) {
               <Button
                 small
                 onClick={() => {
-                  session.dismissNotice(notice.id);
+                  session.telling.dismiss(notice.id);
                   action.run();
                 }}
               >
@@ -91,7 +91,7 @@ export function Notices({ session }: { readonly session: Session }) {
               label={text.common.dismiss}
               icon={<X />}
               tooltip="none"
-              onClick={() => session.dismissNotice(notice.id)}
+              onClick={() => session.telling.dismiss(notice.id)}
             />
           </div>
         );

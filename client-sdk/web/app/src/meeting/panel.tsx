@@ -1,6 +1,6 @@
 import { X } from "lucide-preact";
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useId, useLayoutEffect, useRef } from "preact/hooks";
 import { text } from "../text.js";
 import { IconButton } from "../ui/button.js";
 
@@ -15,7 +15,8 @@ interface PanelProps {
 export function Panel({ title, actions, onClose, children }: PanelProps) {
   const titleId = useId();
   const ref = useRef<HTMLElement>(null);
-  useEffect(() => {
+  // Before the effects of what is inside, which may have a better place for the focus.
+  useLayoutEffect(() => {
     const before = document.activeElement;
     ref.current?.focus();
     const panel = ref.current;

@@ -1,0 +1,65 @@
+/** What the user is told: notices that go away by themselves, words for screen readers, and why a request was refused. */
+
+import { MeetingError } from "@darktower/client";
+import { signal } from "@preact/signals";
+import { dismissed, expired, type NewNotice, type Notice, noticed, noticedPerson } from "./notices.js";
+import { text } from "./text.js";
+
+export class Telling {
+  readonly notices = signal<readonly Notice[]>([]);
+  /** What screen readers are told next. */
+  readonly announcement = signal("");
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  notice(notice: NewNotice): void {
+    this.notices.value = noticed(this.notices.peek(), notice, Date.now());
+    this.announcement.value = notice.text;
+    this.#expire();
+  }
+
+  /** Somebody more of a kind: one notice names them all. */
+  person(kind: string, name: string, say: (names: readonly string[]) => string): void {
+    this.notices.value = noticedPerson(this.notices.peek(), kind, name, say, Date.now());
+    this.announcement.value = this.notices.peek().find((n) => n.group?.kind === kind)?.text ?? "";
+    this.#expire();
+  }
+
+  dismiss(id: number): void {
+    this.notices.value = dismissed(this.notices.peek(), id);
+  }
+
+  /** Carries a request out, and tells the user if it is refused. True if it was not. */
+  async attempt(request: Promise<unknown>): Promise<boolean> {
+    try {
+      await request;
+      return true;
+    } catch (error) {
+      if (error instanceof MeetingError && error.kind === "closed") return false;
+      this.notice({ text: explain(error), tone: "warning" });
+      return false;
+    }
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+  }
+
+  #expire(): void {
+    clearTimeout(this.#timer);
+    const next = Math.min(...this.notices.peek().map((notice) => notice.untilMs));
+    if (!Number.isFinite(next)) return;
+    this.#timer = setTimeout(
+      () => {
+        this.notices.value = expired(this.notices.peek(), Date.now());
+        this.#expire();
+      },
+      Math.max(50, next - Date.now()),
+    );
+  }
+}
+
+function explain(error: unknown): string {
+  if (!(error instanceof MeetingError)) return text.notices.failed;
+  if (error.code === "RATE_LIMITED") return text.chat.tooFast;
+  return error.kind === "refused" ? text.notices.refused(error.message) : text.notices.failed;
+}
