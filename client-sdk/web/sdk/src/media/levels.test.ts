@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { LevelMeter, LevelTeller, levelDbov, SILENCE_DBOV } from "./levels.js";
+import { LevelMeter, LevelTeller, levelDbov, SILENCE_DBOV, SilenceGate } from "./levels.js";
 
 describe("levelDbov", () => {
   it("is 0 for the loudest, 3 for a full sine, 127 for silence", () => {
@@ -108,5 +108,24 @@ describe("LevelTeller", () => {
     }
     expect(count).toBeLessThanOrEqual(600);
     expect(count).toBeGreaterThan(200);
+  });
+});
+
+describe("SilenceGate", () => {
+  const sent = (gate: SilenceGate, level: number, chunks: number) =>
+    Array.from({ length: chunks }, () => gate.take(level)).filter((isSent) => isSent).length;
+
+  it("lets sound through, and the noise of a room", () => {
+    const gate = new SilenceGate();
+    expect(sent(gate, 20, 100)).toBe(100);
+    expect(sent(gate, 65, 100)).toBe(100);
+  });
+
+  it("sends how sound fades, then little of silence, and the next sound at once", () => {
+    const gate = new SilenceGate();
+    gate.take(20);
+    expect(sent(gate, 127, 20)).toBe(20);
+    expect(sent(gate, 127, 500)).toBe(25);
+    expect(gate.take(20)).toBe(true);
   });
 });

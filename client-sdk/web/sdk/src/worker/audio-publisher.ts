@@ -3,7 +3,7 @@
 import { MeetingError } from "../error.js";
 import type { CaptureChunk, CaptureCommand } from "../media/capture-messages.js";
 import type { ContextClock } from "../media/context-clock.js";
-import { SILENCE_DBOV } from "../media/levels.js";
+import { SILENCE_DBOV, SilenceGate } from "../media/levels.js";
 import { Recent } from "../media/recent.js";
 import { encodeGroupPreamble, GroupKind } from "../protocol/group.js";
 import { encodeUnit, Flags, FrameType } from "../protocol/unit.js";
@@ -48,6 +48,9 @@ export class AudioPublisher {
   #clock: ContextClock | undefined;
   #encoder: AudioEncoder | undefined;
   #channels = 0;
+  /** What the encoder has been given and not answered, in order. */
+  #encoding: { readonly startUs: number; readonly isSent: boolean }[] = [];
+  readonly #gate = new SilenceGate();
   /** End of the last chunk that was encoded, by the clock of the AudioContext. */
   #endUs: number | undefined;
   #enabled = true;
@@ -162,7 +165,7 @@ export class AudioPublisher {
     this.#encode(chunk, startUs);
   }
 
-  #encode({ channels }: CaptureChunk, timestamp: number): void {
+  #encode({ channels, levelDbov }: CaptureChunk, timestamp: number): void {
     const frames = channels[0]?.length ?? 0;
     if (frames === 0) return;
     const data = new Float32Array(frames * channels.length);
@@ -180,6 +183,9 @@ export class AudioPublisher {
       });
       encoder.encode(sound);
       sound.close();
+      // Silence is encoded as well: the encoder must not jump.
+      const isSent = channels.length > 1 || this.#gate.take(levelDbov);
+      this.#encoding.push({ startUs: timestamp, isSent });
     } catch (error) {
       this.#failed(encoder, error);
     }
@@ -188,15 +194,15 @@ export class AudioPublisher {
   #makeEncoder(channels: number): AudioEncoder {
     const encoder: AudioEncoder = new AudioEncoder({
       output: (chunk) => {
-        if (encoder === this.#encoder) this.#send(chunk);
+        if (encoder === this.#encoder) this.#encoded(chunk);
       },
       error: (error) => this.#failed(encoder, error),
     });
     const isSpeech = channels === 1;
     const opus: Opus = {
       frameDuration: CHUNK_US,
-      // In silence nearly nothing is sent.
-      usedtx: isSpeech,
+      // One packet for each chunk: `SilenceGate` says why.
+      usedtx: false,
       useinbandfec: isSpeech,
       packetlossperc: isSpeech ? EXPECTED_LOSS : 0,
       // Browsers that do not know these leave them out.
@@ -211,11 +217,18 @@ export class AudioPublisher {
       opus,
     });
     this.#encoder = encoder;
+    this.#encoding = [];
     this.#channels = channels;
     return encoder;
   }
 
-  #send(chunk: EncodedAudioChunk): void {
+  /** The encoder's answers are in the order of what it was given. */
+  #encoded(chunk: EncodedAudioChunk): void {
+    const encoding = this.#encoding.shift();
+    if (encoding?.isSent) this.#send(chunk, encoding.startUs);
+  }
+
+  #send(chunk: EncodedAudioChunk, startUs: number): void {
     if (!this.#link.connected) return;
     const nowMs = performance.now();
     const payload = new Uint8Array(chunk.byteLength);
@@ -224,7 +237,7 @@ export class AudioPublisher {
     const bytes = encodeUnit({
       frameType: FrameType.Audio,
       streamId: this.#wireStreamId,
-      timestampUs: this.#timestampUs(chunk.timestamp),
+      timestampUs: this.#timestampUs(startUs),
       sequence,
       flags: Flags.EndOfFrame,
       payload,
@@ -266,6 +279,7 @@ export class AudioPublisher {
   #discardEncoder(): void {
     const encoder = this.#encoder;
     this.#encoder = undefined;
+    this.#encoding = [];
     this.#endUs = undefined;
     if (encoder && encoder.state !== "closed") encoder.close();
   }
