@@ -76,6 +76,13 @@ export function figures(samples: readonly PictureSample[], range: number): Pictu
 /** Pictures of 300 numbers, as fake cameras send them; 2^16 for those that show the time. */
 export const CAMERA_RANGE = 300;
 
+/** Waits for a picture, whatever it shows. */
+export async function expectPicture(picture: Picture): Promise<void> {
+  await expect
+    .poll(async () => (await look(picture)).brightness, { message: "a picture" })
+    .toBeGreaterThan(10);
+}
+
 /** Waits until the picture is of that colour and moves, then proves that it goes on so. */
 export async function expectMoving(
   picture: Picture,

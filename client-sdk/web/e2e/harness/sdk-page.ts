@@ -90,6 +90,13 @@ export class SdkPage {
     });
   }
 
+  async publishScreen(): Promise<void> {
+    await this.page.evaluate(async () => {
+      const { video } = await sdk.openScreen();
+      publications.screen = await meeting.publish(video, { type: "screen" });
+    });
+  }
+
   /** Pictures that say when they were painted (`Probe.clockTrack`), as a camera. */
   async publishClock(size: { width: number; height: number; framerate: number }): Promise<void> {
     await this.page.evaluate(async (size) => {
@@ -150,6 +157,11 @@ export class SdkPage {
     await expect
       .poll(async () => (await this.heard(name)).map(({ event }) => event), `hears ${name}`)
       .toContainEqual(expect.objectContaining(like));
+  }
+
+  /** After the end of a meeting: no pictures on the page. */
+  async clear(): Promise<void> {
+    await this.page.evaluate(() => document.body.replaceChildren());
   }
 
   async leave(): Promise<void> {

@@ -135,6 +135,37 @@ test("who comes late sees the picture at once, and who wants a smaller layer get
   await expect.poll(async () => (await look(picture)).width).toBe(640);
 });
 
+test("who subscribes when told of a stream sees and hears it", async ({ server, open, site }) => {
+  const created = await server.createMeeting();
+  const ada = await SdkPage.join(await open("Ada"), site, await server.grant(created, "Ada"));
+  const subscribed = ada.page.evaluate(
+    () =>
+      new Promise<void>((resolve, reject) => {
+        const types: string[] = [];
+        meeting.on("streamPublished", async ({ participant, stream }) => {
+          try {
+            const known = meeting.state.participants
+              .find(({ participantId }) => participantId === participant.participantId)
+              ?.streams.some(({ streamId }) => streamId === stream.streamId);
+            if (!known) throw new Error("the event came before the state");
+            const { element } = await meeting.subscribe(stream.streamId);
+            if (element) document.body.append(element);
+            types.push(stream.type);
+            if (types.length === 2) resolve();
+          } catch (error) {
+            reject(error);
+          }
+        });
+      }),
+  );
+  const ben = await SdkPage.join(await open("Ben"), site, await server.grant(created, "Ben"));
+  await ben.publishCamera();
+  await ben.publishMicrophone();
+  await subscribed;
+  await expectMoving(ada.page.locator("canvas"), PEOPLE.Ben.colour);
+  await expectTone(ada.page, PEOPLE.Ben.toneHz);
+});
+
 test("who is muted is not heard, and a camera that is paused stands still", async ({
   server,
   native,
