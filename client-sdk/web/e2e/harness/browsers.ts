@@ -1,11 +1,16 @@
 /** Debian's Chromium with devices that show and sound as a person of the tests. */
 
+import { join } from "node:path";
 import { type Browser, chromium } from "@playwright/test";
 import { fakeDevices, type PersonName } from "./clips.js";
-import { findInPath } from "./programs.js";
+import { PORTRAITS, portraitCamera } from "./portraits.js";
+import { findInPath, paths } from "./programs.js";
 
-/** `denied`: there are devices, but the user does not let pages use them. `none`: there are none. */
-export type Devices = PersonName | "denied" | "none";
+/**
+ * `denied`: there are devices, but the user does not let pages use them. `none`: there are none. `portrait`: those of
+ * somebody to look at.
+ */
+export type Devices = PersonName | "denied" | "none" | "portrait";
 
 /** Starts a browser. The caller closes it. */
 export function launch(devices: Devices): Promise<Browser> {
@@ -13,6 +18,9 @@ export function launch(devices: Devices): Promise<Browser> {
     executablePath: findInPath("chromium"),
     // Tests run as root in containers, where the sandbox does not start.
     chromiumSandbox: false,
+    ...(devices === "portrait"
+      ? { env: { ...process.env, FONTCONFIG_FILE: join(paths.e2e, "harness/fonts.conf") } }
+      : {}),
     args: [
       "--no-sandbox",
       "--disable-gpu",
@@ -33,7 +41,10 @@ function flags(devices: Devices): string[] {
       // Without the fake dialogue nobody answers it, and a browser without windows takes that for a no.
       return ["--use-fake-device-for-media-stream"];
     default: {
-      const files = fakeDevices(devices);
+      const files =
+        devices === "portrait"
+          ? { ...fakeDevices("Ada"), video: portraitCamera(PORTRAITS[0] ?? "Mira Novak") }
+          : fakeDevices(devices);
       return [
         "--use-fake-device-for-media-stream=fps=30",
         "--use-fake-ui-for-media-stream",

@@ -1,0 +1,126 @@
+/** The pictures in docs/screenshots: every page that people meet, on a desktop and on a phone. */
+
+import type { BrowserContextOptions } from "@playwright/test";
+import { expectPicture } from "../../checks/picture.js";
+import { AppPage, text } from "../../harness/app-page.js";
+import {
+  makePortraits,
+  PORTRAITS,
+  type PortraitName,
+  portraitClip,
+  slideClip,
+} from "../../harness/portraits.js";
+import { paths } from "../../harness/programs.js";
+import { takeScreenshot } from "../../harness/screenshot.js";
+import { expect, test } from "../../harness/test.js";
+
+const DEVICES = {
+  desktop: { viewport: { width: 1280, height: 800 } },
+  phone: { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 },
+} as const satisfies Record<string, BrowserContextOptions>;
+
+const [self = "Mira Novak", ...others] = PORTRAITS;
+/** Who is heard. */
+const SPEAKER: PortraitName = "Jonas Berg";
+/** Before Mira writes. */
+const CHAT = [
+  ["Jonas Berg", "Good morning! Slides are in the usual place."],
+  ["Amara Okafor", "Figures for Q3 are final, see page three."],
+  ["Kenji Sato", "Great numbers 👏 Can we look at the waiting times first?"],
+] as const;
+const MEETING = "Quarterly review";
+
+test.beforeAll(async () => {
+  test.setTimeout(180_000);
+  await makePortraits();
+});
+
+for (const [device, options] of Object.entries(DEVICES)) {
+  test(`the way into a meeting, and what is in it, ${device}`, async ({ server, native, open, site }) => {
+    test.setTimeout(240_000);
+    const created = await server.createMeeting({ display_name: MEETING });
+    const mira = new AppPage(await open("portrait", { ...options, colorScheme: "dark" }), site);
+    const { page } = mira;
+    const shoot = async (name: string) => {
+      // Nothing is pointed at, and what was told is over.
+      await page.mouse.move(1, 1);
+      await expect(page.locator(".notice")).toHaveCount(0);
+      for (const canvas of await page.locator("section.tile canvas").all()) {
+        if (await canvas.isVisible()) await expectPicture(canvas);
+      }
+      await takeScreenshot(page, `${name}-${device}`);
+    };
+    const come = async (names: readonly PortraitName[]) => {
+      for (const name of names) {
+        const sound = name === SPEAKER ? [`${paths.clips}/bot1-speech.ogg`] : [];
+        await native.publish(created, [portraitClip(name), ...sound], { name });
+      }
+    };
+
+    await mira.goto("/");
+    await expect(page.getByRole("heading", { name: text.home.newMeeting })).toBeVisible();
+    await shoot("home");
+
+    await mira.openLobby(created);
+    await page.getByLabel(text.lobby.yourName).fill(self);
+    await expectPicture(page.locator("video"));
+    await shoot("lobby");
+
+    await mira.knock(self);
+    await mira.expectInside();
+    await mira.control(text.controls.mute).click();
+    await shoot("alone");
+
+    await come(others.slice(0, 1));
+    await expect(mira.picture(SPEAKER)).toBeVisible();
+    await shoot("two");
+
+    await come(others.slice(1, 3));
+    await expect(mira.picture(others[2] ?? "")).toBeVisible();
+    await shoot("four");
+
+    for (const [name, words] of CHAT) await native.host(created, "say", words, "--name", name);
+    await mira.control(/^Chat/).click();
+    const field = page.getByLabel(text.chat.label, { exact: true });
+    await field.fill("Thank you! On my way to page three 🎉");
+    await field.press("Enter");
+    await expect(field).toHaveValue("");
+    await shoot("chat");
+    await page.keyboard.press("Escape");
+
+    const slides = await native.publish(created, [slideClip], { name: "Elif Kaya", screen: true });
+    await expectPicture(mira.picture("Elif Kaya", "screen"));
+    await shoot("share");
+    await native.stop(slides);
+
+    await come(others.slice(3));
+    await expect(mira.tile(others.at(-1) ?? "")).toHaveCount(1);
+    await shoot("nine");
+    await page.keyboard.press("l");
+    await shoot("speaker");
+    await page.keyboard.press("l");
+    await page.keyboard.press("p");
+    await expect(page.getByRole("complementary", { name: text.people.title })).toBeVisible();
+    await shoot("people");
+    await page.keyboard.press("Escape");
+
+    await native.host(created, "kick", self);
+    await mira.expectEnding("kicked");
+    await takeScreenshot(page, `kicked-${device}`);
+  });
+
+  test(`what cannot be joined, ${device}`, async ({ server, open, site }) => {
+    const mira = new AppPage(await open("portrait", { ...options, colorScheme: "dark" }), site);
+    mira.guard.expect(/404/);
+    await mira.goto("/m/no-such-meeting");
+    await mira.expectEnding("noSuchMeeting");
+    await takeScreenshot(mira.page, `no-such-meeting-${device}`);
+    const created = await server.createMeeting();
+    await mira.page.addInitScript(() => {
+      Reflect.deleteProperty(globalThis, "WebTransport");
+    });
+    await mira.goto(`/m/${created.slug}`);
+    await mira.expectEnding("unsupported");
+    await takeScreenshot(mira.page, `unsupported-${device}`);
+  });
+}
