@@ -11,7 +11,15 @@ import {
   type Statistics,
   type StreamType,
 } from "@darktower/client";
-import { batch, computed, effect, type ReadonlySignal, type Signal, signal } from "@preact/signals";
+import {
+  batch,
+  computed,
+  effect,
+  type ReadonlySignal,
+  type Signal,
+  signal,
+  untracked,
+} from "@preact/signals";
 import type { MeetingLink } from "./api.js";
 import { type ConversationId, EVERYONE } from "./chat.js";
 import { deviceErrorCode, type LocalMedia } from "./local-media.js";
@@ -132,6 +140,11 @@ export class Session {
   #send(): void {
     const { camera, microphone } = this.media;
     this.#off.push(
+      // Who may not send needs no camera that runs, and is not on the air by surprise when that changes.
+      effect(() => {
+        if (!this.maySend("audio")) void untracked(() => this.media.set("microphone", false));
+        if (!this.maySend("camera")) void untracked(() => this.media.set("camera", false));
+      }),
       effect(() => {
         const on = microphone.on.value || this.talking.value;
         const track = microphone.track.value;
@@ -249,7 +262,10 @@ export class Session {
       if (this.#screenTracks.includes(screen.video)) void this.stopSharing();
     });
     this.sharing.value = true;
-    const published = await this.telling.attempt(this.#screen.set(screen.video, true));
+    const published = await this.telling.attempt(
+      this.#screen.set(screen.video, true),
+      text.notices.screensFull,
+    );
     if (!published) return this.stopSharing();
     if (screen.audio && this.maySend("audio"))
       await this.telling.attempt(this.#screenAudio.set(screen.audio, true));
@@ -499,7 +515,15 @@ export class Session {
       const onStage = (s: MeetingState) => s.stage.onStage.includes(s.self.participantId);
       if (onStage(was) !== onStage(state)) {
         this.askedForStage.value = false;
-        this.notice({ text: onStage(state) ? text.notices.onStage : text.notices.offStage });
+        this.notice(
+          onStage(state)
+            ? {
+                text: text.notices.onStage,
+                lastsMs: 10_000,
+                action: { label: text.notices.unmute, run: () => void this.toggleMicrophone() },
+              }
+            : { text: text.notices.offStage },
+        );
       }
       if (!was.rights.runMeeting && state.rights.runMeeting) this.notice({ text: text.notices.hostNow });
       const waited = new Set(was.waiting.map((w) => w.participantId));

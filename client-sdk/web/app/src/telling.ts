@@ -28,14 +28,17 @@ export class Telling {
     this.notices.value = dismissed(this.notices.peek(), id);
   }
 
-  /** Carries a request out, and tells the user if it is refused. True if it was not. */
-  async attempt(request: Promise<unknown>): Promise<boolean> {
+  /**
+   * Carries a request out, and tells the user if it is refused. True if it was not. `full`: what to say when that is
+   * because a limit is reached.
+   */
+  async attempt(request: Promise<unknown>, full?: string): Promise<boolean> {
     try {
       await request;
       return true;
     } catch (error) {
       if (error instanceof MeetingError && error.kind === "closed") return false;
-      this.notice({ text: explain(error), tone: "warning" });
+      this.notice({ text: explain(error, full), tone: "warning" });
       return false;
     }
   }
@@ -58,8 +61,9 @@ export class Telling {
   }
 }
 
-function explain(error: unknown): string {
+function explain(error: unknown, full: string | undefined): string {
   if (!(error instanceof MeetingError)) return text.notices.failed;
+  if (error.code === "CAPACITY_EXCEEDED" && full !== undefined) return full;
   if (error.code === "RATE_LIMITED") return text.chat.tooFast;
   return error.kind === "refused" ? text.notices.refused(error.message) : text.notices.failed;
 }

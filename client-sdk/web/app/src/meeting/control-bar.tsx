@@ -306,8 +306,8 @@ export function ControlBar({ session, support, onDialog }: ControlBarProps) {
   return (
     <section class="bar" aria-label={text.meeting.controls}>
       <div class="bar-middle">
-        <MicrophoneControl session={session} support={support} />
-        <CameraControl session={session} />
+        {rights.audio !== "notAllowed" && <MicrophoneControl session={session} support={support} />}
+        {rights.camera !== "notAllowed" && <CameraControl session={session} />}
         {!phone && canShare && (
           <IconButton
             tone={sharing ? "on" : "bar"}
