@@ -52,8 +52,9 @@ export function errorToData(error: unknown): ErrorData {
   if (error instanceof MeetingError) {
     return { kind: error.kind, message: error.message, code: error.code, details: { ...error.details } };
   }
+  // What the caller gave cannot be put into a message, for example.
   const message = error instanceof Error ? error.message : String(error);
-  return { kind: "protocol", message, code: "", details: {} };
+  return { kind: "invalid", message, code: "", details: {} };
 }
 
 export function errorFromData(data: ErrorData): MeetingError {

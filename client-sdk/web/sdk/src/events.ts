@@ -13,9 +13,9 @@ import type {
   WaitingParticipant,
 } from "./types.js";
 
-/** What happens in a meeting. The state has changed already when an event tells of it. */
+/** What happens in a meeting. When an event tells of it, `Meeting.state` has it already. */
 export interface MeetingEvents {
-  /** Something in `Meeting.state` is new; comes after the event that says what. At most once per turn of the event loop. */
+  /** `Meeting.state` is new; comes before the events that say what is. In large meetings several changes come together. */
   stateChanged: MeetingState;
   participantJoined: { readonly participant: Participant };
   participantLeft: { readonly participant: Participant; readonly reason: LeaveReason };

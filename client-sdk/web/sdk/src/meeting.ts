@@ -141,12 +141,20 @@ export class Meeting {
     return this.#keep(stream, track, source);
   }
 
-  /** Subscribes to a stream of somebody else. Sound plays by itself; pictures are drawn on the subscription's element. */
+  /**
+   * Subscribes to a stream of somebody else. Sound plays by itself; pictures are drawn on the subscription's element. Of a
+   * stream that is subscribed to already it changes the options.
+   */
   async subscribe(streamId: string, options: SubscribeOptions = {}): Promise<Subscription> {
     const stream = this.state.participants
       .flatMap((participant) => participant.streams)
       .find((stream) => stream.streamId === streamId);
     if (!stream) throw new MeetingError("invalid", `nobody publishes stream ${streamId}`);
+    const known = this.#subscriptions.get(streamId);
+    if (known) {
+      await known.setOptions(options);
+      return known;
+    }
     const { subscription, canvas } = this.#makeSubscription(stream);
     try {
       await this.#port.call(
@@ -373,7 +381,9 @@ export class Meeting {
   }
 
   #keep(stream: StreamDescription, track: MediaStreamTrack, source: OpenSource): Publication {
-    const publication = new Publication(stream, track, source, this.#port, this.#sound.context);
+    const publication = new Publication(stream, track, source, this.#port, this.#sound.context, () => {
+      this.#publications.delete(stream.streamId);
+    });
     this.#publications.set(stream.streamId, publication);
     if (this.#closed) publication.ended(this.#closed.message);
     return publication;
@@ -386,7 +396,9 @@ export class Meeting {
       element.width = stream.video?.width || 640;
       element.height = stream.video?.height || 360;
     }
-    const subscription = new Subscription(stream, element, this.#port);
+    const subscription = new Subscription(stream, element, this.#port, (ended) => {
+      if (this.#subscriptions.get(stream.streamId) === ended) this.#subscriptions.delete(stream.streamId);
+    });
     this.#subscriptions.set(stream.streamId, subscription);
     return { subscription, ...(element ? { canvas: element.transferControlToOffscreen() } : {}) };
   }
@@ -404,18 +416,12 @@ export class Meeting {
         if (told.event.name === "closed") this.#close(told.event.event);
         else this.#emitter.emit(told.event.name, told.event.event as never);
         break;
-      case "publicationEnded": {
-        const publication = this.#publications.get(told.streamId);
-        this.#publications.delete(told.streamId);
-        publication?.ended(told.reason);
+      case "publicationEnded":
+        this.#publications.get(told.streamId)?.ended(told.reason);
         break;
-      }
-      case "subscription": {
-        const subscription = this.#subscriptions.get(told.streamId);
-        if (told.event.name === "ended") this.#subscriptions.delete(told.streamId);
-        subscription?.emit(told.event);
+      case "subscription":
+        this.#subscriptions.get(told.streamId)?.emit(told.event);
         break;
-      }
       case "auto":
         this.#auto?.replace(told.streams.map((stream) => this.#chosen(stream)));
         break;
@@ -440,10 +446,8 @@ export class Meeting {
     removeEventListener("online", this.#onOnline);
     removeEventListener("pagehide", this.#onPageHide);
     if (this.#state) this.#state = { ...this.#state, connection: "closed" };
-    for (const publication of this.#publications.values()) publication.ended(closed.message);
-    for (const subscription of this.#subscriptions.values()) subscription.emit({ name: "ended" });
-    this.#publications.clear();
-    this.#subscriptions.clear();
+    for (const publication of [...this.#publications.values()]) publication.ended(closed.message);
+    for (const subscription of [...this.#subscriptions.values()]) subscription.emit({ name: "ended" });
     this.#sound.close();
     this.#port.close();
     if (this.#state) this.#emitter.emit("stateChanged", this.#state);

@@ -18,10 +18,22 @@ export class WorkerPort {
   #closed = false;
   #broken: MeetingError | undefined;
 
-  /** `onTold` hears everything that is no answer; `onBroken`, that the worker has ended by an error of its own. */
+  /** `onTold` hears everything that is no answer; `onBroken`, that the worker could not be loaded. */
   constructor(onTold: (told: Told) => void, onBroken: (error: MeetingError) => void) {
-    this.#worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "darktower" });
+    try {
+      this.#worker = new Worker(new URL("./worker.js", import.meta.url), {
+        type: "module",
+        name: "darktower",
+      });
+    } catch (cause) {
+      throw new MeetingError("unsupported", "worker.js must come from the origin of the page", {
+        code: "Worker",
+        cause,
+      });
+    }
+    let isLoaded = false;
     this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
+      isLoaded = true;
       if (data.type !== "answer" && data.type !== "failed") {
         onTold(data);
         return;
@@ -32,8 +44,9 @@ export class WorkerPort {
       else waiter?.reject(errorFromData(data.error));
     };
     this.#worker.onerror = (event) => {
-      // Reported by the browser already; a worker that could not be loaded answers nothing.
-      const error = new MeetingError("protocol", `the worker of the meeting failed: ${event.message}`);
+      // The browser has reported it. A worker that runs goes on; one that could not be loaded answers nothing.
+      if (isLoaded) return;
+      const error = new MeetingError("protocol", `worker.js could not be loaded: ${event.message}`);
       this.#broken = error;
       onBroken(error);
       this.#rejectAll(error);

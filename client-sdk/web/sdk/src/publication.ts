@@ -45,6 +45,7 @@ export class Publication {
   #track: MediaStreamTrack;
   #source: OpenSource;
   #ended = false;
+  readonly #onEnded: (publication: Publication) => void;
 
   /** @internal Made by `Meeting.publish`. */
   constructor(
@@ -53,7 +54,9 @@ export class Publication {
     source: OpenSource,
     port: WorkerPort,
     context: AudioContext,
+    onEnded: (publication: Publication) => void,
   ) {
+    this.#onEnded = onEnded;
     this.stream = stream;
     this.#track = track;
     this.#source = source;
@@ -111,6 +114,7 @@ export class Publication {
 
   #end(): void {
     this.#ended = true;
+    this.#onEnded(this);
     this.#track.removeEventListener("ended", this.#onTrackEnded);
     this.#source.close();
   }

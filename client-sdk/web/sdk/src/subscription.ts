@@ -25,13 +25,20 @@ export class Subscription {
    */
   readonly element: HTMLCanvasElement | undefined;
   readonly #port: WorkerPort;
+  readonly #onEnded: (subscription: Subscription) => void;
   readonly #emitter = new Emitter<SubscriptionEvents>();
 
   /** @internal Made by `Meeting.subscribe` and `Meeting.subscribeAuto`. */
-  constructor(stream: StreamDescription, element: HTMLCanvasElement | undefined, port: WorkerPort) {
+  constructor(
+    stream: StreamDescription,
+    element: HTMLCanvasElement | undefined,
+    port: WorkerPort,
+    onEnded: (subscription: Subscription) => void,
+  ) {
     this.stream = stream;
     this.element = element;
     this.#port = port;
+    this.#onEnded = onEnded;
   }
 
   on<K extends keyof SubscriptionEvents>(
@@ -58,6 +65,7 @@ export class Subscription {
   /** @internal */
   emit(event: SubscriptionEvent): void {
     const { name, ...values } = event;
+    if (name === "ended") this.#onEnded(this);
     this.#emitter.emit(name, values as never);
   }
 }
@@ -94,6 +102,7 @@ export class AutoSubscriptions {
 
   async stop(): Promise<void> {
     this.#onStop();
+    this.replace([]);
     await this.#port.call("subscribeAuto", undefined);
   }
 

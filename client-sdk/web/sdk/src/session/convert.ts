@@ -198,10 +198,10 @@ export function rights(message: RightsMessage | undefined): Rights {
 export function chatMessage(message: ChatMessageMessage): ChatMessage {
   return {
     messageId: Number(message.messageId),
-    participantId: message.participantId,
+    participantId: message.participantId.toLowerCase(),
     name: message.name,
     text: message.text,
-    ...(message.toParticipantId ? { toParticipantId: message.toParticipantId } : {}),
+    ...(message.toParticipantId ? { toParticipantId: message.toParticipantId.toLowerCase() } : {}),
     sentAtMs: milliseconds(message.sentAt),
     ...(message.editedAt > 0n ? { editedAtMs: milliseconds(message.editedAt) } : {}),
     pinned: message.pinned,

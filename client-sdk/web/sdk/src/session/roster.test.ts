@@ -83,6 +83,18 @@ describe("Roster", () => {
     expect(of.state().participants).toEqual([]);
   });
 
+  it("tells of streams that come and go with their participant", () => {
+    const of = roster();
+    const joined = (streams: (typeof camera | typeof voice)[]): Message => ({
+      case: "participantJoined",
+      value: { participant: { participantId: ADA, streams } },
+    });
+    expect(names(apply(of, joined([camera])))).toEqual(["participantJoined", "streamPublished"]);
+    const changed = apply(of, joined([voice]));
+    expect(names(changed)).toEqual(["participantUpdated", "streamUnpublished", "streamPublished"]);
+    expect(changed[2]).toMatchObject({ event: { stream: { streamId: VOICE } } });
+  });
+
   it("ends the streams of whoever leaves, and those that are not named any more", () => {
     const of = roster([{ participantId: ADA, streams: [camera, voice] }]);
     const updated = create(EnvelopeSchema, {
@@ -200,6 +212,7 @@ describe("Roster", () => {
     expect(names(change.events)).toEqual([
       "participantLeft",
       "participantUpdated",
+      "streamUnpublished",
       "participantJoined",
       "rightsChanged",
       "meetingUpdated",

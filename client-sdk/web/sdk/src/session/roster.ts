@@ -193,7 +193,10 @@ export class Roster {
           spotlight: this.#spotlight,
         });
       case "waitingRoomChanged":
-        this.#waiting = message.value.waiting.map(({ participantId, name }) => ({ participantId, name }));
+        this.#waiting = message.value.waiting.map(({ participantId, name }) => ({
+          participantId: participantId.toLowerCase(),
+          name,
+        }));
         this.#changed();
         return told("waitingRoomChanged", { waiting: this.#waiting });
       case "stageChanged": {
@@ -259,6 +262,9 @@ export class Roster {
       spotlight,
     });
     if (!sameData(meeting(before), meeting(now))) changes.push(told("meetingUpdated", meeting(now)));
+    if (before.stage.onStage.length > 0 || before.stage.invited) {
+      changes.push(told("stageChanged", { stage: now.stage }));
+    }
     if (before.waiting.length > 0) changes.push(told("waitingRoomChanged", { waiting: [] }));
     return {
       events: changes.flatMap((change) => change.events),
@@ -276,7 +282,7 @@ export class Roster {
     this.#stage = { onStage: [], asking: [], invited: false };
     this.#viewerCount = 0;
     this.#participantCount = undefined;
-    this.#setSelf({ role: convert.role(joined.role) });
+    this.#setSelf({ role: convert.role(joined.role), onStage: false });
   }
 
   #changed(): void {
@@ -296,20 +302,31 @@ export class Roster {
     return participant;
   }
 
-  /** Somebody joined or changed. What is told follows from what was known, so that nobody is seen to join twice. */
+  /**
+   * Somebody joined or changed. What is told follows from what was known, so that nobody is seen to join twice, and every
+   * stream to be published.
+   */
   #updated(message: ParticipantMessage | undefined): Change {
     if (!message) return NOTHING;
     if (message.participantId.toLowerCase() === this.ownId) return this.#selfUpdated(message);
     const known = this.#participants.get(message.participantId.toLowerCase());
     const participant = this.#put(message);
     if (!participant) return NOTHING;
-    if (!known) return told("participantJoined", { participant });
-    if (sameData(known, participant)) return NOTHING;
-    const gone = known.streams.filter(
-      ({ streamId }) => !participant.streams.some((s) => s.streamId === streamId),
-    );
+    if (known && sameData(known, participant)) return NOTHING;
+    const before = known?.streams ?? [];
+    const isNew = (stream: StreamDescription) => !before.some((other) => sameData(other, stream));
+    const isGone = ({ streamId }: StreamDescription) =>
+      !participant.streams.some((other) => other.streamId === streamId);
+    const gone = before.filter(isGone);
+    const { participantId } = participant;
     return {
-      ...told("participantUpdated", { participant }),
+      events: [
+        ...told(known ? "participantUpdated" : "participantJoined", { participant }).events,
+        ...gone.flatMap((stream) => told("streamUnpublished", { participantId, stream }).events),
+        ...participant.streams
+          .filter(isNew)
+          .flatMap((stream) => told("streamPublished", { participant, stream }).events),
+      ],
       endedStreams: gone.map((stream) => stream.streamId),
     };
   }

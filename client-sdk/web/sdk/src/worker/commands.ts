@@ -94,7 +94,7 @@ export function publishRequest(stream: StreamDescription): Request {
       layerId: layer.layerId,
       width: layer.width,
       height: layer.height,
-      maxBitrate: layer.maxBitrateBps,
+      maxBitrate: Math.round(layer.maxBitrateBps),
       streamId: layer.wireStreamId,
     }));
   return {
@@ -104,8 +104,8 @@ export function publishRequest(stream: StreamDescription): Request {
       streamType: streamTypeMessage(type),
       metadata: {
         codec,
-        maxBitrate: maxBitrateBps,
-        ...(video ? { video: { ...video, simulcastLayers } } : {}),
+        maxBitrate: Math.round(maxBitrateBps),
+        ...(video ? { video: { ...video, framerate: Math.round(video.framerate), simulcastLayers } } : {}),
         ...(audio ? { audio } : {}),
       },
     },
@@ -140,5 +140,5 @@ export function autoRequest(options: AutoOptions | undefined): Request {
 }
 
 function subscriptionOptions(options: SubscribeOptions) {
-  return { preferredLayer: options.preferredLayer ?? "", maxBitrate: options.maxBitrateBps ?? 0 };
+  return { preferredLayer: options.preferredLayer ?? "", maxBitrate: Math.round(options.maxBitrateBps ?? 0) };
 }

@@ -79,18 +79,21 @@ export class ControlStream {
     this.#reader.closed.catch(() => {});
   }
 
+  /** Closes the connection if it cannot be opened. */
   static async open(transport: WebTransport): Promise<ControlStream> {
-    return new ControlStream(await transport.createBidirectionalStream());
+    try {
+      return new ControlStream(await transport.createBidirectionalStream());
+    } catch (cause) {
+      close(transport, Code.NO_ERROR, "");
+      throw new MeetingError("interrupted", `the connection to the server was lost: ${text(cause)}`, {
+        cause,
+      });
+    }
   }
 
   /** Queues a message. What cannot be sent is lost: whoever reads learns that the connection has ended. */
   send(message: Uint8Array): void {
     this.#writer.write(encodeMessage(message)).catch(() => {});
-  }
-
-  /** Waits until what was sent before has left. */
-  async finish(): Promise<void> {
-    await this.#writer.close().catch(() => {});
   }
 
   /**

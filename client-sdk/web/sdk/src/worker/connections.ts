@@ -4,6 +4,7 @@
  */
 
 import { MeetingError } from "../error.js";
+import { Code } from "../protocol/codes.js";
 import type {
   JoinResponse,
   MediaServerInfo,
@@ -11,7 +12,7 @@ import type {
 } from "../protocol/gen/darktower/v1/signaling_pb.js";
 import { Pace } from "../session/pace.js";
 import { ServerClock } from "../session/server-clock.js";
-import { dial, type Endpoint } from "./connection.js";
+import { close, dial, type Endpoint } from "./connection.js";
 import { Dialer } from "./dialer.js";
 import type { MediaLink } from "./link.js";
 import { MediaSession, type MediaSink } from "./media-session.js";
@@ -19,6 +20,11 @@ import { type Ended, type EnvelopeMessage, type Request, SignalingSession } from
 
 /** How often to look whether something is heard. */
 const LOOK_INTERVAL_MS = 250;
+/** How long a server may take to know that this participant leaves. */
+const LEAVE_TIMEOUT_MS = 1_000;
+/** How long a server that was reached may take to go on with a session there: so much at least, and so many round trips. */
+const GO_ON_MS = 2_000;
+const GO_ON_ROUND_TRIPS = 6;
 /** How long after the media session the signaling session may end, if one reason ends both. */
 const SIGNALING_FOLLOWS_MS = 500;
 /**
@@ -37,6 +43,8 @@ const MEDIA_IS_FINAL = ["UNSUPPORTED_VERSION", "PROTOCOL_VIOLATION"];
 
 /** What the meeting does with what comes. */
 export interface ConnectionsEvents {
+  /** The server has let this participant in; events follow, also before media is there. */
+  joined(joined: JoinResponse): void;
   /** In order, each once, over all connections. */
   event(message: EnvelopeMessage): void;
   /** Events were missed: this is everything now. */
@@ -108,7 +116,7 @@ export class Connections implements MediaLink {
   }
 
   /** Joins and opens the media session; `limitMs` is for everything but the waiting room. */
-  async join(limitMs: number, signal: AbortSignal): Promise<JoinResponse> {
+  async join(limitMs: number, signal: AbortSignal): Promise<void> {
     let leftMs = limitMs;
     const within = async <T>(step: Promise<T>): Promise<T> => {
       const begunMs = performance.now();
@@ -142,20 +150,17 @@ export class Connections implements MediaLink {
       this.#signaling = session;
       const joined = await this.#joinIn(session, within, signal);
       this.#takeJoined(joined);
-      this.#installMedia(await within(this.#openMedia()));
+      this.#events.joined(joined);
+      take = (sequence, message) => this.#takeEvent(sequence, message);
+      for (const [sequence, message] of early) this.#takeEvent(sequence, message);
+      this.#installMedia(await within(this.#openMedia(signal)));
       if (session.endedWith) throw session.endedWith.error;
       this.#look = setInterval(() => this.#lookAtBoth(), LOOK_INTERVAL_MS);
-      // What came meanwhile follows the roster, after the caller has taken that.
-      queueMicrotask(() => {
-        take = (sequence, message) => this.#takeEvent(sequence, message);
-        for (const [sequence, message] of early) this.#takeEvent(sequence, message);
-      });
-      return joined;
     } catch (error) {
-      // The server may have let it in before its answer was here.
       this.#over ??= { error: asError(error) };
-      if (this.#signaling?.isOpen) void this.#signaling.leave(SIGNALING_FOLLOWS_MS);
       this.#media?.close();
+      // The server may have let it in before its answer was here.
+      if (this.#signaling?.isOpen) await this.#signaling.leave(SIGNALING_FOLLOWS_MS);
       throw error;
     }
   }
@@ -188,18 +193,23 @@ export class Connections implements MediaLink {
     return (await this.#openSignaling()).request(request);
   }
 
-  async command(request: Request): Promise<{ readonly messageId: number; readonly wireStreamId: string }> {
+  async command(request: Request): Promise<{ readonly messageId: number }> {
     const ack = await (await this.#openSignaling()).command(request);
-    return { messageId: Number(ack.messageId), wireStreamId: ack.wireStreamId };
+    return { messageId: Number(ack.messageId) };
   }
 
-  /** A command that may be carried out twice: it is repeated until it was answered. */
-  async insist(request: Request): Promise<{ readonly messageId: number; readonly wireStreamId: string }> {
+  /**
+   * A command that may be carried out twice: it is repeated until it was answered. It is made anew each time, as what is
+   * wished may be another by then.
+   */
+  async insist(request: () => Request): Promise<{ readonly messageId: number }> {
     for (;;) {
       try {
-        return await this.command(request);
+        return await this.command(request());
       } catch (error) {
-        if (!(error instanceof MeetingError) || error.kind !== "interrupted") throw error;
+        if (!(error instanceof MeetingError)) throw error;
+        const late = error.kind === "unreachable" && this.#lostSignaling !== undefined;
+        if (error.kind !== "interrupted" && !late) throw error;
       }
     }
   }
@@ -211,16 +221,8 @@ export class Connections implements MediaLink {
 
   /** Leaves; the session is over when this resolves. */
   async leave(): Promise<void> {
-    const ended: Ended = {
-      error: new MeetingError("closed", "this participant has left", { code: "NO_ERROR" }),
-      closeCode: "NO_ERROR",
-    };
-    const signaling = this.#signaling;
-    const reachable = signaling?.isOpen && !this.#lostSignaling;
-    this.#end(ended, false);
-    if (reachable) await signaling.leave(1_000);
-    signaling?.close();
-    this.#media?.close();
+    const error = new MeetingError("closed", "this participant has left", { code: "NO_ERROR" });
+    await this.#end({ error, closeCode: "NO_ERROR" }, LEAVE_TIMEOUT_MS);
   }
 
   /** The browser says that the network is there again. */
@@ -290,7 +292,12 @@ export class Connections implements MediaLink {
       if (sequence <= this.#lastEvent) return;
       this.#lastEvent = sequence;
     }
-    if (message.case === "goAway") this.#goingAway = true;
+    if (message.case === "goAway") {
+      // Media tells it, too.
+      if (!this.#goingAway) this.#events.goAway(message.value.deadlineMs);
+      this.#goingAway = true;
+      return;
+    }
     this.#events.event(message);
   }
 
@@ -371,7 +378,7 @@ export class Connections implements MediaLink {
     const final = ended.closeCode !== undefined && !MAY_COME_BACK.includes(ended.closeCode);
     // Before everything is joined, whoever joins learns of it from the request.
     if (this.#look === undefined) return;
-    if (final || !this.#goesOn()) this.#end(ended);
+    if (final || !this.#goesOn()) void this.#end(ended);
     else if (!this.#lostSignaling) this.#loseSignaling();
   }
 
@@ -400,18 +407,15 @@ export class Connections implements MediaLink {
         });
         session = opened;
         const answer = joinsAnew
-          ? { joined: await opened.join(this.#plan.join, (name) => this.#events.waiting(name)) }
-          : {
-              resumed: await opened.resume({
-                resumeTicket: this.#ticket,
-                lastEventSequence: BigInt(this.#lastEvent),
-              }),
-            };
+          ? { joined: await opened.join(this.#plan.join, (name) => this.#waitsAgain(name)) }
+          : { resumed: await this.#goOn(opened) };
         if (this.#over) {
           void opened.leave(SIGNALING_FOLLOWS_MS);
           return;
         }
-        this.#signaling?.close();
+        this.#signaling?.close(
+          new MeetingError("interrupted", "the connection was lost before the answer came"),
+        );
         this.#signaling = opened;
         this.#lostSignaling = undefined;
         if (answer.joined) this.#takePlace(answer.joined);
@@ -424,11 +428,34 @@ export class Connections implements MediaLink {
         session?.close();
         if (this.#lostSignaling !== lost || this.#over) return;
         const verdict = judge(error);
-        if (verdict === "final" || (verdict === "joinAnew" && joinsAnew)) this.#end(asEnd(error));
+        if (verdict === "final" || (verdict === "joinAnew" && joinsAnew)) void this.#end(asEnd(error));
         else if (verdict === "joinAnew") joinsAnew = true;
         else lost.dialer.putOff();
       }
     }
+  }
+
+  /** A path that goes dark again after the handshake is found by another attempt. */
+  async #goOn(session: SignalingSession): Promise<ResumeResponse> {
+    const limitMs = Math.max(GO_ON_MS, GO_ON_ROUND_TRIPS * this.clock.rttMs);
+    const timer = setTimeout(
+      () => session.close(new MeetingError("interrupted", "the server did not go on in time")),
+      limitMs,
+    );
+    try {
+      return await session.resume({
+        resumeTicket: this.#ticket,
+        lastEventSequence: BigInt(this.#lastEvent),
+      });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** The place is gone, and the meeting lets this participant wait for another: that may take its time. */
+  #waitsAgain(meetingName: string): void {
+    if (this.#recovery) clearTimeout(this.#recovery.giveUp);
+    this.#events.waiting(meetingName);
   }
 
   #takeResumed(resumed: ResumeResponse): void {
@@ -450,9 +477,8 @@ export class Connections implements MediaLink {
     this.#events.rejoined(joined);
   }
 
-  #openMedia(): Promise<MediaSession> {
-    const stop = new AbortController();
-    return dial(this.#mediaEndpoint(), stop.signal).then((transport) => this.#beginMedia(transport));
+  async #openMedia(signal: AbortSignal): Promise<MediaSession> {
+    return this.#beginMedia(await dial(this.#mediaEndpoint(), signal));
   }
 
   #mediaEndpoint(): Endpoint {
@@ -460,7 +486,13 @@ export class Connections implements MediaLink {
   }
 
   async #beginMedia(transport: WebTransport): Promise<MediaSession> {
-    const token = await this.#connectionToken();
+    let token: string;
+    try {
+      token = await this.#connectionToken();
+    } catch (error) {
+      close(transport, Code.NO_ERROR, "");
+      throw error;
+    }
     let session: MediaSession | undefined;
     let endedEarly = false;
     session = await MediaSession.open(
@@ -469,8 +501,8 @@ export class Connections implements MediaLink {
       {
         ...this.#mediaEvents,
         goAway: (deadlineMs) => {
+          if (!this.#goingAway) this.#events.goAway(deadlineMs);
           this.#goingAway = true;
-          this.#events.goAway(deadlineMs);
         },
         ended: (ended) => {
           if (session) this.#mediaEnded(session, ended);
@@ -510,12 +542,12 @@ export class Connections implements MediaLink {
     if (closeCode !== undefined && TOLD_BY_SIGNALING.includes(closeCode)) {
       // A server that removes somebody, or stops, closes both, and says why on signaling.
       setTimeout(() => {
-        if (!this.#over && session === this.#media && !this.#lostSignaling) this.#end(ended);
+        if (!this.#over && session === this.#media && !this.#lostSignaling) void this.#end(ended);
       }, SIGNALING_FOLLOWS_MS);
       return;
     }
     const final = closeCode !== undefined && !MAY_COME_BACK.includes(closeCode);
-    if (final || !this.#goesOn()) this.#end(ended);
+    if (final || !this.#goesOn()) void this.#end(ended);
     else this.#loseMedia();
   }
 
@@ -534,6 +566,10 @@ export class Connections implements MediaLink {
         const transport = await lost.dialer.next();
         // Without signaling there is no token, and the server may not know yet that this participant is back.
         await this.#openSignaling();
+        if (this.#lostMedia !== lost || this.#over) {
+          close(transport, Code.NO_ERROR, "");
+          return;
+        }
         lost.asked = true;
         const media = await this.#beginMedia(transport);
         if (this.#over) {
@@ -545,26 +581,26 @@ export class Connections implements MediaLink {
       } catch (error) {
         if (this.#lostMedia !== lost || this.#over) return;
         const end = asEnd(error);
-        if (end.closeCode !== undefined && MEDIA_IS_FINAL.includes(end.closeCode)) this.#end(end);
+        if (end.closeCode !== undefined && MEDIA_IS_FINAL.includes(end.closeCode)) void this.#end(end);
         else lost.dialer.putOff();
       }
     }
   }
 
-  #end(ended: Ended, closes = true): void {
+  /** The session is over. A participant with half a session would only seem to be there: it leaves before that is told. */
+  async #end(ended: Ended, leaveMs = SIGNALING_FOLLOWS_MS): Promise<void> {
     if (this.#over) return;
     this.#over = ended;
     clearInterval(this.#look);
     if (this.#recovery) clearTimeout(this.#recovery.giveUp);
     const over = new Error("the session is over");
+    const reachable = !this.#lostSignaling;
     this.#lostSignaling?.stop.abort(over);
     this.#lostMedia?.stop.abort(over);
     this.#tellOpen();
-    if (closes) {
-      // A participant with half a session would only seem to be there.
-      if (this.#signaling?.isOpen) void this.#signaling.leave(SIGNALING_FOLLOWS_MS);
-      this.#media?.close();
-    }
+    this.#media?.close();
+    if (reachable && this.#signaling?.isOpen) await this.#signaling.leave(leaveMs);
+    this.#signaling?.close();
     this.#events.ended(ended);
   }
 }

@@ -39,7 +39,9 @@ async function nothing(done: void | Promise<void>): Promise<undefined> {
 async function answer(id: number, name: CallName, parameter: unknown): Promise<void> {
   try {
     const handler = handlers[name] as (parameter: unknown) => unknown;
-    scope.postMessage({ type: "answer", id, value: await handler(parameter) });
+    const value = await handler(parameter);
+    meeting.flush();
+    scope.postMessage({ type: "answer", id, value });
   } catch (error) {
     scope.postMessage({ type: "failed", id, error: errorToData(error) });
   }

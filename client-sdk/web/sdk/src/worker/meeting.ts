@@ -7,12 +7,22 @@ import { ContextClock } from "../media/context-clock.js";
 import { LevelTeller, SILENCE_DBOV } from "../media/levels.js";
 import type { PlayoutReport } from "../media/playout-messages.js";
 import type { PublisherFeedback } from "../protocol/gen/darktower/v1/media_pb.js";
-import type { JoinResponse } from "../protocol/gen/darktower/v1/signaling_pb.js";
+import type {
+  JoinResponse,
+  Participant as ParticipantMessage,
+} from "../protocol/gen/darktower/v1/signaling_pb.js";
 import { GroupKind, type GroupPreamble } from "../protocol/group.js";
 import type { Unit } from "../protocol/unit.js";
 import * as convert from "../session/convert.js";
 import { type Change, type MeetingEvent, Roster } from "../session/roster.js";
-import type { AutoOptions, MeetingState, Statistics, StreamDescription, SubscribeOptions } from "../types.js";
+import type {
+  AutoOptions,
+  MeetingState,
+  ParticipantState,
+  Statistics,
+  StreamDescription,
+  SubscribeOptions,
+} from "../types.js";
 import { AudioPublisher } from "./audio-publisher.js";
 import { AudioSubscriber } from "./audio-subscriber.js";
 import {
@@ -43,8 +53,8 @@ import { VideoSubscriber } from "./video-subscriber.js";
 const STATE_DELAY_MS = 200;
 const MANY_PARTICIPANTS = 100;
 const STATISTICS_INTERVAL_MS = 1_000;
-/** How often the server is told how streams arrive; what it is told counts for 15 s. */
-const QUALITY_INTERVAL_MS = 10_000;
+/** How often the server is told how a stream arrives, one after the other; what it is told counts for 15 s. */
+const QUALITY_INTERVAL_MS = 500;
 
 interface Publication {
   readonly stream: StreamDescription;
@@ -54,7 +64,6 @@ interface Publication {
 interface AudioOut {
   readonly kind: "audio";
   readonly publisher: AudioPublisher;
-  readonly teller: LevelTeller;
 }
 
 interface Subscription {
@@ -87,6 +96,12 @@ export class MeetingWorker {
   #playout: MessagePort | undefined;
   #auto: AutoOptions | undefined;
   #joinMs = 0;
+  /** Chosen by the server before events were missed, and not named since. */
+  readonly #unconfirmed = new Set<Subscription>();
+  /** The next word about this participant says all that it publishes. */
+  #checksPublications = false;
+  #rejoins = 0;
+  #qualityTurn = 0;
   #downlink = { bps: 0, loss: 0 };
   #score = 0;
   #ownLevel = SILENCE_DBOV;
@@ -125,6 +140,9 @@ export class MeetingWorker {
     const connections = new Connections(
       plan,
       {
+        joined: (joined) => {
+          this.#roster = new Roster(parameters.meetingId, parameters.shownName, joined);
+        },
         event: (message) => this.#takeEvent(message),
         snapshot: (snapshot) => this.#replace(snapshot),
         rejoined: (joined) => this.#askAgain(joined),
@@ -158,16 +176,13 @@ export class MeetingWorker {
       },
     );
     this.#connections = connections;
-    const joining = connections.join(parameters.timeoutMs, this.#abort.signal);
-    const joined = await joining.finally(() => {
+    await connections.join(parameters.timeoutMs, this.#abort.signal).finally(() => {
       if (waitsSinceMs !== undefined) waitedMs = performance.now() - waitsSinceMs;
     });
-    this.#roster = new Roster(parameters.meetingId, parameters.shownName, joined);
     this.#joinMs = performance.now() - startedMs - waitedMs;
     this.#timers.push(setInterval(() => this.#tellStatistics(), STATISTICS_INTERVAL_MS));
     this.#timers.push(setInterval(() => this.#tellQuality(), QUALITY_INTERVAL_MS));
-    this.#toldState = this.#roster.state();
-    return { state: this.#toldState, joinMs: this.#joinMs };
+    return { state: this.#joined().roster.state(), joinMs: this.#joinMs };
   }
 
   /** Gives up what `join` waits for. */
@@ -195,7 +210,12 @@ export class MeetingWorker {
       const undo = roster.changeOwnState(command.change);
       this.#stateChanged();
       try {
-        return await connections.insist(commandRequest(command, roster.ownState));
+        // What is wished by the time that it is asked for.
+        return await connections.insist(() => {
+          const keys = Object.keys(command.change) as (keyof ParticipantState)[];
+          const change = Object.fromEntries(keys.map((key) => [key, roster.ownState[key]]));
+          return commandRequest({ do: "setState", change }, roster.ownState);
+        });
       } catch (error) {
         undo();
         this.#stateChanged();
@@ -229,6 +249,7 @@ export class MeetingWorker {
   async publish(stream: StreamDescription, source: Source): Promise<void> {
     const { connections } = this.#joined();
     if (this.#publications.has(stream.streamId)) {
+      discard(source);
       throw new MeetingError("invalid", `stream ${stream.streamId} is published already`);
     }
     const publication = this.#makePublication(stream, connections);
@@ -236,17 +257,26 @@ export class MeetingWorker {
     this.#publications.set(stream.streamId, publication);
     try {
       await this.#announce(stream, connections);
+      if (this.#publications.get(stream.streamId) !== publication) {
+        throw new MeetingError("interrupted", "the stream was ended while it was published");
+      }
+      this.#setSource(publication, source);
     } catch (error) {
       this.#publications.delete(stream.streamId);
       void publication.media.publisher.stop();
+      discard(source);
       throw error;
     }
-    this.#setSource(publication, source);
     this.#ownStreamsChanged();
   }
 
   replaceSource(streamId: string, source: Source): void {
-    this.#setSource(this.#publication(streamId), source);
+    try {
+      this.#setSource(this.#publication(streamId), source);
+    } catch (error) {
+      discard(source);
+      throw error;
+    }
   }
 
   setEnabled(streamId: string, enabled: boolean): void {
@@ -259,7 +289,9 @@ export class MeetingWorker {
     this.#publications.delete(streamId);
     this.#ownStreamsChanged();
     await publication.media.publisher.stop();
-    await this.#joined().connections.insist(unpublishRequest(streamId)).catch(ignoreNotFound);
+    await this.#joined()
+      .connections.insist(() => unpublishRequest(streamId))
+      .catch(ignoreNotFound);
   }
 
   async subscribe(streamId: string, options: SubscribeOptions, canvas?: OffscreenCanvas): Promise<void> {
@@ -269,7 +301,7 @@ export class MeetingWorker {
     const subscription = this.#begin(known.stream, known.participant.participantId, options, false);
     try {
       if (canvas) this.#draw(subscription, canvas, connections);
-      await connections.insist(subscribeRequest(streamId, options));
+      await connections.insist(() => subscribeRequest(streamId, subscription.options));
     } catch (error) {
       this.#forget(subscription);
       throw error;
@@ -279,16 +311,27 @@ export class MeetingWorker {
   async setOptions(streamId: string, options: SubscribeOptions): Promise<void> {
     const subscription = this.#subscriptions.get(streamId);
     if (!subscription) throw new MeetingError("invalid", `stream ${streamId} is not subscribed to`);
+    const { options: before, auto } = subscription;
     subscription.options = options;
+    // Before the server is asked: it names the stream as not its own any more.
     subscription.auto = false;
-    await this.#joined().connections.insist(subscribeRequest(streamId, options));
+    try {
+      await this.#joined().connections.insist(() => subscribeRequest(streamId, subscription.options));
+    } catch (error) {
+      if (subscription.options === options) Object.assign(subscription, { options: before, auto });
+      throw error;
+    }
+    if (auto) this.#tellAuto();
   }
 
   async unsubscribe(streamId: string): Promise<void> {
     const subscription = this.#subscriptions.get(streamId);
     if (!subscription) return;
     this.#forget(subscription);
-    await this.#joined().connections.insist(unsubscribeRequest(streamId)).catch(ignoreNotFound);
+    if (subscription.auto) this.#tellAuto();
+    await this.#joined()
+      .connections.insist(() => unsubscribeRequest(streamId))
+      .catch(ignoreNotFound);
   }
 
   async subscribeAuto(options: AutoOptions | undefined): Promise<void> {
@@ -296,7 +339,7 @@ export class MeetingWorker {
     const before = this.#auto;
     this.#auto = options;
     try {
-      await connections.insist(autoRequest(options));
+      await connections.insist(() => autoRequest(this.#auto));
     } catch (error) {
       this.#auto = before;
       throw error;
@@ -359,17 +402,14 @@ export class MeetingWorker {
     return publication;
   }
 
-  /** To the server. What is interrupted is repeated, and then is taken already. */
+  /** To the server. What it has taken already, when an answer was lost, it calls a conflict. */
   async #announce(stream: StreamDescription, connections: Connections): Promise<void> {
-    try {
-      await connections.command(publishRequest(stream));
-    } catch (error) {
-      if (!(error instanceof MeetingError) || error.kind !== "interrupted") throw error;
-      await connections.insist(publishRequest(stream)).catch((again: unknown) => {
-        const taken = again instanceof MeetingError && again.code === "CONFLICT";
-        if (!taken || this.#roster?.stream(stream.streamId)) throw again;
+    await connections
+      .insist(() => publishRequest(stream))
+      .catch((error: unknown) => {
+        const taken = error instanceof MeetingError && error.code === "CONFLICT";
+        if (!taken || this.#roster?.stream(stream.streamId)) throw error;
       });
-    }
   }
 
   #makePublication(stream: StreamDescription, connections: Connections): Publication {
@@ -382,7 +422,7 @@ export class MeetingWorker {
         onLevel: (dBov: number) => this.#measured(stream.streamId, teller, dBov),
         onFailed,
       });
-      return { stream, media: { kind: "audio", publisher, teller } };
+      return { stream, media: { kind: "audio", publisher } };
     }
     const publisher = new VideoPublisher({
       stream,
@@ -431,8 +471,10 @@ export class MeetingWorker {
     if (!publication) return;
     this.#publications.delete(streamId);
     void publication.media.publisher.stop();
+    this.#ownLevel = SILENCE_DBOV;
     if (tellsServer) this.#connections?.sendAndForget(unpublishRequest(streamId));
     this.#ownStreamsChanged();
+    this.#flush();
     this.#tell({ type: "publicationEnded", streamId, reason });
   }
 
@@ -476,6 +518,7 @@ export class MeetingWorker {
     const { stream } = subscription;
     const told = (event: SubscriptionEvent) =>
       this.#tell({ type: "subscription", streamId: stream.streamId, event });
+    subscription.video?.close();
     subscription.video = new VideoSubscriber({
       stream,
       link: connections,
@@ -530,6 +573,13 @@ export class MeetingWorker {
           if (subscription) this.#end(subscription);
         }
         for (const { streamId } of subscribed) this.#beginAuto(streamId.toLowerCase());
+        const named = new Set(subscribed.map(({ streamId }) => streamId.toLowerCase()));
+        for (const subscription of this.#unconfirmed) {
+          const current = this.#subscriptions.get(subscription.stream.streamId) === subscription;
+          if (current && subscription.auto && !named.has(subscription.stream.streamId))
+            this.#end(subscription);
+        }
+        this.#unconfirmed.clear();
         this.#tellAuto();
         break;
       }
@@ -540,6 +590,17 @@ export class MeetingWorker {
         break;
       default:
         this.#carryOut(roster.apply(message));
+        if (message.case === "participantUpdated") this.#checkPublications(message.value.participant);
+    }
+  }
+
+  /** After events were missed: one's own streams that the server has ended meanwhile. */
+  #checkPublications(own: ParticipantMessage | undefined): void {
+    if (!this.#checksPublications || own?.participantId.toLowerCase() !== this.#roster?.ownId) return;
+    this.#checksPublications = false;
+    const known = new Set(own?.streams.map(({ streamId }) => streamId.toLowerCase()));
+    for (const streamId of [...this.#publications.keys()]) {
+      if (!known.has(streamId)) this.#publicationEnded(streamId, "a host has ended it", false);
     }
   }
 
@@ -568,35 +629,69 @@ export class MeetingWorker {
   }
 
   #replace(snapshot: JoinResponse): void {
-    if (this.#roster) this.#carryOut(this.#roster.replace(snapshot));
+    if (!this.#roster) return;
+    // The server tells its whole list anew; and first of all what it knows of this participant.
+    for (const subscription of this.#subscriptions.values()) {
+      if (subscription.auto) this.#unconfirmed.add(subscription);
+    }
+    this.#checksPublications = true;
+    this.#carryOut(this.#roster.replace(snapshot));
   }
 
-  /** The place was gone: the server knows nothing of what was asked for. */
+  /** The place was gone: the server knows nothing of what was asked for. What it refuses now ends. */
   #askAgain(joined: JoinResponse): void {
-    this.#replace(joined);
     const { roster, connections } = this.#joined();
+    const name = roster.state().self.name;
+    this.#replace(joined);
+    // It publishes nothing yet in its new place.
+    this.#checksPublications = false;
+    this.#rejoins += 1;
+    const current = this.#rejoins;
     const ask = async () => {
-      const state = roster.ownState;
-      if (Object.values(state).some((on) => on)) {
-        await connections.insist(commandRequest({ do: "setState", change: state }, state));
-      }
-      for (const { stream } of this.#publications.values()) {
-        await this.#announce(stream, connections).catch((error: unknown) => {
-          const reason = error instanceof Error ? error.message : String(error);
-          this.#publicationEnded(stream.streamId, reason, false);
-        });
-      }
-      if (this.#auto) await connections.insist(autoRequest(this.#auto));
-      for (const subscription of [...this.#subscriptions.values()]) {
-        const { stream, options, auto } = subscription;
-        if (auto) continue;
-        await connections
-          .insist(subscribeRequest(stream.streamId, options))
-          .catch(() => this.#end(subscription));
+      const steps = [
+        () => this.command({ do: "setState", change: roster.ownState }),
+        ...(roster.state().rights.renameSelf
+          ? [
+              () =>
+                connections.command(
+                  commandRequest({ do: "rename", participantId: "", name }, roster.ownState),
+                ),
+            ]
+          : []),
+        ...[...this.#publications.values()].map(
+          ({ stream }) =>
+            () =>
+              this.#publishAgain(stream, connections),
+        ),
+        ...(this.#auto ? [() => connections.insist(() => autoRequest(this.#auto))] : []),
+        ...[...this.#subscriptions.values()]
+          .filter(({ auto }) => !auto)
+          .map((subscription) => () => this.#subscribeAgain(subscription, connections)),
+      ];
+      for (const step of steps) {
+        // The session may be over, or begun anew once more; else the server has refused this one.
+        if (current !== this.#rejoins) return;
+        await step().catch(() => {});
       }
     };
-    // If the session ends meanwhile, everybody knows.
-    ask().catch(() => {});
+    void ask();
+  }
+
+  async #publishAgain(stream: StreamDescription, connections: Connections): Promise<void> {
+    try {
+      await this.#announce(stream, connections);
+    } catch (error) {
+      this.#publicationEnded(stream.streamId, error instanceof Error ? error.message : String(error), false);
+    }
+  }
+
+  async #subscribeAgain(subscription: Subscription, connections: Connections): Promise<void> {
+    const { streamId } = subscription.stream;
+    try {
+      await connections.insist(() => subscribeRequest(streamId, subscription.options));
+    } catch {
+      this.#end(subscription);
+    }
   }
 
   #mediaChanged(): void {
@@ -625,7 +720,8 @@ export class MeetingWorker {
   }
 
   #groupUnits(handle: object, units: readonly Unit[]): void {
-    const subscription = this.#groups.get(handle);
+    // Of what the server has chosen media may come before the word that it has: then a key frame is asked for.
+    const subscription = this.#groups.get(handle) ?? this.#byWire.get(units[0]?.streamId ?? "");
     if (!subscription) return;
     const us = nowUs();
     if (subscription.audio) subscription.audio.take(units, us);
@@ -648,37 +744,44 @@ export class MeetingWorker {
     const atUs = this.#playoutClock.toLocalUs(report.contextTimeS);
     const nowMs = nowUs() / 1000;
     const levels = new Map<string, number>();
+    /** By participant, what of its sound is heard; undefined: nothing. */
+    const playing = new Map<string, number | undefined>();
     for (const stream of report.streams) {
       const subscription = this.#subscriptions.get(stream.streamId);
       if (!subscription?.audio) continue;
       const { participantId } = subscription;
       levels.set(participantId, Math.min(stream.levelDbov, levels.get(participantId) ?? SILENCE_DBOV));
       const { playingTimestampUs } = stream;
+      playing.set(participantId, playing.get(participantId) ?? playingTimestampUs);
       const latencyMs =
         playingTimestampUs === undefined
           ? undefined
           : (connections.toWireUs(atUs) - playingTimestampUs) / 1000;
       subscription.audio.heard(stream, latencyMs, nowMs);
-      for (const other of this.#subscriptions.values()) {
-        // A shared screen has no sound of its own, and is watched while its owner speaks.
-        if (other.participantId !== participantId || !other.video) continue;
-        if (playingTimestampUs === undefined) other.video.audioSilent();
-        else other.video.audioHeard(playingTimestampUs, atUs);
-      }
+    }
+    for (const { participantId, video } of this.#subscriptions.values()) {
+      if (!video || !playing.has(participantId)) continue;
+      const timestampUs = playing.get(participantId);
+      if (timestampUs === undefined) video.audioSilent();
+      else video.audioHeard(timestampUs, atUs);
     }
     if (this.#roster && this.#publications.size > 0) levels.set(this.#roster.ownId, this.#ownLevel);
     this.#tell({ type: "event", event: { name: "audioLevels", event: levels } });
   }
 
+  /** Of one stream at a time: at most two a second may be told. */
   #tellQuality(): void {
+    const incoming = this.statistics().streams.filter(
+      (stream) => stream.direction === "incoming" && stream.bitrateBps > 0,
+    );
+    const stream = incoming[this.#qualityTurn % Math.max(incoming.length, 1)];
+    this.#qualityTurn += 1;
+    if (!stream) return;
     const rttMs = Math.round(this.#connections?.clock.rttMs ?? 0);
-    for (const stream of this.statistics().streams) {
-      if (stream.direction !== "incoming" || stream.bitrateBps === 0) continue;
-      this.#connections?.sendAndForget({
-        case: "streamQualityUpdate",
-        value: { streamId: stream.streamId, packetLoss: stream.loss, rttMs },
-      });
-    }
+    this.#connections?.sendAndForget({
+      case: "streamQualityUpdate",
+      value: { streamId: stream.streamId, packetLoss: stream.loss, rttMs },
+    });
   }
 
   #tellStatistics(): void {
@@ -687,6 +790,7 @@ export class MeetingWorker {
 
   #tellAuto(): void {
     const streams = [...this.#subscriptions.values()].filter(({ auto }) => auto).map(({ stream }) => stream);
+    this.#flush();
     this.#tell({ type: "auto", streams });
   }
 
@@ -695,6 +799,11 @@ export class MeetingWorker {
     this.#untold.push(event);
     this.#stateChanged();
     if (!this.#hasMany()) this.#flush();
+  }
+
+  /** What was asked for is answered after the state that it has changed. */
+  flush(): void {
+    this.#flush();
   }
 
   /** Tells the window soon, of all that changes until then at once. */
@@ -734,4 +843,19 @@ export class MeetingWorker {
 
 function ignoreNotFound(error: unknown): void {
   if (!(error instanceof MeetingError) || error.code !== "NOT_FOUND") throw error;
+}
+
+/** Nobody will take what comes from it. */
+function discard(source: Source): void {
+  switch (source.kind) {
+    case "frames":
+      source.frames.cancel().catch(() => {});
+      break;
+    case "track":
+      source.track.stop();
+      break;
+    case "audio":
+      source.port.close();
+      break;
+  }
 }

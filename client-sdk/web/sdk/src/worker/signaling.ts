@@ -130,11 +130,9 @@ export class SignalingSession {
     this.close();
   }
 
-  close(): void {
-    this.#end({
-      error: new MeetingError("closed", "closed by this side", { code: "NO_ERROR" }),
-      closeCode: "NO_ERROR",
-    });
+  /** Closes the connection; what waits for an answer fails with `error`. */
+  close(error = new MeetingError("closed", "closed by this side", { code: "NO_ERROR" })): void {
+    this.#end({ error, ...(error.kind === "closed" ? { closeCode: error.code } : {}) });
     close(this.#transport, Code.NO_ERROR, "");
   }
 
@@ -199,6 +197,8 @@ export class SignalingSession {
   }
 
   #take(envelope: Envelope): void {
+    // Another session may have taken its place, and told of the same.
+    if (this.#ended) return;
     this.#silence.heard();
     this.#heardSinceMs = performance.now();
     const { requestId, eventSequence, message } = envelope;
