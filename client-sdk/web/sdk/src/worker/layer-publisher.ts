@@ -3,6 +3,7 @@
 import type { VideoCodec } from "../media/codec.js";
 import { Recent } from "../media/recent.js";
 import { fitLayer } from "../media/simulcast.js";
+import { SteadySize } from "../media/steady-size.js";
 import { UploadPolicy } from "../media/upload.js";
 import { Code } from "../protocol/codes.js";
 import { encodeGroupPreamble, GroupKind } from "../protocol/group.js";
@@ -36,6 +37,8 @@ export class LayerPublisher {
   readonly #epochUs: number;
   readonly #policy: UploadPolicy;
   readonly #encoder: LayerEncoder;
+  /** Of windows, which are resized in many steps; cameras change once, when a telephone is turned. */
+  readonly #size: SteadySize | undefined;
   /** Goes on over groups and connections (docs/protocol.md 6.1). */
   #sequence = 0;
   #generation: number;
@@ -59,6 +62,7 @@ export class LayerPublisher {
     this.#generation = options.link.generation;
     const maxBitrateBps = options.layer.maxBitrateBps || options.stream.maxBitrateBps || 500_000;
     this.#policy = new UploadPolicy({ maxBitrateBps });
+    this.#size = options.stream.type === "screen" ? new SteadySize() : undefined;
     this.#encoder = new LayerEncoder(
       {
         codec: options.codec,
@@ -86,10 +90,11 @@ export class LayerPublisher {
     return this.isWanted && this.#policy.keyFrameDue(nowMs);
   }
 
-  /** The next frame; stays the caller's, who closes it. */
-  frame(frame: VideoFrame, nowMs: number): void {
-    if (!this.isWanted) return;
-    if (!this.#encoder.prepare(fitLayer(this.#layer, frame.displayWidth, frame.displayHeight))) return;
+  /** The next frame; stays the caller's, who closes it. Whether it was encoded, and not left out. */
+  frame(frame: VideoFrame, nowMs: number): boolean {
+    if (!this.isWanted) return false;
+    const size = fitLayer(this.#layer, frame.displayWidth, frame.displayHeight);
+    if (this.#size?.take(size, nowMs) === false || !this.#encoder.prepare(size)) return false;
     const step = this.#policy.frame({
       nowMs,
       backlogMs: this.#backlogMs(nowMs),
@@ -100,6 +105,7 @@ export class LayerPublisher {
     if (bitrateBps !== undefined) this.#encoder.setBitrate(bitrateBps);
     if (step.encode) this.#encoder.encode(frame, step.keyFrame);
     else this.#dropped += 1;
+    return step.encode;
   }
 
   feedback(feedback: { keyFrameRequested: boolean; paused?: boolean; targetBitrateBps: number }): void {

@@ -9,7 +9,7 @@ import { type MediaLink, nowUs } from "./link.js";
 
 /** Frames of sources that deliver more than they should are left out; this much earlier than due is still in time. */
 const EARLY_SHARE = 0.4;
-/** A screen delivers nothing while nothing moves. Its last frame is sent again when somebody waits for a key frame … */
+/** A screen delivers nothing while nothing moves. Its newest frame is sent again when somebody waits for a key frame … */
 const STILL_MS = 200;
 /** … and now and then, for what was lost and for the sharpness that the first one did not have. */
 const REPEAT_MS = 1_000;
@@ -42,9 +42,13 @@ export class VideoPublisher {
   #dueUs = 0;
   #enabled = true;
   #over = false;
-  /** The last frame of a screen, and when it was sent. */
-  #last: VideoFrame | undefined;
-  #lastMs = 0;
+  /** The newest frame of a screen, also while it is not sent: nothing older may be seen after it. */
+  #newest: VideoFrame | undefined;
+  /** It has not been encoded for anybody. */
+  #isUnsent = false;
+  /** When a frame was offered to the layers last. */
+  #offeredMs = Number.NEGATIVE_INFINITY;
+  #sending: ReturnType<typeof setTimeout> | undefined;
   #repeating: ReturnType<typeof setInterval> | undefined;
   #uprightCanvas: OffscreenCanvas | undefined;
 
@@ -70,6 +74,7 @@ export class VideoPublisher {
         )
       : [];
     if (!codec) this.#fail(`there is no encoder for ${options.codec}`, options.codec);
+    else this.#checkServer();
   }
 
   /** Replaces an earlier source, which is cancelled. Every frame that comes is closed here. */
@@ -86,13 +91,12 @@ export class VideoPublisher {
     if (this.#repeats) this.#repeating = setInterval(() => this.#repeat(), REPEAT_TICK_MS);
   }
 
-  /** False: frames are thrown away and nothing is sent, as if there were no camera. */
+  /** False: nothing is sent, as if there were no camera. */
   setEnabled(enabled: boolean): void {
     if (enabled === this.#enabled) return;
     this.#enabled = enabled;
-    if (enabled) return;
-    this.#forgetLast();
-    for (const layer of this.#layers) layer.suspend();
+    if (enabled) this.#repeat();
+    else for (const layer of this.#layers) layer.suspend();
   }
 
   /** What the server said of a layer (docs/protocol.md 6.5); of others nothing is taken. */
@@ -101,15 +105,14 @@ export class VideoPublisher {
     feedback: { keyFrameRequested: boolean; paused?: boolean; targetBitrateBps: number },
   ): void {
     this.#layers.find((layer) => layer.wireStreamId === wireStreamId)?.feedback(feedback);
+    if (this.#isUnsent) this.#repeat();
   }
 
   /** The link has another connection, or lost it. */
   connectionChanged(): void {
-    if (this.#link.connected && !this.#link.features.groups) {
-      this.#fail("the server takes no group streams", "groups");
-      return;
-    }
+    if (!this.#checkServer()) return;
     for (const layer of this.#layers) layer.connectionChanged();
+    if (this.#isUnsent) this.#repeat();
   }
 
   /** One per layer, from the lowest to the highest. */
@@ -147,14 +150,20 @@ export class VideoPublisher {
 
   #frame(frame: VideoFrame): void {
     const localUs = this.#clock.frame(frame.timestamp, nowUs());
-    if (!this.#enabled || !this.#isDue(localUs)) return;
-    const stamped = this.#stamp(frame, localUs);
-    this.#encode(stamped);
-    if (this.#repeats && this.#layers.some((layer) => layer.isWanted)) {
-      this.#forgetLast();
-      this.#last = stamped;
-    } else {
-      stamped.close();
+    if (this.#repeats) {
+      this.#forgetNewest();
+      this.#newest = this.#stamp(frame, localUs);
+      this.#isUnsent = true;
+      if (!this.#enabled) return;
+      if (this.#isDue(localUs)) this.#offer(this.#newest);
+      else this.#sendWhenDue(localUs);
+    } else if (this.#enabled && this.#isDue(localUs)) {
+      const stamped = this.#stamp(frame, localUs);
+      try {
+        this.#offer(stamped);
+      } finally {
+        stamped.close();
+      }
     }
   }
 
@@ -175,10 +184,14 @@ export class VideoPublisher {
     return new VideoFrame(canvas, { timestamp, alpha: "discard" });
   }
 
-  #encode(frame: VideoFrame): void {
+  #offer(frame: VideoFrame): void {
+    clearTimeout(this.#sending);
+    this.#sending = undefined;
     const nowMs = performance.now();
-    this.#lastMs = nowMs;
-    for (const layer of this.#layers) layer.frame(frame, nowMs);
+    this.#offeredMs = nowMs;
+    for (const layer of this.#layers) {
+      if (layer.frame(frame, nowMs)) this.#isUnsent = false;
+    }
   }
 
   #isDue(localUs: number): boolean {
@@ -190,20 +203,32 @@ export class VideoPublisher {
     return true;
   }
 
+  /** Sends the newest frame of a screen (again) if there is a reason to. */
   #repeat(): void {
-    const last = this.#last;
-    if (!last || !this.#enabled) return;
+    this.#sending = undefined;
+    const newest = this.#newest;
+    if (!newest || !this.#enabled || !this.#layers.some((layer) => layer.isWanted)) return;
     const nowMs = performance.now();
-    const stillMs = nowMs - this.#lastMs;
+    const stillMs = nowMs - this.#offeredMs;
     const isAwaited = stillMs >= STILL_MS && this.#layers.some((layer) => layer.keyFrameDue(nowMs));
-    if (!isAwaited && stillMs < REPEAT_MS) return;
-    const timestamp = this.#clock.repeated(nowUs()) - this.#epochUs;
-    const frame = new VideoFrame(last, { timestamp });
+    if (!this.#isUnsent && !isAwaited && stillMs < REPEAT_MS) return;
+    const localUs = nowUs();
+    if (!this.#isDue(localUs)) {
+      this.#sendWhenDue(localUs);
+      return;
+    }
+    const frame = new VideoFrame(newest, { timestamp: this.#clock.repeated(localUs) - this.#epochUs });
     try {
-      this.#encode(frame);
+      this.#offer(frame);
     } finally {
       frame.close();
     }
+  }
+
+  /** The newest frame of a screen may be the last for long: it must not be left out because it came early. */
+  #sendWhenDue(localUs: number): void {
+    clearTimeout(this.#sending);
+    this.#sending = setTimeout(() => this.#repeat(), Math.max((this.#dueUs - localUs) / 1000, 0));
   }
 
   #dropSource(): void {
@@ -212,12 +237,22 @@ export class VideoPublisher {
     reader?.cancel().catch(() => {});
     clearInterval(this.#repeating);
     this.#repeating = undefined;
-    this.#forgetLast();
+    this.#forgetNewest();
   }
 
-  #forgetLast(): void {
-    this.#last?.close();
-    this.#last = undefined;
+  #forgetNewest(): void {
+    clearTimeout(this.#sending);
+    this.#sending = undefined;
+    this.#newest?.close();
+    this.#newest = undefined;
+    this.#isUnsent = false;
+  }
+
+  /** False, and the end of this, if the server does not take video as it is sent here (docs/protocol.md 6.3). */
+  #checkServer(): boolean {
+    if (!this.#link.connected || this.#link.features.groups) return true;
+    this.#fail("the server takes no group streams", "groups");
+    return false;
   }
 
   #fail(message: string, code: string, cause?: unknown): void {
