@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { fitLayer, type LayerPlan, planLayers, suitableBitrateBps, type VideoPlan } from "./simulcast.js";
 
-const CAMERA: VideoPlan = { type: "camera", codec: "VP8", width: 1280, height: 720, framerate: 30 };
+const CAMERA = { type: "camera", codec: "VP8", width: 1280, height: 720, framerate: 30 } satisfies VideoPlan;
 
 function shape(layers: readonly LayerPlan[]): string[] {
   return layers.map(({ layerId, width, height }) => `${layerId} ${width}x${height}`);
@@ -39,6 +39,24 @@ describe("layers", () => {
       " 1920x1080",
     ]);
     expect(shape(planLayers({ ...CAMERA, simulcast: false }))).toEqual([" 1280x720"]);
+  });
+
+  test("of a screen have the same budget of pixels however large it is when sharing begins", () => {
+    const screen = (width?: number, height?: number) =>
+      planLayers({ ...CAMERA, type: "screen", width, height });
+    const [full] = screen(1920, 1080);
+    expect(screen(640, 360)).toEqual([full]);
+    expect(screen(3840, 2160)).toEqual([full]);
+    expect(screen(0, 0)).toEqual([full]);
+    expect(screen()).toEqual([full]);
+    expect(shape(screen(800, 600))).toEqual([" 1662x1246"]);
+    expect(shape(screen(300, 1200))).toEqual([" 720x2880"]);
+  });
+
+  test("of a camera that does not say its size are those of a usual one", () => {
+    const usual = planLayers({ ...CAMERA, width: 640, height: 360 });
+    expect(planLayers({ ...CAMERA, width: 0, height: 0 })).toEqual(usual);
+    expect(planLayers({ ...CAMERA, width: undefined, height: undefined })).toEqual(usual);
   });
 
   test("rise in size and bit rate", () => {

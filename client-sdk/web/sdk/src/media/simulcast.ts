@@ -23,9 +23,9 @@ export interface LayerPlan {
 export interface VideoPlan {
   readonly type: StreamType;
   readonly codec: VideoCodec;
-  /** What the capture delivers, pixels. */
-  readonly width: number;
-  readonly height: number;
+  /** What the capture delivers, pixels. Absent or 0: not known yet, as of a canvas in some browsers. */
+  readonly width?: number | undefined;
+  readonly height?: number | undefined;
   readonly framerate: number;
   /** bit/s of all layers together; absent or 0 = what suits them. */
   readonly maxBitrateBps?: number | undefined;
@@ -53,12 +53,16 @@ const PIXEL_EXPONENT = 0.78;
 const FRAMERATE_EXPONENT = 0.6;
 /** Bits for the same quality, as the realtime encoders of browsers have it. H.264 is baseline. */
 const CODEC_FACTOR: Readonly<Record<VideoCodec, number>> = { VP8: 1, H264: 1.1, VP9: 0.8, AV1: 0.7 };
+/** Of a camera that does not say its size. */
+const USUAL_CAMERA = { width: 640, height: 360 };
+/** What screens are planned for, however large they are when sharing begins: windows grow, and more is too much to encode. */
+const SCREEN = { width: 1920, height: 1080 };
 /** Text has to be sharp. */
 const SCREEN_FACTOR = 1.3;
 
 /** bit/s that suit such a picture, rounded to 10 kbit/s. */
 export function suitableBitrateBps(
-  plan: Pick<VideoPlan, "type" | "codec" | "width" | "height" | "framerate">,
+  plan: Pick<VideoPlan, "type" | "codec" | "framerate"> & { readonly width: number; readonly height: number },
 ): number {
   const pixels = Math.max(plan.width * plan.height, 1);
   const bps =
@@ -75,10 +79,11 @@ export function suitableBitrateBps(
  * 640×360: low 320×180, high 640×360. A screen has one: scaled down it could not be read.
  */
 export function planLayers(plan: VideoPlan): LayerPlan[] {
-  let layers = sizes(plan).map(({ layerId, scale }) => {
+  const whole = pictureSize(plan);
+  let layers = sizes(plan, whole.width * whole.height).map(({ layerId, scale }) => {
     const size = {
-      width: even(plan.width * scale, plan.width),
-      height: even(plan.height * scale, plan.height),
+      width: even(whole.width * scale, whole.width),
+      height: even(whole.height * scale, whole.height),
     };
     return { layerId, ...size, maxBitrateBps: suitableBitrateBps({ ...plan, ...size }) };
   });
@@ -87,8 +92,16 @@ export function planLayers(plan: VideoPlan): LayerPlan[] {
   return layers.length === 1 ? layers.map((layer) => ({ ...layer, layerId: "" })) : layers;
 }
 
-function sizes(plan: VideoPlan): { layerId: string; scale: number }[] {
-  const pixels = plan.width * plan.height;
+/** The picture to plan for: of a camera what it delivers, of a screen always as many pixels, in the shape that it has. */
+function pictureSize({ type, width, height }: VideoPlan): { width: number; height: number } {
+  const isKnown = width !== undefined && height !== undefined && width > 0 && height > 0;
+  if (!isKnown) return type === "screen" ? SCREEN : USUAL_CAMERA;
+  if (type !== "screen") return { width, height };
+  const scale = Math.sqrt((SCREEN.width * SCREEN.height) / (width * height));
+  return { width: Math.round(width * scale), height: Math.round(height * scale) };
+}
+
+function sizes(plan: VideoPlan, pixels: number): { layerId: string; scale: number }[] {
   const high = { layerId: "high", scale: 1 };
   const isSimulcast = plan.simulcast ?? plan.type === "camera";
   if (!isSimulcast || pixels < TWO_LAYERS_PIXELS) return [high];
