@@ -184,11 +184,8 @@ export async function signOut(): Promise<void> {
 export async function accountName(): Promise<string | undefined> {
   if (localStorage.getItem(REFRESH) === null) return undefined;
   try {
-    const me = await signed(
-      () => request<{ display_name?: string; name?: string }>("GET", "/auth/me"),
-      never,
-    );
-    return me.display_name ?? me.name;
+    const me = await signed(() => request<{ user?: { name: string } }>("GET", "/auth/me"), never);
+    return me.user?.name;
   } catch {
     // A name to fill in is a convenience: without one the field stays empty.
     return undefined;

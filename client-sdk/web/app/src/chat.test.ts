@@ -4,6 +4,8 @@ import {
   conversation,
   EMPTY_CHAT,
   EVERYONE,
+  found,
+  highlighted,
   historyCursor,
   loaded,
   opened,
@@ -104,5 +106,38 @@ describe("links", () => {
           .join(""),
       ).toBe(text);
     }
+  });
+});
+
+describe("search in the chat", () => {
+  const texts = (query: string, ...all: string[]) =>
+    found(
+      all.map((text, index) => message(index, { text })),
+      query,
+    ).map((m) => m.text);
+
+  it("finds words whatever their case and accents, the latest first", () => {
+    expect(texts("zoe", "Zoë is here", "nobody", "ask ZOE")).toEqual(["ask ZOE", "Zoë is here"]);
+    expect(texts("É", "cafe")).toEqual(["cafe"]);
+  });
+
+  it("finds nothing for nothing, and no deleted messages", () => {
+    expect(texts("  ", "text")).toEqual([]);
+    expect(found([message(1, { text: "gone", deleted: true })], "gone")).toEqual([]);
+  });
+
+  it("marks what was found without changing the text", () => {
+    expect(highlighted("Zoë, zoe and 👋ZOE", "zoe")).toEqual([
+      { text: "Zoë", hit: true },
+      { text: ", ", hit: false },
+      { text: "zoe", hit: true },
+      { text: " and 👋", hit: false },
+      { text: "ZOE", hit: true },
+    ]);
+    // Folding these changes their length: the places must not move.
+    expect(highlighted("İﬁ x", "x")).toEqual([
+      { text: "İﬁ ", hit: false },
+      { text: "x", hit: true },
+    ]);
   });
 });

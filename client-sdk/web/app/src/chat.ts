@@ -108,6 +108,44 @@ export function historyCursor(chat: Chat, id: ConversationId): { readonly before
   return first === undefined ? {} : { before: first.messageId };
 }
 
+/** Text without what does not matter when one looks for something. Indices stay those of the text. */
+function folded(text: string): string {
+  return Array.from(text, (character) => {
+    const plain = character.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+    return plain.length === character.length ? plain : character;
+  }).join("");
+}
+
+/** Where a text has the words one looks for: from, to. */
+function hits(text: string, query: string): [number, number][] {
+  const wanted = folded(query.trim());
+  if (wanted === "") return [];
+  const within = folded(text);
+  const places: [number, number][] = [];
+  for (let at = within.indexOf(wanted); at >= 0; at = within.indexOf(wanted, at + wanted.length)) {
+    places.push([at, at + wanted.length]);
+  }
+  return places;
+}
+
+/** The messages that have what one looks for, whatever the case and the accents. The latest first. */
+export function found(messages: readonly ChatMessage[], query: string): ChatMessage[] {
+  return messages.filter((message) => !message.deleted && hits(message.text, query).length > 0).reverse();
+}
+
+/** A text in parts: those that one looks for, and those between. */
+export function highlighted(text: string, query: string): { readonly text: string; readonly hit: boolean }[] {
+  const parts: { readonly text: string; readonly hit: boolean }[] = [];
+  let end = 0;
+  for (const [from, to] of hits(text, query)) {
+    if (from > end) parts.push({ text: text.slice(end, from), hit: false });
+    parts.push({ text: text.slice(from, to), hit: true });
+    end = to;
+  }
+  if (end < text.length) parts.push({ text: text.slice(end), hit: false });
+  return parts;
+}
+
 export type Segment = { readonly text: string } | { readonly text: string; readonly url: string };
 
 const LINK = /\bhttps?:\/\/[^\s<>"'`]+/giu;

@@ -92,7 +92,7 @@ export const english = {
     meetingName: "Name of the meeting (optional)",
     meetingNamePlaceholder: "Team standup",
     defaultMeetingName: "Meeting",
-    waitingRoom: "Newcomers wait until a host lets them in",
+    waitingRoom: "A host lets newcomers in",
     create: "Start a meeting",
     creating: "Starting",
     joinTitle: "Join a meeting",
@@ -128,8 +128,6 @@ export const english = {
     joining: "Joining",
     askToJoin: "Ask to join",
     begin: "Begin the meeting",
-    someoneInside: "The meeting is going on.",
-    nobodyInside: "Nobody is here yet.",
     asGuest: "You join as a guest.",
     asHost: "You join as a host.",
     scheduled: (when: string) => `Begins ${when}.`,
@@ -340,6 +338,11 @@ export const english = {
     tooFast: "That was too fast. Wait a moment.",
     newBelow: "New messages",
     left: "has left",
+    search: "Search messages",
+    searchClose: "Close the search",
+    searchResults: "Messages found",
+    searchEarlier: "Search earlier messages",
+    found: (n: number) => (n === 0 ? "No message has that." : count(n, "message", "messages")),
   },
 
   people: {
@@ -395,7 +398,7 @@ export const english = {
     waiting: (names: readonly string[]) => `${some(names)} ${names.length === 1 ? "wants" : "want"} to join`,
     view: "View",
     asking: (names: readonly string[]) =>
-      `${some(names)} ${names.length === 1 ? "wants" : "want"} on the stage`,
+      `${some(names)} ${names.length === 1 ? "wants" : "want"} to come on the stage`,
     invited: "You are invited to the stage",
     joinStage: "Join the stage",
     decline: "Decline",

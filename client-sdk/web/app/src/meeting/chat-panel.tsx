@@ -1,5 +1,5 @@
 import type { ChatMessage } from "@darktower/client";
-import { ArrowDown, Lock, MessagesSquare, Pin, SendHorizontal } from "lucide-preact";
+import { ArrowDown, Lock, MessagesSquare, Pin, Search, SendHorizontal } from "lucide-preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { conversation, EVERYONE, pinnedOf } from "../chat.js";
 import { characters } from "../format.js";
@@ -8,6 +8,7 @@ import { text } from "../text.js";
 import { Button, IconButton } from "../ui/button.js";
 import { Select } from "../ui/field.js";
 import { useNow, usePhone } from "../ui/hooks.js";
+import { ChatSearch } from "./chat-search.js";
 import { MessageItem, MessageText } from "./message-item.js";
 import { Panel } from "./panel.js";
 
@@ -270,6 +271,7 @@ function Messages({
 /** The chat: with everybody, or with one. */
 export function ChatPanel({ session }: { readonly session: Session }) {
   const [editing, setEditing] = useState<Editing>();
+  const [query, setQuery] = useState<string>();
   const { participants, rights } = session.state.value;
   const id = session.chat.state.value.open ?? EVERYONE;
   const { conversations } = session.chat.state.value;
@@ -294,7 +296,19 @@ export function ChatPanel({ session }: { readonly session: Session }) {
   ];
   const mayWrite = id === EVERYONE ? rights.chatPublic : rights.chatPrivate && here.has(id);
   return (
-    <Panel title={text.chat.title} onClose={() => session.closePanel()}>
+    <Panel
+      title={text.chat.title}
+      onClose={() => session.closePanel()}
+      actions={
+        <IconButton
+          label={text.chat.search}
+          icon={<Search />}
+          tooltip="below"
+          pressed={query !== undefined}
+          onClick={() => setQuery(query === undefined ? "" : undefined)}
+        />
+      }
+    >
       {options.length > 1 && (
         <div class="chat-to">
           <Select
@@ -309,7 +323,7 @@ export function ChatPanel({ session }: { readonly session: Session }) {
           />
         </div>
       )}
-      {id === EVERYONE ? (
+      {query !== undefined ? null : id === EVERYONE ? (
         <Pinned session={session} />
       ) : (
         <p class="chat-private">
@@ -317,8 +331,18 @@ export function ChatPanel({ session }: { readonly session: Session }) {
           {text.chat.privateHint}
         </p>
       )}
-      <Messages session={session} id={id} onEdit={(message) => setEditing({ message })} />
-      {mayWrite ? (
+      {query === undefined ? (
+        <Messages session={session} id={id} onEdit={(message) => setEditing({ message })} />
+      ) : (
+        <ChatSearch
+          session={session}
+          id={id}
+          query={query}
+          onQuery={setQuery}
+          onClose={() => setQuery(undefined)}
+        />
+      )}
+      {query !== undefined ? null : mayWrite ? (
         <Composer session={session} id={id} editing={editing} onEdited={() => setEditing(undefined)} />
       ) : (
         <p class="chat-readonly">{text.chat.notAllowed}</p>

@@ -220,7 +220,7 @@ export function PeoplePanel({ session }: { readonly session: Session }) {
         </div>
       )}
       {everybody.length > 6 && (
-        <div class="people-search">
+        <search class="panel-search">
           <Search aria-hidden="true" />
           <input
             type="search"
@@ -230,7 +230,7 @@ export function PeoplePanel({ session }: { readonly session: Session }) {
             value={query}
             onInput={(event) => setQuery(event.currentTarget.value)}
           />
-        </div>
+        </search>
       )}
       <div
         class="people"

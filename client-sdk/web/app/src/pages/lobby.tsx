@@ -128,7 +128,6 @@ export function Lobby({
     begins && link.scheduled_start !== null
       ? text.lobby.scheduled(dateAndTime(Date.parse(link.scheduled_start)))
       : "",
-    begins ? "" : link.active ? text.lobby.someoneInside : text.lobby.nobodyInside,
     asGuest ? text.lobby.asGuest : "",
     link.waiting_room === "admission" && asGuest ? text.lobby.waitingRoom : "",
   ].filter((fact) => fact !== "");
@@ -156,7 +155,7 @@ export function Lobby({
         <section class="lobby-form">
           <p class="lobby-meeting">{link.display_name || text.lobby.nameless}</p>
           <h1>{text.lobby.title}</h1>
-          <p class="muted">{facts.join(" ")}</p>
+          {facts.length > 0 && <p class="muted">{facts.join(" ")}</p>}
           <form
             class="stack"
             onSubmit={(event) => {
