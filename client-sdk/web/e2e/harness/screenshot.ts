@@ -9,8 +9,14 @@ import { findInPath, paths } from "./programs.js";
 
 /** Readers of the repository load all of them at once. */
 const MAX_BYTES = 150_000;
-/** Tried in turn until the file is small enough. */
-const COLOURS = [256, 160, 96, 64];
+/** Tried in turn until the file is small enough: colours, and how they are mixed. */
+const PALETTES = [
+  [256, "bayer:bayer_scale=3"],
+  [256, "bayer:bayer_scale=5"],
+  [256, "none"],
+  [128, "none"],
+  [64, "none"],
+] as const;
 
 const folder = join(paths.repository, "docs/screenshots");
 
@@ -21,8 +27,9 @@ export async function takeScreenshot(page: Page, name: string): Promise<void> {
   const whole = join(paths.made, `${name}-whole.png`);
   await writeFile(whole, await page.screenshot());
   try {
-    for (const colours of COLOURS) {
-      const filter = `split[a][b];[a]palettegen=max_colors=${colours}:reserve_transparent=0[p];[b][p]paletteuse=dither=none`;
+    for (const [colours, dither] of PALETTES) {
+      const palette = `palettegen=max_colors=${colours}:reserve_transparent=0`;
+      const filter = `split[a][b];[a]${palette}[p];[b][p]paletteuse=dither=${dither}`;
       await promisify(execFile)(findInPath("ffmpeg"), [
         ...["-hide_banner", "-loglevel", "error", "-y", "-i", whole, "-vf", filter],
         ...["-compression_level", "9", "-pred", "none", "-frames:v", "1", "-update", "1", file],
