@@ -88,7 +88,7 @@ export class FrameDecoder<T> {
       const [oldest] = this.#awaited.keys();
       if (oldest !== undefined) this.#awaited.delete(oldest);
     }
-    if (this.#decoder && this.queued >= MAX_QUEUED && nowUs - this.#lastPictureUs > HANG_US) this.#fail();
+    if (this.#decoder && this.queued >= MAX_QUEUED && this.#waitedUs(nowUs) > HANG_US) this.#fail();
   }
 
   close(): void {
@@ -97,6 +97,12 @@ export class FrameDecoder<T> {
     this.#configured = "";
     this.#awaited.clear();
     if (decoder && decoder.state !== "closed") decoder.close();
+  }
+
+  /** For how long it has had frames and made nothing: while it had none it had nothing to make. */
+  #waitedUs(nowUs: number): number {
+    const [oldest] = this.#awaited.values();
+    return oldest ? nowUs - Math.max(oldest.sinceUs, this.#lastPictureUs) : 0;
   }
 
   /** The decoder, configured for what the key frame says. */
@@ -120,7 +126,6 @@ export class FrameDecoder<T> {
   }
 
   #made(): VideoDecoder {
-    this.#lastPictureUs = this.#nowUs();
     const decoder: VideoDecoder = new VideoDecoder({
       output: (picture) => this.#output(decoder, picture),
       error: () => {
@@ -139,7 +144,11 @@ export class FrameDecoder<T> {
       picture.close();
       return;
     }
-    this.#awaited.delete(picture.timestamp);
+    for (const timestampUs of this.#awaited.keys()) {
+      // Pictures come in the order of their timestamps: what was left out on the way does not come any more.
+      if (timestampUs <= picture.timestamp) this.#awaited.delete(timestampUs);
+      if (timestampUs === picture.timestamp) break;
+    }
     this.#failuresInARow = 0;
     this.#lastPictureUs = this.#nowUs();
     this.#events.picture(picture, awaited.item, this.#lastPictureUs - awaited.sinceUs);
