@@ -36,13 +36,8 @@ export async function dial(endpoint: Endpoint, signal: AbortSignal): Promise<Web
   }
   // Whoever cares looks at `ready`; this one rejects, too.
   transport.closed.catch(() => {});
-  const given_up = new Promise<never>((_, reject) => {
-    const abort = () => reject(signal.reason);
-    if (signal.aborted) abort();
-    else signal.addEventListener("abort", abort, { once: true });
-  });
   try {
-    await Promise.race([transport.ready, given_up]);
+    await unlessAborted(transport.ready, signal);
   } catch (cause) {
     // If it is `ready` that failed, it is closed already.
     transport.ready.catch(() => {});
@@ -55,6 +50,21 @@ export async function dial(endpoint: Endpoint, signal: AbortSignal): Promise<Web
   transport.datagrams.incomingHighWaterMark = INCOMING_DATAGRAMS;
   transport.datagrams.outgoingMaxAge = OUTGOING_MAX_AGE_MS;
   return transport;
+}
+
+/** What `promise` brings, or the reason with which `signal` is aborted before. */
+export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  let abort = () => {};
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(signal.reason);
+    if (signal.aborted) abort();
+    else signal.addEventListener("abort", abort);
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
 }
 
 /** Closes a connection that may be closed already. */

@@ -12,7 +12,7 @@ import type {
 } from "../protocol/gen/darktower/v1/signaling_pb.js";
 import { Pace } from "../session/pace.js";
 import { ServerClock } from "../session/server-clock.js";
-import { close, dial, type Endpoint } from "./connection.js";
+import { close, dial, type Endpoint, unlessAborted } from "./connection.js";
 import { Dialer } from "./dialer.js";
 import type { MediaLink } from "./link.js";
 import { MediaSession, type MediaSink } from "./media-session.js";
@@ -121,13 +121,11 @@ export class Connections implements MediaLink {
     const within = async <T>(step: Promise<T>): Promise<T> => {
       const begunMs = performance.now();
       let timer: ReturnType<typeof setTimeout> | undefined;
-      const stopped = new Promise<never>((_, reject) => {
+      const late = new Promise<never>((_, reject) => {
         timer = setTimeout(() => reject(new MeetingError("unreachable", "joining took too long")), leftMs);
-        signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-        if (signal.aborted) reject(signal.reason);
       });
       try {
-        return await Promise.race([step, stopped]);
+        return await unlessAborted(Promise.race([step, late]), signal);
       } finally {
         clearTimeout(timer);
         leftMs -= performance.now() - begunMs;
@@ -181,11 +179,7 @@ export class Connections implements MediaLink {
     });
     const first = await within(Promise.race([joining, waiting]));
     if (first !== "waiting") return first;
-    const aborted = new Promise<never>((_, reject) => {
-      signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-      if (signal.aborted) reject(signal.reason);
-    });
-    return Promise.race([joining, aborted]);
+    return unlessAborted(joining, signal);
   }
 
   /** A request, which waits until the server is reached; rejects with `interrupted` if the connection is lost meanwhile. */
