@@ -122,14 +122,14 @@ class Bench {
     });
   }
 
-  begin(streamId = LOW): void {
+  begin(streamId = LOW, discontinuity = true): void {
     this.end();
     this.#handle = {};
     const group = this.#sequences.get(streamId) ?? 0;
     const preamble = {
       kind: 1,
       continuation: false,
-      discontinuity: true,
+      discontinuity,
       streamId,
       group,
       firstSequence: group,
@@ -249,6 +249,43 @@ describe("VideoSubscriber", () => {
     }
     expect(bench.drawn).toEqual([]);
     expect(bench.asked.length).toBeLessThanOrEqual(8);
+    bench.finish();
+  });
+
+  it("tells loss from what the server left out", () => {
+    const loss = (bench: Bench) => bench.subscriber.statistics(nowUs() / 1000).loss;
+    const bench = new Bench();
+    bench.group(10);
+    // Discardable frames, inside a QUIC stream.
+    bench.frame({ lost: true });
+    bench.frame();
+    // The rest of a group, announced.
+    for (let i = 0; i < 5; i++) bench.frame({ lost: true });
+    bench.group(10);
+    bench.group(10, HIGH);
+    for (let i = 0; i < 5; i++) bench.frame({ lost: true });
+    bench.group(10, LOW);
+    vi.advanceTimersByTime(300);
+    expect(loss(bench)).toBe(0);
+    // Not announced: a QUIC stream that never came.
+    for (let i = 0; i < 5; i++) bench.frame({ lost: true });
+    bench.begin(LOW, false);
+    bench.frame({ key: true });
+    vi.advanceTimersByTime(300);
+    expect(loss(bench)).toBeGreaterThan(0.05);
+    bench.finish();
+  });
+
+  it("hands out what waits for a gap when its time is over, although nothing comes", () => {
+    const bench = new Bench();
+    bench.group(10);
+    bench.frame({ lost: true });
+    bench.begin(LOW, false);
+    bench.frame({ key: true });
+    vi.advanceTimersByTime(150);
+    expect(bench.drawn).toHaveLength(10);
+    vi.advanceTimersByTime(150);
+    expect(bench.drawn).toHaveLength(11);
     bench.finish();
   });
 

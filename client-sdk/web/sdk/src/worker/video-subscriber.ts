@@ -55,6 +55,7 @@ interface Ingress {
 
 interface Source {
   readonly ingress: Ingress;
+  readonly preamble: GroupPreamble;
   hasBegun: boolean;
 }
 
@@ -75,8 +76,8 @@ export class VideoSubscriber {
 
   readonly #ingresses: ReadonlyMap<string, Ingress>;
   readonly #sources = new Map<object, Source>();
-  /** Units that are the first of their QUIC stream. */
-  readonly #startsStream = new WeakSet<Unit>();
+  /** Units that are the first of their QUIC stream, and how that began. */
+  readonly #startsStream = new WeakMap<Unit, GroupPreamble>();
   readonly #selector = new LayerSelector<Ingress>();
   readonly #clock = new VideoClock();
   readonly #queue = new DecodeQueue<Taken>();
@@ -104,6 +105,7 @@ export class VideoSubscriber {
   #askedMs = 0;
   #askEveryMs = ASK_MS;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #timerAtUs = 0;
   #closed = false;
   readonly #draw = (hidden: boolean) => this.#drawDue(localNowUs(), hidden);
   readonly #due = (timestampUs: number) => this.#clock.dueUs(timestampUs, localNowUs());
@@ -142,8 +144,8 @@ export class VideoSubscriber {
     const ingress = this.#ingresses.get(preamble.streamId);
     if (this.#closed || !ingress) return;
     ingress.sequencer.begin(handle, preamble);
-    this.#sources.set(handle, { ingress, hasBegun: false });
-    this.#receive(nowUs);
+    this.#sources.set(handle, { ingress, preamble, hasBegun: false });
+    this.#receive(ingress, nowUs);
   }
 
   /** A unit has come on it. */
@@ -155,10 +157,10 @@ export class VideoSubscriber {
       this.#cameTooLate(unit, nowUs);
       return;
     }
-    if (!source.hasBegun) this.#startsStream.add(unit);
+    if (!source.hasBegun) this.#startsStream.set(unit, source.preamble);
     source.hasBegun = true;
     source.ingress.sequencer.push(handle, unit, nowUs / 1000);
-    this.#receive(nowUs);
+    this.#receive(source.ingress, nowUs);
   }
 
   /** It has ended, in whichever way. */
@@ -167,7 +169,7 @@ export class VideoSubscriber {
     if (!source) return;
     this.#sources.delete(handle);
     source.ingress.sequencer.end(handle);
-    this.#receive(nowUs);
+    this.#receive(source.ingress, nowUs);
   }
 
   /** Sound of the same participant with this (wire) timestamp is, or will be, heard at that local time, µs. */
@@ -188,7 +190,7 @@ export class VideoSubscriber {
     this.#sources.clear();
     // The way is another one, and what comes first may come from the server's cache.
     this.#clock.restart();
-    this.#receive(localNowUs());
+    this.#receiveAll();
   }
 
   /** All but whose stream it is. */
@@ -235,23 +237,32 @@ export class VideoSubscriber {
     if (this.#drawn === 0 && this.#ingresses.has(unit.streamId)) this.#askForKeyFrame(unit.streamId, nowUs);
   }
 
-  /** Takes what the sequencers have. */
-  #receive(nowUs: number): void {
-    for (const ingress of this.#ingresses.values()) {
-      for (const { unit, missingUnits } of ingress.sequencer.poll(nowUs / 1000)) {
-        this.#inOrder(ingress, unit, missingUnits, nowUs);
-      }
-    }
+  /** Takes what the sequencer of a layer has. */
+  #receive(ingress: Ingress, nowUs: number): void {
+    this.#poll(ingress, nowUs);
     this.#decode();
+  }
+
+  #receiveAll(): void {
+    for (const ingress of this.#ingresses.values()) this.#poll(ingress, localNowUs());
+    this.#decode();
+  }
+
+  #poll(ingress: Ingress, nowUs: number): void {
+    for (const { unit, missingUnits } of ingress.sequencer.poll(nowUs / 1000)) {
+      this.#inOrder(ingress, unit, missingUnits, nowUs);
+    }
   }
 
   #inOrder(ingress: Ingress, unit: Unit, missingUnits: number, nowUs: number): void {
     const { assembler, layer } = ingress;
-    // A layer that was not sent for a while has lost nothing.
-    const lost = ingress === this.#selector.current ? missingUnits : 0;
-    this.#statistics.unit(HEADER_BYTES + unit.payload.length, lost, nowUs);
+    const preamble = this.#startsStream.get(unit);
+    // What is missing inside a QUIC stream or is announced was left out (docs/protocol.md 3.2), and a layer that was not sent
+    // for a while has lost nothing either.
+    const isLoss = preamble?.discontinuity === false && ingress === this.#selector.current;
+    this.#statistics.unit(HEADER_BYTES + unit.payload.length, isLoss ? missingUnits : 0, nowUs);
     const unusable = assembler.unusableFrames;
-    const frame = assembler.push(unit, { startsStream: this.#startsStream.has(unit) });
+    const frame = assembler.push(unit, { startsStream: preamble !== undefined });
     if (assembler.needsKeyFrame && assembler.unusableFrames > unusable) {
       this.#askForKeyFrame(layer.wireStreamId, nowUs);
     }
@@ -305,8 +316,6 @@ export class VideoSubscriber {
 
   /** Sets the timer to when there is something to do although nothing comes. */
   #wakeUp(nowUs: number): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
     const times: number[] = [];
     // A frame that is ready already waits for the decoder or the screen.
     const readyUs = this.#queue.nextReadyUs(this.#due);
@@ -316,8 +325,18 @@ export class VideoSubscriber {
       if (deadlineMs !== undefined) times.push(deadlineMs * 1000);
     }
     if (times.length === 0) return;
-    const inMs = Math.max(Math.ceil((Math.min(...times) - nowUs) / 1000), 0);
-    this.#timer = setTimeout(() => this.#receive(localNowUs()), inMs);
+    const atUs = Math.min(...times);
+    // One that is set for sooner looks again when it comes.
+    if (this.#timer !== undefined && this.#timerAtUs <= atUs) return;
+    clearTimeout(this.#timer);
+    this.#timerAtUs = atUs;
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined;
+        this.#receiveAll();
+      },
+      Math.max(Math.ceil((atUs - nowUs) / 1000), 0),
+    );
   }
 
   #decoderFailed(): void {
