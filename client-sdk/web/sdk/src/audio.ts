@@ -3,10 +3,9 @@
 import { MeetingError } from "./error.js";
 import { CAPTURE_PROCESSOR, type CapturePortMessage } from "./media/capture-messages.js";
 import { PLAYOUT_PROCESSOR, type PlayoutPortMessage } from "./media/playout-messages.js";
+import { SAMPLE_RATE } from "./media/sample-rate.js";
 import { nowUs } from "./worker/link.js";
 
-/** What all processors count in; the context resamples for the device. */
-const SAMPLE_RATE = 48_000;
 const CLOCK_INTERVAL_MS = 250;
 
 /** Where two points of the context's clock stand, as `nowUs` has it. */

@@ -1,6 +1,7 @@
 /** What this browser can do, by trying, not by its name. */
 
 import { decodableCodecs, encodableCodecs } from "./media/codec.js";
+import { SAMPLE_RATE } from "./media/sample-rate.js";
 
 export interface Support {
   /** Whether meetings work here: nothing is missing. */
@@ -58,7 +59,7 @@ export function canChooseSpeaker(): boolean {
 
 async function handlesOpus(): Promise<boolean> {
   if (typeof AudioEncoder === "undefined" || typeof AudioDecoder === "undefined") return false;
-  const config = { codec: "opus", sampleRate: 48_000, numberOfChannels: 1 };
+  const config = { codec: "opus", sampleRate: SAMPLE_RATE, numberOfChannels: 1 };
   try {
     const [encoder, decoder] = await Promise.all([
       AudioEncoder.isConfigSupported({ ...config, bitrate: 32_000 }),

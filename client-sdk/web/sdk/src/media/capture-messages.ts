@@ -7,8 +7,6 @@ export const CAPTURE_PROCESSOR = "darktower-capture";
 export interface CaptureOptions {
   /** 1 if absent: of stereo the mean is taken. */
   readonly channels?: 1 | 2;
-  /** Whether silence is sent while there is no input or it is muted; else nothing is. */
-  readonly sendsSilence?: boolean;
 }
 
 /** To the port of the AudioWorkletNode, once: the port (transferred) over which everything else goes. */

@@ -44,25 +44,12 @@ export class FrameAssembler {
   #next: number | undefined;
   #partial: PartialFrame | undefined;
   #needsKeyFrame = true;
-  #frames = 0;
-  #keyFrames = 0;
   #unusableFrames = 0;
   #missingUnits = 0;
-  #units = 0;
 
   /** Whether frames are thrown away until a key frame comes. */
   get needsKeyFrame(): boolean {
     return this.#needsKeyFrame;
-  }
-
-  /** Whole, decodable frames so far. */
-  get frames(): number {
-    return this.#frames;
-  }
-
-  /** Key frames among them. */
-  get keyFrames(): number {
-    return this.#keyFrames;
   }
 
   /** Frames that missed a unit, or came after a hole. */
@@ -75,18 +62,12 @@ export class FrameAssembler {
     return this.#missingUnits;
   }
 
-  /** Units taken so far. */
-  get units(): number {
-    return this.#units;
-  }
-
   /** Takes the next unit; the frame, if it is whole with it and decodes. */
   push(unit: Unit, place: UnitPlace): EncodedFrame | undefined {
     const missing = this.#next === undefined ? 0 : Math.max(unit.sequence - this.#next, 0);
     const follows = this.#next === unit.sequence;
     this.#next = unit.sequence + 1;
     this.#missingUnits += missing;
-    this.#units++;
     if (missing > 0 && place.startsStream) this.#needsKeyFrame = true;
 
     const partial = this.#continued(unit, follows);
@@ -119,8 +100,6 @@ export class FrameAssembler {
       return undefined;
     }
     this.#needsKeyFrame = false;
-    this.#frames++;
-    if (key) this.#keyFrames++;
     return {
       key,
       timestampUs: first.timestampUs,

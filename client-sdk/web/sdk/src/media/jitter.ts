@@ -6,6 +6,8 @@
  * during silence (DTX) nothing comes, and nothing is forgotten.
  */
 
+import { percentile } from "./recent.js";
+
 /** One audio packet as it arrived. */
 export interface Arrival {
   /** Sequence number of the unit. */
@@ -171,6 +173,6 @@ export class ArrivalJitter {
       if (count < PERCENTILE_PACKETS) this.#sorted[count++] = transit;
     }
     const sorted = this.#sorted.subarray(0, count).sort();
-    return (sorted[Math.ceil(PERCENTILE * count) - 1] ?? least) - least;
+    return (percentile(sorted, PERCENTILE) ?? least) - least;
   }
 }

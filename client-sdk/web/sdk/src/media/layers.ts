@@ -28,8 +28,6 @@ export interface TakenFrame<L> {
   readonly frame: EncodedFrame;
   /** It is there to decode later ones; something newer has been shown. */
   readonly hidden: boolean;
-  /** The first of its layer. */
-  readonly switched: boolean;
   /** Timestamps have begun anew: they cannot be compared with earlier ones. */
   readonly restarted: boolean;
 }
@@ -63,10 +61,9 @@ export class LayerSelector<L> {
   /** Takes the next decodable frame of a layer; what to decode now, in order. */
   take(layer: L, frame: EncodedFrame, nowMs: number): TakenFrame<L>[] {
     if (this.#current === undefined || layer === this.#current) {
-      const switched = this.#current === undefined;
       this.#current = layer;
       this.#currentMs = nowMs;
-      return [this.#taken(layer, frame, nowMs, switched)];
+      return [this.#taken(layer, frame, nowMs)];
     }
     return this.#takeOther(layer, frame, nowMs);
   }
@@ -91,7 +88,7 @@ export class LayerSelector<L> {
     this.#candidate = undefined;
     this.#current = layer;
     this.#currentMs = nowMs;
-    return candidate.frames.map((waiting, i) => this.#taken(layer, waiting, nowMs, i === 0));
+    return candidate.frames.map((waiting) => this.#taken(layer, waiting, nowMs));
   }
 
   #dropCandidate(): void {
@@ -99,12 +96,12 @@ export class LayerSelector<L> {
     this.#candidate = undefined;
   }
 
-  #taken(layer: L, frame: EncodedFrame, nowMs: number, switched: boolean): TakenFrame<L> {
+  #taken(layer: L, frame: EncodedFrame, nowMs: number): TakenFrame<L> {
     const { timestampUs } = frame;
     if (this.#newestUs === undefined || timestampUs > this.#newestUs) {
       this.#newestUs = timestampUs;
       this.#staleSinceMs = undefined;
-      return { layer, frame, hidden: false, switched, restarted: false };
+      return { layer, frame, hidden: false, restarted: false };
     }
     this.#staleSinceMs ??= nowMs;
     const restarted = nowMs - this.#staleSinceMs >= STALE_TIMESTAMPS_MS;
@@ -112,6 +109,6 @@ export class LayerSelector<L> {
       this.#newestUs = timestampUs;
       this.#staleSinceMs = undefined;
     }
-    return { layer, frame, hidden: !restarted, switched, restarted };
+    return { layer, frame, hidden: !restarted, restarted };
   }
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { LevelMeter, LevelTeller, levelDbov, SILENCE_DBOV, SilenceGate } from "./levels.js";
+import { LevelTeller, levelDbov, SILENCE_DBOV, SilenceGate } from "./levels.js";
 
 describe("levelDbov", () => {
   it("is 0 for the loudest, 3 for a full sine, 127 for silence", () => {
@@ -8,52 +8,6 @@ describe("levelDbov", () => {
     expect(levelDbov(1e-6)).toBe(60);
     for (const silent of [0, 1e-30, -1, Number.NaN]) expect(levelDbov(silent)).toBe(127);
     expect(levelDbov(4)).toBe(0);
-  });
-});
-
-describe("LevelMeter", () => {
-  const feed = (meter: LevelMeter, level: number, fromMs: number, toMs: number) => {
-    for (let ms = fromMs; ms < toMs; ms += 20) meter.update(level, ms);
-  };
-
-  it("rises fast and falls slowly", () => {
-    const meter = new LevelMeter();
-    feed(meter, SILENCE_DBOV, 0, 1000);
-    expect(meter.fill).toBe(0);
-    feed(meter, 25, 1000, 1200);
-    expect(meter.dbov).toBeLessThan(26);
-    expect(meter.fill).toBeCloseTo(0.75, 1);
-    feed(meter, 65, 1200, 1400);
-    expect(meter.dbov).toBeLessThan(45);
-    feed(meter, 65, 1400, 4000);
-    expect(meter.dbov).toBeGreaterThan(64);
-  });
-
-  it("is not speaking at a click, is through pauses between words, and does not flicker in between", () => {
-    const meter = new LevelMeter();
-    feed(meter, SILENCE_DBOV, 0, 1000);
-    meter.update(40, 1000);
-    expect(meter.isSpeaking).toBe(false);
-    feed(meter, SILENCE_DBOV, 1020, 3000);
-    feed(meter, 25, 3000, 3300);
-    expect(meter.isSpeaking).toBe(true);
-    feed(meter, 60, 3300, 3600);
-    expect(meter.isSpeaking).toBe(true);
-    feed(meter, 50, 3600, 6000);
-    expect(meter.isSpeaking).toBe(true);
-    feed(meter, 60, 6000, 8000);
-    expect(meter.isSpeaking).toBe(false);
-    feed(meter, 50, 8000, 10_000);
-    expect(meter.isSpeaking).toBe(false);
-  });
-
-  it("survives levels and times that make no sense", () => {
-    const meter = new LevelMeter();
-    meter.update(Number.NaN, 100);
-    meter.update(-20, 50);
-    meter.update(500, 1e12);
-    expect(meter.dbov).toBeGreaterThanOrEqual(0);
-    expect(meter.dbov).toBeLessThanOrEqual(127);
   });
 });
 

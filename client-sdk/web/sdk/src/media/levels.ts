@@ -1,5 +1,5 @@
 /**
- * Loudness: levels as RFC 6464 has them, smoothed for meters, speaking or not, and when to tell the server (docs/protocol.md 5.11).
+ * Loudness: levels as RFC 6464 has them, when to tell the server (docs/protocol.md 5.11), and what is silence.
  *
  * A level is in dB below the loudest that can be encoded: 0 is the loudest, 127 is silence.
  */
@@ -14,51 +14,8 @@ export function levelDbov(meanSquare: number): number {
   return Math.min(Math.max(Math.round(-10 * Math.log10(meanSquare)), 0), SILENCE_DBOV);
 }
 
-/** From here on it is speech, and below this it is not any more: the same as the server's, so that both see the same speakers. */
-const SPEECH_BEGINS_DBOV = 45;
-const SPEECH_ENDS_DBOV = 55;
-/** How fast a rising level is believed, and a falling one. */
-const ATTACK_MS = 40;
-const RELEASE_MS = 400;
 /** Longer pauses between updates count as this. */
 const MAX_STEP_MS = 500;
-/** What meters show: from nothing to full. */
-const METER_EMPTY_DBOV = 70;
-const METER_FULL_DBOV = 10;
-
-/** Smoothed loudness of one stream, for people to look at. */
-export class LevelMeter {
-  #smoothed = SILENCE_DBOV;
-  #updatedMs: number | undefined;
-  #speaks = false;
-
-  /** `level` (dBov) has been so since the last update. */
-  update(level: number, nowMs: number): void {
-    const told = Number.isFinite(level) ? Math.min(Math.max(level, 0), SILENCE_DBOV) : SILENCE_DBOV;
-    const elapsedMs = Math.min(Math.max(nowMs - (this.#updatedMs ?? nowMs - 20), 0), MAX_STEP_MS);
-    const slownessMs = told < this.#smoothed ? ATTACK_MS : RELEASE_MS;
-    this.#smoothed += (told - this.#smoothed) * (1 - Math.exp(-elapsedMs / slownessMs));
-    this.#updatedMs = Math.max(nowMs, this.#updatedMs ?? nowMs);
-    this.#speaks = this.#smoothed <= (this.#speaks ? SPEECH_ENDS_DBOV : SPEECH_BEGINS_DBOV);
-  }
-
-  /** Smoothed level, dBov, not rounded. */
-  get dbov(): number {
-    return this.#smoothed;
-  }
-
-  /** How full a meter is, 0 to 1; even in decibels. */
-  get fill(): number {
-    const share = (METER_EMPTY_DBOV - this.#smoothed) / (METER_EMPTY_DBOV - METER_FULL_DBOV);
-    return Math.min(Math.max(share, 0), 1);
-  }
-
-  /** Whether somebody speaks; pauses between words are part of speech. */
-  get isSpeaking(): boolean {
-    return this.#speaks;
-  }
-}
-
 /** Between two tellings while there is sound. */
 const TELL_EVERY_MS = 200;
 /** The beginning of speech is told sooner, so that it is heard at once; but not more often than this. */

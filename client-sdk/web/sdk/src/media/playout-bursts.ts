@@ -3,7 +3,7 @@
  * right after the other (measured: 10 ms in Chromium on Linux), and then none for as long: the playout has to hold that much more.
  */
 
-import { SAMPLE_RATE } from "./playout-ring.js";
+import { SAMPLE_RATE } from "./sample-rate.js";
 
 /** Quanta that come this soon after each other belong together. Clocks of worklets tell whole milliseconds. */
 const TOGETHER_MS = 2;

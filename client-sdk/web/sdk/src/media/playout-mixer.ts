@@ -4,7 +4,7 @@ import type { PcmPacket } from "./playout.js";
 import { PlayoutBuffer } from "./playout.js";
 import { RenderBursts } from "./playout-bursts.js";
 import { PitchSearch } from "./playout-pitch.js";
-import { SAMPLE_RATE } from "./playout-ring.js";
+import { SAMPLE_RATE } from "./sample-rate.js";
 
 /** The sum is turned down so that it stays below this ... */
 const CEILING = 0.95;

@@ -4,9 +4,6 @@
  * Positions count samples from the beginning and only the last `RING_FRAMES` of them exist. The ring knows nothing of time.
  */
 
-/** Samples per second of everything here: Opus decoders give 48 kHz, and the context of the playout is made with it. */
-export const SAMPLE_RATE = 48_000;
-
 /** 2.7 s: a power of two above the 2 s that may be buffered and the past that is needed. */
 export const RING_FRAMES = 1 << 17;
 const MASK = RING_FRAMES - 1;

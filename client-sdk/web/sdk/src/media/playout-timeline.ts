@@ -1,6 +1,6 @@
 /** Which capture time belongs to which sample: one mark for each packet. */
 
-import { SAMPLE_RATE } from "./playout-ring.js";
+import { SAMPLE_RATE } from "./sample-rate.js";
 
 /** Marks kept: 2 s of packets of 2.5 ms. */
 const MAX_MARKS = 1024;

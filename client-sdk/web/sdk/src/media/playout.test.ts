@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from "vitest";
 import { ArrivalJitter } from "./jitter.js";
 import { PlayoutBuffer } from "./playout.js";
-import { SAMPLE_RATE } from "./playout-ring.js";
+import { SAMPLE_RATE } from "./sample-rate.js";
 
 // Minutes of sound are computed, on machines that may be busy.
 vi.setConfig({ testTimeout: 60_000 });

@@ -18,8 +18,9 @@
 import { levelDbov } from "./levels.js";
 import { Concealment } from "./playout-concealment.js";
 import { MAX_PERIOD, MIN_PERIOD, PitchSearch } from "./playout-pitch.js";
-import { SAMPLE_RATE, SampleRing } from "./playout-ring.js";
+import { SampleRing } from "./playout-ring.js";
 import { Timeline } from "./playout-timeline.js";
+import { SAMPLE_RATE } from "./sample-rate.js";
 
 /** One decoded packet. */
 export interface PcmPacket {

@@ -1,5 +1,14 @@
-/** Values of the last moments. */
+/** Values of the last moments, and percentiles. */
 
+/**
+ * The least of the values that the share of all (0 to 1) does not exceed, by the nearest rank; undefined if there is none.
+ * `sorted` is ascending.
+ */
+export function percentile(sorted: ArrayLike<number>, share: number): number | undefined {
+  return sorted[Math.min(Math.max(Math.ceil(share * sorted.length) - 1, 0), sorted.length - 1)];
+}
+
+/** Those of a window of time. */
 export class Recent {
   readonly #windowMs: number;
   readonly #entries: { readonly atMs: number; readonly value: number }[] = [];
@@ -29,13 +38,14 @@ export class Recent {
     return (sum * 1000) / overMs;
   }
 
-  /** The value that the share of all (0 to 1) does not exceed; 0 if there is none. */
+  /** See {@link percentile}; 0 if there is none. */
   percentile(share: number, nowMs: number): number {
-    const sorted = this.values(nowMs).sort((a, b) => a - b);
-    return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
+    return percentile(Float64Array.from(this.values(nowMs)).sort(), share) ?? 0;
   }
 
   #forget(nowMs: number): void {
+    const [oldest] = this.#entries;
+    if (!oldest || nowMs - oldest.atMs < this.#windowMs) return;
     const keep = this.#entries.findIndex(({ atMs }) => nowMs - atMs < this.#windowMs);
     this.#entries.splice(0, keep < 0 ? this.#entries.length : keep);
   }

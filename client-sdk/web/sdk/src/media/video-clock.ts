@@ -10,6 +10,8 @@
  * back. Both are µs.
  */
 
+import { percentile } from "./recent.js";
+
 /** The least transit is that of so long. */
 const MINIMUM_WINDOW_US = 10_000_000;
 /** It is kept by buckets of this length. */
@@ -71,8 +73,7 @@ class RecentValues {
   }
 
   percentile(share: number): number {
-    const sorted = Float64Array.from(this.#values).sort();
-    return sorted[Math.max(Math.ceil(share * sorted.length) - 1, 0)] ?? 0;
+    return percentile(Float64Array.from(this.#values).sort(), share) ?? 0;
   }
 }
 

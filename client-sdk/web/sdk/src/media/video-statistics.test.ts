@@ -15,7 +15,7 @@ describe("VideoStatistics", () => {
     const figures = statistics.figures(149 * 40 * MS);
     expect(figures.framesPerSecond).toBe(25);
     expect(figures.bitrateBps).toBe(200_000);
-    expect(figures).toMatchObject({ jitterMs: 0, loss: 0, latencyP50Ms: 25, latencyP95Ms: 47 });
+    expect(figures).toMatchObject({ jitterMs: 0, loss: 0, latencyP50Ms: 24, latencyP95Ms: 47 });
     expect(statistics.figures(20_000 * MS)).toMatchObject({
       framesPerSecond: 0,
       bitrateBps: 0,

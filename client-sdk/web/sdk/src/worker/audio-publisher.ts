@@ -5,14 +5,13 @@ import type { CaptureChunk, CaptureCommand } from "../media/capture-messages.js"
 import type { ContextClock } from "../media/context-clock.js";
 import { SILENCE_DBOV, SilenceGate } from "../media/levels.js";
 import { Recent } from "../media/recent.js";
+import { SAMPLE_RATE } from "../media/sample-rate.js";
 import { encodeGroupPreamble, GroupKind } from "../protocol/group.js";
 import { encodeUnit, Flags, FrameType } from "../protocol/unit.js";
 import type { StreamDescription, StreamStatistics } from "../types.js";
 import { GroupWriter } from "./group-writer.js";
 import { type MediaLink, nowUs } from "./link.js";
 
-/** Of the capture worklet. */
-const SAMPLE_RATE = 48_000;
 const CHUNK_US = 20_000;
 /** Speech, per channel. */
 const BITRATE_BPS = 32_000;
@@ -71,6 +70,7 @@ export class AudioPublisher {
     this.#onLevel = options.onLevel;
     this.#onFailed = options.onFailed;
     this.#wireStreamId = options.stream.layers[0]?.wireStreamId ?? options.stream.streamId;
+    this.#checkServer();
   }
 
   /** Replaces an earlier source. `port` is that of the capture worklet, `clock` the one of its AudioContext. */
@@ -103,6 +103,7 @@ export class AudioPublisher {
   /** The link has another connection, or lost it. What was being encoded is of the time before. */
   connectionChanged(): void {
     if (!this.#link.connected) this.#discardEncoder();
+    else this.#checkServer();
   }
 
   statistics(nowMs: number): StreamStatistics[] {
@@ -181,8 +182,11 @@ export class AudioPublisher {
         timestamp,
         data,
       });
-      encoder.encode(sound);
-      sound.close();
+      try {
+        encoder.encode(sound);
+      } finally {
+        sound.close();
+      }
       // Silence is encoded as well: the encoder must not jump.
       const isSent = channels.length > 1 || this.#gate.take(levelDbov);
       this.#encoding.push({ startUs: timestamp, isSent });
@@ -242,8 +246,7 @@ export class AudioPublisher {
       flags: Flags.EndOfFrame,
       payload,
     });
-    const isSent = this.#link.features.audioDatagrams && this.#link.sendDatagram(bytes);
-    if (!isSent) this.#sendAlone(bytes, sequence, nowMs);
+    if (!this.#link.sendDatagram(bytes)) this.#sendAlone(bytes, sequence, nowMs);
     this.#frames += 1;
     this.#sentFrames.add(1, nowMs);
     this.#sentBytes.add(bytes.length, nowMs);
@@ -284,6 +287,19 @@ export class AudioPublisher {
     if (encoder && encoder.state !== "closed") encoder.close();
   }
 
+  /** The end of this if the server takes no sound in datagrams: the other way, of docs/protocol.md 6.3, is not spoken here. */
+  #checkServer(): void {
+    if (!this.#link.connected || this.#link.features.audioDatagrams) return;
+    this.#fail("the server takes no sound in datagrams", "audio-datagrams");
+  }
+
+  #fail(message: string, code: string, cause?: unknown): void {
+    if (this.#over) return;
+    void this.stop();
+    // Not from inside the constructor: whoever made this does not have it yet.
+    queueMicrotask(() => this.#onFailed(new MeetingError("unsupported", message, { code, cause })));
+  }
+
   /** The next chunk gets a new encoder, unless that failed too often. */
   #failed(encoder: AudioEncoder | undefined, cause: unknown): void {
     if (this.#over || (encoder && this.#encoder && encoder !== this.#encoder)) return;
@@ -292,9 +308,6 @@ export class AudioPublisher {
     this.#failedMs = this.#failedMs.filter((ms) => nowMs - ms < FAILURES_WITHIN_MS);
     this.#failedMs.push(nowMs);
     if (this.#failedMs.length < MAX_FAILURES) return;
-    void this.stop();
-    this.#onFailed(
-      new MeetingError("unsupported", "the audio encoder failed", { code: "AudioEncoder", cause }),
-    );
+    this.#fail("the audio encoder failed", "AudioEncoder", cause);
   }
 }

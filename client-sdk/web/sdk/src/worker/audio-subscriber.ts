@@ -3,12 +3,12 @@
 import { ArrivalJitter } from "../media/jitter.js";
 import type { PlayoutCommand, PlayoutStreamReport } from "../media/playout-messages.js";
 import { Recent } from "../media/recent.js";
+import { SAMPLE_RATE } from "../media/sample-rate.js";
 import { HEADER_BYTES, type Unit } from "../protocol/unit.js";
 import type { StreamDescription, StreamStatistics } from "../types.js";
 
 /** Of packets whose decoding is under way; more mean that the decoder hangs. */
 const MAX_DECODING = 64;
-const SAMPLE_RATE = 48_000;
 
 /** What is known of a packet while it is decoded. */
 interface Decoding {

@@ -2,7 +2,7 @@
 
 import type { CaptureChunk, CaptureOptions } from "../media/capture-messages.js";
 import { levelDbov } from "../media/levels.js";
-import { SAMPLE_RATE } from "../media/playout-ring.js";
+import { SAMPLE_RATE } from "../media/sample-rate.js";
 
 /** Frames in a chunk: 20 ms. */
 const CHUNK = SAMPLE_RATE / 50;
@@ -12,7 +12,6 @@ export class CaptureChunks {
   /** While it is, there is no input. */
   muted = false;
   readonly #channelCount: number;
-  readonly #sendsSilence: boolean;
   readonly #send: (chunk: CaptureChunk, transfer: ArrayBuffer[]) => void;
   #channels: Float32Array<ArrayBuffer>[];
   #filled = 0;
@@ -21,15 +20,13 @@ export class CaptureChunks {
   /** @param send takes a chunk whose buffers are not used any more */
   constructor(options: CaptureOptions, send: (chunk: CaptureChunk, transfer: ArrayBuffer[]) => void) {
     this.#channelCount = options.channels === 2 ? 2 : 1;
-    this.#sendsSilence = options.sendsSilence === true;
     this.#send = send;
     this.#channels = this.#empty();
   }
 
   /** `frames` samples whose first is at `timeS`; the channels of `input` may be none: nothing is connected. */
   take(input: readonly Float32Array[], frames: number, timeS: number): void {
-    const isSilent = this.muted || input.length === 0;
-    if (isSilent && !this.#sendsSilence) {
+    if (this.muted || input.length === 0) {
       // The part of a chunk that is there ends with it: what comes after the pause has another time.
       this.#filled = 0;
       return;
@@ -38,7 +35,7 @@ export class CaptureChunks {
       if (this.#filled === 0) this.#startS = timeS + i / SAMPLE_RATE;
       for (let channel = 0; channel < this.#channelCount; channel++) {
         const samples = this.#channels[channel];
-        if (samples !== undefined) samples[this.#filled] = isSilent ? 0 : this.#sample(input, channel, i);
+        if (samples !== undefined) samples[this.#filled] = this.#sample(input, channel, i);
       }
       this.#filled += 1;
       if (this.#filled === CHUNK) this.#finish();

@@ -2,7 +2,7 @@
 
 import type { CaptureCommand, CaptureOptions, CapturePortMessage } from "../media/capture-messages.js";
 import { CAPTURE_PROCESSOR } from "../media/capture-messages.js";
-import { SAMPLE_RATE } from "../media/playout-ring.js";
+import { SAMPLE_RATE } from "../media/sample-rate.js";
 import { CaptureChunks } from "./capture-chunks.js";
 
 class CaptureProcessor extends AudioWorkletProcessor {

@@ -8,7 +8,7 @@ import type {
 } from "../media/playout-messages.js";
 import { PLAYOUT_PROCESSOR } from "../media/playout-messages.js";
 import { PlayoutMixer } from "../media/playout-mixer.js";
-import { SAMPLE_RATE } from "../media/playout-ring.js";
+import { SAMPLE_RATE } from "../media/sample-rate.js";
 
 /** Between reports, frames: 100 ms. */
 const REPORT_EVERY = SAMPLE_RATE / 10;
