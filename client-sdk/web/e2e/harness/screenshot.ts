@@ -8,7 +8,7 @@ import type { Page } from "@playwright/test";
 import { findInPath, paths } from "./programs.js";
 
 /** Readers of the repository load all of them at once. */
-const MAX_BYTES = 150_000;
+const MAX_BYTES = 110_000;
 /** Tried in turn until the file is small enough: colours, and how they are mixed. */
 const PALETTES = [
   [256, "bayer:bayer_scale=3"],

@@ -60,6 +60,12 @@ for (const [device, options] of Object.entries(DEVICES)) {
       }
     };
 
+    const closePanel = async () => {
+      const panel = page.getByRole("complementary");
+      await panel.getByRole("button", { name: text.common.close }).click();
+      await expect(panel).toHaveCount(0);
+    };
+
     await mira.goto("/");
     await expect(page.getByRole("heading", { name: text.home.newMeeting })).toBeVisible();
     await shoot("home");
@@ -72,6 +78,7 @@ for (const [device, options] of Object.entries(DEVICES)) {
     await mira.knock(self);
     await mira.expectInside();
     await mira.control(text.controls.mute).click();
+    await expect(page.locator(".tile-speaking")).toHaveCount(0);
     await shoot("alone");
 
     await come(others.slice(0, 1));
@@ -92,7 +99,7 @@ for (const [device, options] of Object.entries(DEVICES)) {
     await page.getByRole("button", { name: text.chat.send }).click();
     await expect(field).toHaveValue("");
     await shoot("chat");
-    await page.keyboard.press("Escape");
+    await closePanel();
 
     const slides = await native.publish(created, [slideClip], { name: "Elif Kaya", screen: true });
     await expectPicture(mira.picture("Elif Kaya", "screen"));
@@ -109,7 +116,7 @@ for (const [device, options] of Object.entries(DEVICES)) {
     await page.keyboard.press("p");
     await expect(page.getByRole("complementary", { name: text.people.title })).toBeVisible();
     await shoot("people");
-    await page.keyboard.press("Escape");
+    await closePanel();
 
     await native.host(created, "kick", self);
     await mira.expectEnding("kicked");
