@@ -106,6 +106,16 @@ const NAMES = [
   "Donald Knuth",
 ];
 
+/** Names that layouts stumble over: as long as may be, without a space, from right to left, of pictures. */
+const ODD_NAMES = [
+  "Maximiliane-Friederike von und zu Hohenstein-Langenburg-Weikersheim",
+  "محمد بن موسى الخوارزمي",
+  "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbea",
+  "עדה יונת",
+  "👩🏽‍🚀🚀",
+  "J",
+].map((name) => [...name].slice(0, 64).join(""));
+
 function parameters(): URLSearchParams {
   return new URLSearchParams(location.search);
 }
@@ -149,7 +159,8 @@ function stream(streamId: string, type: StreamType): StreamDescription {
 
 function person(index: number, joinedAtMs: number): Participant {
   const id = `person-${index}`;
-  const round = Math.floor(index / NAMES.length);
+  const names = parameters().has("odd") ? ODD_NAMES : NAMES;
+  const round = Math.floor(index / names.length);
   const cameraOn = index % 4 !== 2;
   const grades: NetworkGrade[] = ["excellent", "good", "excellent", "fair", "excellent", "poor"];
   const streams = [stream(`${id}-audio`, "audio")];
@@ -158,7 +169,7 @@ function person(index: number, joinedAtMs: number): Participant {
   if (shares) streams.push(stream(`${id}-screen`, "screen"));
   return {
     participantId: id,
-    name: `${NAMES[index % NAMES.length]}${round > 0 ? ` ${round + 1}` : ""}`,
+    name: `${names[index % names.length]}${round > 0 ? ` ${round + 1}` : ""}`,
     role: index === 0 ? "host" : "participant",
     userId: "",
     joinedAtMs,
@@ -281,7 +292,9 @@ export class Meeting {
     };
     this.#state = {
       meetingId: grant.meeting_id,
-      displayName: "Team Standup",
+      displayName: parameters().has("odd")
+        ? `Planning of the ${"very ".repeat(12)}long week`
+        : "Team Standup",
       connection: parameters().has("lost") ? "reconnecting" : "connected",
       self,
       participants: Array.from({ length: people }, (_, i) => person(i, now - 600_000 + i * 1000)),

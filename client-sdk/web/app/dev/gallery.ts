@@ -14,6 +14,8 @@ const SCENES: readonly (readonly [string, string])[] = [
   ["Four", "/m/demo?people=3"],
   ["Nine, things happen", "/m/demo?people=8&busy&trouble"],
   ["Forty", "/m/demo?people=39"],
+  ["Twenty-five", "/m/demo?people=24"],
+  ["Odd names", "/m/demo?people=6&odd&waiting=1"],
   ["Screen", "/m/demo?people=7&screen"],
   ["Spotlight", "/m/demo?people=7&spotlight"],
   ["Somebody waits", "/m/demo?people=4&waiting=2&stage"],

@@ -32,7 +32,8 @@ describe("format", () => {
     expect(format.initials("zoë")).toBe("Z");
     expect(format.initials("李小龍")).toBe("李");
     expect(format.initials("(Bob) 😀 ")).toBe("B");
-    expect(format.initials("😀")).toBe("?");
+    expect(format.initials("👩🏽‍🚀🚀")).toBe("👩🏽‍🚀");
+    expect(format.initials(" ")).toBe("?");
   });
 
   it("gives each participant one of the colours, always the same", () => {

@@ -49,7 +49,10 @@ export function initials(name: string): string {
   const words = name.split(/[\s.\-_]+/u).filter((word) => /[\p{L}\p{N}]/u.test(word));
   const first = (word: string | undefined) => [...(word ?? "").replace(/^[^\p{L}\p{N}]+/u, "")][0] ?? "";
   const letters = words.length > 1 ? first(words[0]) + first(words[words.length - 1]) : first(words[0]);
-  return letters.toLocaleUpperCase() || "?";
+  if (letters !== "") return letters.toLocaleUpperCase();
+  // A name of pictures: its first one, which may be several characters.
+  const [picture] = new Intl.Segmenter().segment(name.trim());
+  return picture?.segment ?? "?";
 }
 
 /** How many colours there are for avatars (`--avatar-0` … in tokens.css). */

@@ -339,7 +339,6 @@ export const english = {
     newBelow: "New messages",
     left: "has left",
     search: "Search messages",
-    searchClose: "Close the search",
     searchResults: "Messages found",
     searchEarlier: "Search earlier messages",
     found: (n: number) => (n === 0 ? "No message has that." : count(n, "message", "messages")),

@@ -1,10 +1,10 @@
-import { Search, X } from "lucide-preact";
+import { Search } from "lucide-preact";
 import { useEffect, useRef } from "preact/hooks";
 import { type ConversationId, conversation, found, highlighted } from "../chat.js";
 import { moment } from "../format.js";
 import type { Session } from "../session.js";
 import { text } from "../text.js";
-import { Button, IconButton } from "../ui/button.js";
+import { Button } from "../ui/button.js";
 import { useNow } from "../ui/hooks.js";
 
 /** The messages of a conversation that have the words one looks for, the latest first. */
@@ -46,7 +46,6 @@ export function ChatSearch({
             onClose();
           }}
         />
-        <IconButton label={text.chat.searchClose} icon={<X />} tooltip="none" onClick={onClose} />
       </search>
       <section
         class="chat-found"
@@ -57,11 +56,13 @@ export function ChatSearch({
         <p class="muted" role="status">
           {query.trim() !== "" && text.chat.found(results.length)}
         </p>
-        <ol>
+        <ul>
           {results.map((message) => (
             <li key={message.messageId}>
               <div class="message-author">
-                <strong>{message.participantId === selfId ? text.common.you : message.name}</strong>
+                <strong dir="auto">
+                  {message.participantId === selfId ? text.common.you : message.name}
+                </strong>
                 <time>{moment(message.sentAtMs, now)}</time>
               </div>
               <p dir="auto">
@@ -71,7 +72,7 @@ export function ChatSearch({
               </p>
             </li>
           ))}
-        </ol>
+        </ul>
         {hasMore && (
           <Button small disabled={loading} onClick={() => void session.chat.load(id)}>
             {loading ? text.chat.loadingEarlier : text.chat.searchEarlier}

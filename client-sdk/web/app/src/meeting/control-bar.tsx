@@ -292,12 +292,16 @@ export function ControlBar({ session, support, onDialog }: ControlBarProps) {
               icon: <ChartNoAxesColumn />,
               run: () => onDialog("statistics"),
             },
-            {
-              label: text.controls.shortcuts,
-              icon: <Keyboard />,
-              hint: "?",
-              run: () => onDialog("shortcuts"),
-            },
+            ...(phone
+              ? []
+              : [
+                  {
+                    label: text.controls.shortcuts,
+                    icon: <Keyboard />,
+                    hint: "?",
+                    run: () => onDialog("shortcuts"),
+                  },
+                ]),
           ],
         },
       ]}

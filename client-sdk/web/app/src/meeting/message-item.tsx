@@ -50,7 +50,7 @@ export function MessageItem({ message, own, continues, nowMs, onEdit, onDelete, 
       {!continues && (
         <div class="message-author">
           {!own && <Avatar participantId={message.participantId} name={message.name} size={24} />}
-          <strong>{own ? text.common.you : message.name}</strong>
+          <strong dir="auto">{own ? text.common.you : message.name}</strong>
           <time>{moment(message.sentAtMs, nowMs)}</time>
         </div>
       )}
@@ -58,7 +58,7 @@ export function MessageItem({ message, own, continues, nowMs, onEdit, onDelete, 
         {message.deleted ? (
           <p class="message-text message-gone">{text.chat.deleted}</p>
         ) : (
-          <p class="message-text">
+          <p class="message-text" dir="auto">
             {message.pinned && <Pin class="message-pin" aria-hidden="true" />}
             <MessageText value={message.text} />
             {message.editedAtMs !== undefined && <small class="message-edited"> ({text.chat.edited})</small>}

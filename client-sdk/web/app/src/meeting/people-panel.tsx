@@ -53,7 +53,7 @@ function Person({
     <li class={speaking ? "person person-speaking" : "person"}>
       <Avatar participantId={person.participantId} name={person.name} size={34} />
       <div class="person-name">
-        <span>{self ? text.common.youAfterName(person.name) : person.name}</span>
+        <span dir="auto">{self ? text.common.youAfterName(person.name) : person.name}</span>
         {detail !== "" && <small>{detail}</small>}
       </div>
       {handRaised && <Hand class="person-hand" role="img" aria-label={text.tile.handRaised} />}
@@ -96,7 +96,7 @@ function Request({
     <li class="person">
       <Avatar participantId={participantId} name={name} size={34} />
       <div class="person-name">
-        <span>{name}</span>
+        <span dir="auto">{name}</span>
       </div>
       <IconButton label={no.label} icon={<X />} onClick={no.run} />
       <IconButton tone="on" label={yes.label} icon={<UserCheck />} onClick={yes.run} />

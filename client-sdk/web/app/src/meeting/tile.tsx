@@ -200,7 +200,9 @@ export function Tile({ session, person, placement, subscription, expectsPicture 
       </div>
       <div class="tile-name" aria-hidden="true">
         {screen ? <MonitorUp /> : person.state.audioMuted && <MicOff class="tile-muted" />}
-        <span>{screen ? text.tile.screenOf(person.name) : self ? text.common.you : person.name}</span>
+        <span dir="auto">
+          {screen ? text.tile.screenOf(person.name) : self ? text.common.you : person.name}
+        </span>
         {!screen && !small && <NetworkIcon grade={person.networkGrade} />}
       </div>
       {reactions.map((reaction) => (

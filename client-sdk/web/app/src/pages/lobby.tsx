@@ -55,11 +55,7 @@ function Preview({ media, name }: { readonly media: LocalMedia; readonly name: s
         <LocalPicture track={track} label={text.lobby.preview} />
       ) : (
         <div class="preview-off">
-          {camera.starting.value ? (
-            <Spinner large />
-          ) : (
-            <Avatar participantId="me" name={name || "?"} size={88} />
-          )}
+          {camera.starting.value ? <Spinner large /> : <Avatar participantId="me" name={name} size={88} />}
           <p>{camera.starting.value ? text.lobby.cameraStarting : text.lobby.cameraOff}</p>
         </div>
       )}

@@ -1,3 +1,4 @@
+import { UserRound } from "lucide-preact";
 import { avatarColour, initials } from "../format.js";
 
 interface AvatarProps {
@@ -15,7 +16,7 @@ export function Avatar({ participantId, name, size }: AvatarProps) {
       : { width: `${size}px`, height: `${size}px`, fontSize: `${Math.round(size * 0.4)}px` };
   return (
     <span class={`avatar avatar-${avatarColour(participantId)}`} style={style} aria-hidden="true">
-      {initials(name)}
+      {name.trim() === "" ? <UserRound /> : initials(name)}
     </span>
   );
 }
