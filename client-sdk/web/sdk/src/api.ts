@@ -18,7 +18,7 @@ type Way = "account" | "guest" | "sign_in" | "none";
  * A grant for the meeting behind a link, such as `https://meet.example.org/m/h7k2mpqrst`.
  *
  * Rejects with `refused` and the API's error code (`MEETING_NOT_FOUND`, `MEETING_ENDED`, `UNAUTHORIZED` if only people with
- * an account may join, `CAPACITY_EXCEEDED` …), or `unreachable`.
+ * an account may join, `CAPACITY_EXCEEDED` …), `unreachable`, `protocol` if what answers is no Dark Tower, or the signal's reason.
  */
 export async function grantForLink(link: string | URL, options: LinkOptions): Promise<JoinGrant> {
   const url = new URL(link, globalThis.location?.href);
@@ -53,12 +53,19 @@ async function ask<T>(url: URL, method: "GET" | "POST", options: LinkOptions): P
       ...(options.signal ? { signal: options.signal } : {}),
     });
   } catch (cause) {
+    options.signal?.throwIfAborted();
     throw new MeetingError("unreachable", `${url.origin} cannot be reached`, { cause });
   }
   const body: unknown = await response.json().catch(() => undefined);
-  if (response.ok) return body as T;
-  const error = (body as { error?: { code?: string; message?: string } } | undefined)?.error;
-  throw new MeetingError("refused", error?.message ?? `${url.origin} answered ${response.status}`, {
-    code: error?.code ?? "",
-  });
+  options.signal?.throwIfAborted();
+  if (!response.ok) {
+    const error = (body as { error?: { code?: string; message?: string } } | null | undefined)?.error;
+    throw new MeetingError("refused", error?.message ?? `${url.origin} answered ${response.status}`, {
+      code: error?.code ?? "",
+    });
+  }
+  if (typeof body !== "object" || body === null) {
+    throw new MeetingError("protocol", `${url.origin} answered with something that is no answer of the API`);
+  }
+  return body as T;
 }
