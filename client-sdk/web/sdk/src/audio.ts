@@ -1,5 +1,6 @@
 /** Sound of a meeting in the window: the AudioContext, its worklet nodes, and its clock. */
 
+import { microphoneNode, useSpeaker } from "./devices.js";
 import { MeetingError } from "./error.js";
 import { CAPTURE_PROCESSOR, type CapturePortMessage } from "./media/capture-messages.js";
 import { PLAYOUT_PROCESSOR, type PlayoutPortMessage } from "./media/playout-messages.js";
@@ -61,8 +62,10 @@ export class Sound {
     return { sound: new Sound(context, node, onClock), worker: port2 };
   }
 
+  /** Nothing is heard: before the first gesture, and on telephones also when another program has taken the sound (`interrupted`). */
   get isBlocked(): boolean {
-    return this.context.state === "suspended";
+    const { state } = this.context;
+    return state !== "running" && state !== "closed";
   }
 
   /** To be called from a click: browsers let no sound play before. */
@@ -70,19 +73,9 @@ export class Sound {
     await this.context.resume();
   }
 
+  /** @throws MeetingError `unsupported` where speakers cannot be chosen, `device` if this one cannot be used */
   async setSpeaker(deviceId: string): Promise<void> {
-    const context = this.context as AudioContext & { setSinkId?(deviceId: string): Promise<void> };
-    if (!context.setSinkId) {
-      throw new MeetingError("unsupported", "this browser plays on the speaker that the system has chosen", {
-        code: "setSinkId",
-      });
-    }
-    try {
-      await context.setSinkId(deviceId);
-    } catch (cause) {
-      const code = cause instanceof DOMException ? cause.name : "";
-      throw new MeetingError("device", "this speaker cannot be used", { code, cause });
-    }
+    await useSpeaker(this.context, deviceId);
   }
 
   close(): void {
@@ -94,11 +87,13 @@ export class Sound {
 /** Sound of a microphone on its way to the worker. */
 export class AudioCapture {
   readonly #nodes: AudioNode[];
+  readonly #port: MessagePort;
   /** To be transferred to the worker. */
   readonly worker: MessagePort;
 
+  /** @throws MeetingError `unsupported` if the browser cannot bring this microphone to the context's rate */
   constructor(context: AudioContext, track: MediaStreamTrack, channels: 1 | 2) {
-    const source = context.createMediaStreamSource(new MediaStream([track]));
+    const source = microphoneNode(context, track);
     const node = new AudioWorkletNode(context, CAPTURE_PROCESSOR, {
       numberOfInputs: 1,
       numberOfOutputs: 1,
@@ -112,11 +107,15 @@ export class AudioCapture {
     const { port1, port2 } = new MessageChannel();
     const message: CapturePortMessage = { type: "port", port: port1 };
     node.port.postMessage(message, [port1]);
+    this.#port = node.port;
     this.worker = port2;
   }
 
   close(): void {
     for (const node of this.#nodes) node.disconnect();
+    // The processor closes the ports.
+    const message: CapturePortMessage = { type: "end" };
+    this.#port.postMessage(message);
   }
 }
 

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { deviceError, openCamera, openScreen } from "./devices.js";
+import { deviceError, microphoneNode, openCamera, openScreen, useSpeaker } from "./devices.js";
 import { MeetingError } from "./error.js";
 
 const GIVEN: MediaStreamConstraints[] = [];
@@ -77,4 +77,56 @@ test("a screen that the user does not share is told by the browser's name for it
 
 test("what is no error of the browser still is an error of a device", () => {
   expect(deviceError("?", "microphone")).toMatchObject({ kind: "device", code: "UnknownError" });
+});
+
+describe("a microphone in an AudioContext", () => {
+  const contextThat = (fails: Error) =>
+    ({
+      sampleRate: 48_000,
+      createMediaStreamSource: () => {
+        throw fails;
+      },
+    }) as unknown as AudioContext;
+  const track = {} as MediaStreamTrack;
+
+  test("that runs at another rate is said to be what does not work", () => {
+    vi.stubGlobal("MediaStream", class {});
+    const context = contextThat(new DOMException("different sample-rate", "NotSupportedError"));
+    const taken = () => microphoneNode(context, track);
+    expect(taken).toThrow(MeetingError);
+    expect(taken).toThrow(expect.objectContaining({ kind: "unsupported", code: "sampleRate" }));
+    expect(taken).toThrow(/48 kHz/);
+  });
+
+  test("fails with what else is wrong", () => {
+    vi.stubGlobal("MediaStream", class {});
+    const wrong = new DOMException("there is no track", "InvalidStateError");
+    expect(() => microphoneNode(contextThat(wrong), track)).toThrow(wrong);
+  });
+});
+
+describe("a speaker", () => {
+  test("is used", async () => {
+    const used: string[] = [];
+    const context = { setSinkId: async (id: string) => void used.push(id) } as unknown as AudioContext;
+    await useSpeaker(context, "left");
+    expect(used).toEqual(["left"]);
+  });
+
+  test("that is gone is told by the browser's name for it", async () => {
+    const gone = () => Promise.reject(new DOMException("no such device", "NotFoundError"));
+    const context = { setSinkId: gone } as unknown as AudioContext;
+    await expect(useSpeaker(context, "left")).rejects.toMatchObject({
+      kind: "device",
+      code: "NotFoundError",
+    });
+  });
+
+  test("cannot be chosen everywhere", async () => {
+    const context = {} as AudioContext;
+    await expect(useSpeaker(context, "left")).rejects.toMatchObject({
+      kind: "unsupported",
+      code: "setSinkId",
+    });
+  });
 });

@@ -174,6 +174,27 @@ function explanation(code: string, source: Source): string {
   }
 }
 
+/**
+ * A track's sound in an AudioContext.
+ *
+ * @throws MeetingError `unsupported`, code `sampleRate`, where browsers do not convert the rate (Firefox) and the device has another
+ *   one than the context
+ */
+export function microphoneNode(context: AudioContext, track: MediaStreamTrack): MediaStreamAudioSourceNode {
+  try {
+    return context.createMediaStreamSource(new MediaStream([track]));
+  } catch (cause) {
+    if (!(cause instanceof Error) || cause.name !== "NotSupportedError") throw cause;
+    const rate = `${context.sampleRate / 1000} kHz`;
+    throw new MeetingError(
+      "unsupported",
+      `This browser takes sound only of a microphone that runs at ${rate}. Set it to ${rate} in the settings of the system, ` +
+        "or choose another microphone or browser.",
+      { code: "sampleRate", cause },
+    );
+  }
+}
+
 interface LevelEvents {
   /** dBov as in RFC 6464: 0 is the loudest, 127 silence. Fifteen times a second. */
   level: number;
@@ -190,10 +211,16 @@ export class LevelMeter {
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #resume = () => void this.#context.resume().catch(() => {});
 
+  /** @throws MeetingError `unsupported` if the browser cannot take the sound of this microphone */
   constructor(track: MediaStreamTrack) {
     const analyser = this.#context.createAnalyser();
     analyser.fftSize = LEVEL_SAMPLES;
-    this.#context.createMediaStreamSource(new MediaStream([track])).connect(analyser);
+    try {
+      microphoneNode(this.#context, track).connect(analyser);
+    } catch (error) {
+      void this.#context.close().catch(() => {});
+      throw error;
+    }
     const samples = new Float32Array(LEVEL_SAMPLES);
     this.#timer = setInterval(() => {
       analyser.getFloatTimeDomainData(samples);
@@ -240,7 +267,12 @@ export async function playTestSound(speakerDeviceId?: string): Promise<void> {
   }
 }
 
-async function useSpeaker(context: AudioContext, deviceId: string): Promise<void> {
+/**
+ * Lets an AudioContext be heard on this speaker; the empty id is that of the default one.
+ *
+ * @throws MeetingError `unsupported` where speakers cannot be chosen, `device` if this one cannot be used
+ */
+export async function useSpeaker(context: AudioContext, deviceId: string): Promise<void> {
   // Newer than the types, and not in every browser.
   const { setSinkId } = context as { setSinkId?: (deviceId: string) => Promise<void> };
   if (!setSinkId) {

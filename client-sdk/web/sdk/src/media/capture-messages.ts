@@ -9,11 +9,12 @@ export interface CaptureOptions {
   readonly channels?: 1 | 2;
 }
 
-/** To the port of the AudioWorkletNode, once: the port (transferred) over which everything else goes. */
-export interface CapturePortMessage {
-  readonly type: "port";
-  readonly port: MessagePort;
-}
+/** Window → worklet, over the port of the AudioWorkletNode. */
+export type CapturePortMessage =
+  /** First: the port (transferred) to the worker. */
+  | { readonly type: "port"; readonly port: MessagePort }
+  /** Last: the processor is not needed any more. Browsers keep one that does not say so until its context closes. */
+  | { readonly type: "end" };
 
 /** Worker → worklet. */
 export type CaptureCommand = { readonly type: "mute"; readonly muted: boolean };

@@ -8,6 +8,7 @@ import { CaptureChunks } from "./capture-chunks.js";
 class CaptureProcessor extends AudioWorkletProcessor {
   readonly #chunks: CaptureChunks;
   #worker: MessagePort | undefined;
+  #ended = false;
 
   constructor(options: { processorOptions?: CaptureOptions }) {
     super();
@@ -16,8 +17,12 @@ class CaptureProcessor extends AudioWorkletProcessor {
     this.#chunks = new CaptureChunks(options.processorOptions ?? {}, (chunk, transfer) => {
       this.#worker?.postMessage(chunk, transfer);
     });
-    this.port.onmessage = (event: MessageEvent<CapturePortMessage>) => {
-      this.#worker = event.data.port;
+    this.port.onmessage = ({ data }: MessageEvent<CapturePortMessage>) => {
+      if (data.type === "end") {
+        this.#end();
+        return;
+      }
+      this.#worker = data.port;
       this.#worker.onmessage = (message: MessageEvent<CaptureCommand>) => {
         this.#chunks.muted = message.data.muted;
       };
@@ -25,11 +30,19 @@ class CaptureProcessor extends AudioWorkletProcessor {
   }
 
   process(inputs: Float32Array[][], outputs: Float32Array[][]): boolean {
+    if (this.#ended) return false;
     const input = inputs[0] ?? [];
     // Without input the size of the quantum shows at the output, if there is one.
     const frames = input[0]?.length ?? outputs[0]?.[0]?.length ?? 128;
     this.#chunks.take(input, frames, currentTime);
     return true;
+  }
+
+  #end(): void {
+    this.#ended = true;
+    this.#worker?.close();
+    this.#worker = undefined;
+    this.port.close();
   }
 }
 
