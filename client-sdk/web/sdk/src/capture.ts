@@ -4,12 +4,23 @@
  * 1. `MediaStreamTrackProcessor` in the window (Chromium): its stream is transferred.
  * 2. Tracks that can be transferred (Safari): a copy of the track is, and the worker has the processor.
  * 3. Else (Firefox): a `<video>` element plays the track, and every picture that it shows becomes a frame.
+ *
+ * Whoever switches the track off (`enabled`) or stops it does so for others: what is copied or played here follows within a
+ * quarter of a second. No event tells of either.
  */
 
 import type { OpenSource } from "./publication.js";
 
 /** A reader that is late gets the newest frame, not all that it missed. */
 const BUFFERED_FRAMES = 1;
+
+const WATCH_MS = 250;
+
+/** Window → worker, over the port that goes with a copy of a track: what became of the original. */
+export type TrackCommand =
+  | { readonly type: "enabled"; readonly enabled: boolean }
+  /** Last. */
+  | { readonly type: "ended" };
 
 /** What to transfer to the worker. The track stays the caller's; `close` ends what was made of it. */
 export function videoFrames(track: MediaStreamTrack, framerate: number): OpenSource {
@@ -25,8 +36,18 @@ export function videoFrames(track: MediaStreamTrack, framerate: number): OpenSou
   const moved = transferableClone(track);
   if (moved) {
     // Transferred, it is out of reach; the worker stops it.
-    const transfer = [moved as unknown as Transferable];
-    return { source: { kind: "track", track: moved }, transfer, close: () => {} };
+    const { port1, port2 } = new MessageChannel();
+    const tell = (command: TrackCommand) => port1.postMessage(command);
+    const unwatch = watchTrack(track, {
+      enabled: (enabled) => tell({ type: "enabled", enabled }),
+      ended: () => tell({ type: "ended" }),
+    });
+    const source = { kind: "track", track: moved, control: port2 } as const;
+    const close = () => {
+      unwatch();
+      port1.close();
+    };
+    return { source, transfer: [moved as unknown as Transferable, port2], close };
   }
   const player = new FramePlayer(track, framerate);
   return {
@@ -36,15 +57,62 @@ export function videoFrames(track: MediaStreamTrack, framerate: number): OpenSou
   };
 }
 
+/** What is heard of a track that is watched. */
+interface TrackListener {
+  /** It is another than before, or not true from the beginning. */
+  enabled(enabled: boolean): void;
+  /** Once; nothing comes after it. */
+  ended(): void;
+}
+
+/** Watches until the track has ended, or the function that is returned is called. */
+function watchTrack(track: MediaStreamTrack, listener: TrackListener): () => void {
+  let wasEnabled = true;
+  const look = () => {
+    if (track.readyState === "ended") {
+      stop();
+      listener.ended();
+    } else if (track.enabled !== wasEnabled) {
+      wasEnabled = track.enabled;
+      listener.enabled(wasEnabled);
+    }
+  };
+  const timer = setInterval(look, WATCH_MS);
+  const stop = () => {
+    clearInterval(timer);
+    track.removeEventListener("ended", look);
+  };
+  track.addEventListener("ended", look);
+  look();
+  return stop;
+}
+
 /**
  * In the worker: the frames of a track that was transferred. The track is a copy that nobody else has, and ends with the stream.
+ *
+ * @param control tells what becomes of the original: `TrackCommand`
  */
-export function framesOfTrack(track: MediaStreamTrack): ReadableStream<VideoFrame> {
+export function framesOfTrack(track: MediaStreamTrack, control?: MessagePort): ReadableStream<VideoFrame> {
   const processor = new MediaStreamTrackProcessor({
     track: track as MediaStreamVideoTrack,
     maxBufferSize: BUFFERED_FRAMES,
   });
   const reader = processor.readable.getReader();
+  const end = () => {
+    control?.close();
+    track.stop();
+  };
+  if (control) {
+    control.onmessage = ({ data }: MessageEvent<TrackCommand>) => {
+      if (data.type === "enabled") {
+        track.enabled = data.enabled;
+        return;
+      }
+      end();
+      // What is read then is the end.
+      reader.cancel().catch(() => {});
+    };
+  }
   return new ReadableStream<VideoFrame>(
     {
       async pull(controller) {
@@ -53,7 +121,7 @@ export function framesOfTrack(track: MediaStreamTrack): ReadableStream<VideoFram
         else controller.enqueue(value);
       },
       async cancel(reason) {
-        track.stop();
+        end();
         await reader.cancel(reason);
       },
     },
@@ -85,6 +153,7 @@ class FramePlayer {
   /** What was passed on: transferred streams copy their chunks, and the original has to be closed. */
   #passedOn: VideoFrame | undefined;
   #cancelScheduled: () => void = () => {};
+  #unwatch: () => void = () => {};
   #closed = false;
 
   constructor(track: MediaStreamTrack, framerate: number) {
@@ -109,7 +178,8 @@ class FramePlayer {
       { highWaterMark: 0 },
     );
     document.addEventListener("visibilitychange", this.#visibilityChanged);
-    track.addEventListener("ended", () => this.close(), { once: true });
+    // A track that is switched off plays black. One that was stopped goes on showing its last picture.
+    this.#unwatch = watchTrack(track, { enabled: () => {}, ended: () => this.close() });
     // Muted video plays without a gesture; where it does not, no frame comes, as from a camera that is covered.
     this.#video.play().catch(() => {});
     this.#schedule();
@@ -119,6 +189,7 @@ class FramePlayer {
     if (this.#closed) return;
     this.#closed = true;
     document.removeEventListener("visibilitychange", this.#visibilityChanged);
+    this.#unwatch();
     this.#cancelScheduled();
     this.#forgetPassedOn();
     this.#video.srcObject = null;
