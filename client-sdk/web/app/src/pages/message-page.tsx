@@ -13,6 +13,7 @@ import {
   WifiOff,
 } from "lucide-preact";
 import type { ComponentChildren } from "preact";
+import { useEffect, useRef } from "preact/hooks";
 import type { Ending } from "../ending.js";
 import { navigate } from "../router.js";
 import { text } from "../text.js";
@@ -64,12 +65,17 @@ interface MessagePageProps {
 export function MessagePage({ ending, detail, onAgain, children }: MessagePageProps) {
   const page = text.endings[ending];
   useTitle(`${page.title} · ${text.product}`);
+  const heading = useRef<HTMLHeadingElement>(null);
+  // What had the focus is gone with the meeting: screen readers begin here, and say what happened.
+  useEffect(() => heading.current?.focus(), []);
   const rejoin = ending === "left" || ending === "elsewhere";
   return (
     <Frame narrow>
       <section class="message">
         <span class="message-icon">{ICONS[ending]}</span>
-        <h1>{page.title}</h1>
+        <h1 ref={heading} tabIndex={-1}>
+          {page.title}
+        </h1>
         <p role="status">{page.text}</p>
         {children}
         {detail !== undefined && detail !== "" && <p class="message-detail">{detail}</p>}
