@@ -139,7 +139,8 @@ test("the layer that arrives is that which the tile needs", async ({ server, ope
   const picture = ben.picture("Ada");
   await expectMoving(picture, PEOPLE.Ada.colour);
   await expect.poll(async () => (await look(picture)).width).toBe(640);
-  await ben.page.setViewportSize({ width: 310, height: 420 });
+  // Low enough that 180 lines are as many as the tile shows.
+  await ben.page.setViewportSize({ width: 400, height: 270 });
   await expect.poll(async () => (await look(picture)).width).toBe(320);
   await expectMoving(picture, PEOPLE.Ada.colour);
   await ben.page.setViewportSize({ width: 1280, height: 800 });

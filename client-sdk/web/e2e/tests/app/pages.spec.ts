@@ -85,7 +85,7 @@ for (const colorScheme of ["light", "dark"] as const) {
 
     const small = await server.createMeeting({ max_participants: 1 });
     await first.enter(small, "Ben");
-    await ada.openLobby(small, { guest: true });
+    await ada.openLobby(small);
     await ada.knock("Ada");
     await ada.expectEnding("full");
     await expectAccessible(ada.page, "the meeting is full");

@@ -48,15 +48,29 @@ for (const [device, options] of Object.entries(DEVICES)) {
         if (document.activeElement instanceof HTMLButtonElement) document.activeElement.blur();
       });
       await expect(page.locator(".notice")).toHaveCount(0);
+      for (const name of withCamera) {
+        if ((await mira.tile(name).count()) > 0) await expect(mira.picture(name)).toBeVisible();
+      }
       for (const canvas of await page.locator("section.tile canvas").all()) {
         if (await canvas.isVisible()) await expectPicture(canvas);
       }
+      // Nothing is on its way to where it belongs.
+      await page.evaluate(() =>
+        Promise.allSettled(
+          document
+            .getAnimations()
+            .filter(({ effect }) => effect?.getComputedTiming().endTime !== Number.POSITIVE_INFINITY)
+            .map(({ finished }) => finished),
+        ),
+      );
       await takeScreenshot(page, `${name}-${device}`);
     };
+    const withCamera: PortraitName[] = [];
     const come = async (names: readonly PortraitName[]) => {
       for (const name of names) {
         const sound = name === SPEAKER ? [`${paths.clips}/bot1-speech.ogg`] : [];
         await native.publish(created, [portraitClip(name), ...sound], { name });
+        withCamera.push(name);
       }
     };
 
