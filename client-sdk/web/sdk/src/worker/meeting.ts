@@ -445,7 +445,7 @@ export class MeetingWorker {
         media.publisher.setSource(source.frames);
         break;
       case "track":
-        media.publisher.setSource(framesOfTrack(source.track));
+        media.publisher.setSource(framesOfTrack(source.track, source.control));
         break;
       case "audio":
         throw new MeetingError("invalid", "a video stream needs pictures");
@@ -853,6 +853,7 @@ function discard(source: Source): void {
       break;
     case "track":
       source.track.stop();
+      source.control.close();
       break;
     case "audio":
       source.port.close();

@@ -81,8 +81,8 @@ export interface ChatHistory {
 /** Where pictures or sound come from; everything in it is transferred. */
 export type Source =
   | { readonly kind: "frames"; readonly frames: ReadableStream<VideoFrame> }
-  /** The worker reads it itself. */
-  | { readonly kind: "track"; readonly track: MediaStreamTrack }
+  /** The worker reads it itself; `control` tells what becomes of the original. */
+  | { readonly kind: "track"; readonly track: MediaStreamTrack; readonly control: MessagePort }
   /** Of the capture worklet. */
   | { readonly kind: "audio"; readonly port: MessagePort };
 
