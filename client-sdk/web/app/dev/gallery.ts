@@ -8,6 +8,7 @@ const SCENES: readonly (readonly [string, string])[] = [
   ["Lobby, no devices", "/m/demo?camera=NotFoundError&microphone=NotFoundError"],
   ["Lobby of a scheduled meeting", "/m/later"],
   ["Lobby, waiting room", "/m/waiting?join=wait"],
+  ["Lobby of a webinar, as a guest", "/m/webinar"],
   ["Sign-in of a meeting", "/m/account"],
   ["Alone", "/m/demo?people=0"],
   ["Two", "/m/demo?people=1"],

@@ -24,7 +24,12 @@ function answer(request: IncomingMessage, url: URL): [number, unknown] {
   if (path.startsWith("/slugs/")) {
     const slug = path.slice("/slugs/".length);
     if (slug === "missing") return refusal(404, "MEETING_NOT_FOUND");
-    const joins: Record<string, string> = { account: "sign_in", over: "none", guest: "guest" };
+    const joins: Record<string, string> = {
+      account: "sign_in",
+      over: "none",
+      guest: "guest",
+      webinar: "guest",
+    };
     return [
       200,
       {
@@ -32,7 +37,7 @@ function answer(request: IncomingMessage, url: URL): [number, unknown] {
         slug,
         meeting_url: `http://localhost/m/${slug}`,
         display_name: "Team Standup",
-        meeting_type: "video",
+        meeting_type: slug === "webinar" ? "webinar" : "video",
         status: slug === "over" ? "ended" : slug === "later" ? "scheduled" : "active",
         active: slug !== "later",
         guests_allowed: true,

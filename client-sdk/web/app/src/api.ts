@@ -24,6 +24,11 @@ export interface MeetingLink {
   readonly join: "account" | "guest" | "sign_in" | "none";
 }
 
+/** Whether most people only watch, and some are on a stage. */
+export function hasAudience(link: MeetingLink): boolean {
+  return link.meeting_type === "webinar" || link.meeting_type === "livestream";
+}
+
 /** A refusal of the server, or no answer at all (`status` 0, code `UNREACHABLE`). */
 export class ApiError extends Error {
   readonly status: number;

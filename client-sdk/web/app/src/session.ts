@@ -20,7 +20,7 @@ import {
   signal,
   untracked,
 } from "@preact/signals";
-import type { MeetingLink } from "./api.js";
+import { hasAudience, type MeetingLink } from "./api.js";
 import { type ConversationId, EVERYONE } from "./chat.js";
 import { deviceErrorCode, type LocalMedia } from "./local-media.js";
 import type { NewNotice } from "./notices.js";
@@ -125,7 +125,7 @@ export class Session {
 
   /** Whether most people only watch, and some are on a stage. */
   get hasAudience(): boolean {
-    return this.link.meeting_type === "webinar" || this.link.meeting_type === "livestream";
+    return hasAudience(this.link);
   }
 
   // Telling the user

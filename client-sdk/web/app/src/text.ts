@@ -129,7 +129,7 @@ export const english = {
     askToJoin: "Ask to join",
     begin: "Begin the meeting",
     asGuest: "You join as a guest.",
-    asHost: "You join as a host.",
+    asViewer: "You watch and listen as a guest.",
     scheduled: (when: string) => `Begins ${when}.`,
     waitingRoom: "A host lets people in.",
     preview: "Your camera",

@@ -1,6 +1,6 @@
 import { Mic, MicOff, Settings2, TriangleAlert, Video, VideoOff } from "lucide-preact";
 import { useLayoutEffect, useState } from "preact/hooks";
-import type { MeetingLink } from "../api.js";
+import { hasAudience, type MeetingLink } from "../api.js";
 import { dateAndTime } from "../format.js";
 import type { DeviceKind, LocalMedia } from "../local-media.js";
 import { preferences, remember } from "../preferences.js";
@@ -110,11 +110,14 @@ export function Lobby({
   const [missing, setMissing] = useState(false);
   useTitle(`${link.display_name || text.lobby.nameless} · ${text.product}`);
   // Before anything is drawn: what is to be on is not shown as off first.
+  const watches = asGuest && hasAudience(link);
   useLayoutEffect(() => {
+    // Guests of a webinar only watch: nobody needs their devices.
+    if (watches) return;
     const { cameraOn, microphoneOn } = preferences.peek();
     if (microphoneOn) void media.set("microphone", true);
     if (cameraOn && link.meeting_type !== "audio") void media.set("camera", true);
-  }, [media, link]);
+  }, [media, link, watches]);
 
   const waits = asGuest
     ? link.waiting_room !== "off"
@@ -124,7 +127,7 @@ export function Lobby({
     begins && link.scheduled_start !== null
       ? text.lobby.scheduled(dateAndTime(Date.parse(link.scheduled_start)))
       : "",
-    asGuest ? text.lobby.asGuest : "",
+    watches ? text.lobby.asViewer : asGuest ? text.lobby.asGuest : "",
     link.waiting_room === "admission" && asGuest ? text.lobby.waitingRoom : "",
   ].filter((fact) => fact !== "");
   const join = () => {
@@ -139,15 +142,17 @@ export function Lobby({
     return code === undefined ? [] : [{ kind, code }];
   });
   return (
-    <Frame>
-      <div class="lobby">
-        <section class="lobby-preview" aria-label={text.lobby.preview}>
-          <Preview media={media} name={name} />
-          {problems.map(({ kind, code }) => (
-            <Problem key={kind} kind={kind} code={code} onRetry={() => void media.set(kind, true)} />
-          ))}
-          {problems.length > 0 && <p class="muted">{text.lobby.withoutDevices}</p>}
-        </section>
+    <Frame narrow={watches}>
+      <div class={watches ? "lobby lobby-watching" : "lobby"}>
+        {!watches && (
+          <section class="lobby-preview" aria-label={text.lobby.preview}>
+            <Preview media={media} name={name} />
+            {problems.map(({ kind, code }) => (
+              <Problem key={kind} kind={kind} code={code} onRetry={() => void media.set(kind, true)} />
+            ))}
+            {problems.length > 0 && <p class="muted">{text.lobby.withoutDevices}</p>}
+          </section>
+        )}
         <section class="lobby-form">
           <p class="lobby-meeting">{link.display_name || text.lobby.nameless}</p>
           <h1>{text.lobby.title}</h1>
@@ -181,13 +186,15 @@ export function Lobby({
                     : text.lobby.join}
             </Button>
           </form>
-          <details class="lobby-devices">
-            <summary>
-              <Settings2 aria-hidden="true" />
-              {text.lobby.deviceSettings}
-            </summary>
-            <DeviceSettings media={media} canChooseSpeaker={canChooseSpeaker} />
-          </details>
+          {!watches && (
+            <details class="lobby-devices">
+              <summary>
+                <Settings2 aria-hidden="true" />
+                {text.lobby.deviceSettings}
+              </summary>
+              <DeviceSettings media={media} canChooseSpeaker={canChooseSpeaker} />
+            </details>
+          )}
         </section>
       </div>
     </Frame>
