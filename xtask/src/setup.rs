@@ -120,6 +120,8 @@ const TOOLS: &[Tool] = &[
     NODE,
     NPM,
     CHROMIUM,
+    EMOJI,
+    INTER,
 ];
 
 const NODE: Tool = Tool {
@@ -144,6 +146,22 @@ const CHROMIUM: Tool = Tool {
     package: "chromium",
     purpose: "tests the meeting app",
     need: Need::Test,
+};
+
+const EMOJI: Tool = Tool {
+    program: "NotoColorEmoji.ttf",
+    found: has_font,
+    package: "fonts-noto-color-emoji",
+    purpose: "shows emoji (else boxes)",
+    need: Need::Nice,
+};
+
+const INTER: Tool = Tool {
+    program: "Inter-Regular.otf",
+    found: has_font,
+    package: "fonts-inter",
+    purpose: "letters of the screenshots (else others)",
+    need: Need::Nice,
 };
 
 /// The oldest version that the tools of the web workspace support.
@@ -197,7 +215,7 @@ pub(crate) fn ensure_node() -> Result<()> {
 /// What builds the meeting app and shows it.
 pub(crate) fn ensure_browser() -> Result<()> {
     ensure_programs()?;
-    ensure_tools(|tool| matches!(tool.program, "node" | "npm" | "chromium"), Need::Test)
+    ensure_tools(|tool| ["node", "npm", "chromium", EMOJI.program, INTER.program].contains(&tool.program), Need::Test)
 }
 
 /// Installs what is missing up to `need`, and what has a replacement; fails if something that is needed stays missing.
@@ -247,6 +265,12 @@ fn postgres_has(program: &str) -> bool {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     process::exists(program)
         || versions.into_iter().any(|version| version.path().join("bin").join(program).is_file())
+}
+
+/// Whether a font is where Debian's packages have theirs.
+fn has_font(file: &str) -> bool {
+    let families = ["truetype", "opentype"].map(|kind| std::fs::read_dir(format!("/usr/share/fonts/{kind}")));
+    families.into_iter().flatten().flatten().flatten().any(|family| family.path().join(file).is_file())
 }
 
 /// Whether Python can load `module`: Debian has it without those that make virtual environments.
@@ -360,7 +384,7 @@ mod tests {
         }
         assert!(
             text.contains(
-                "--no-install-recommends ffmpeg espeak-ng gcc g++ postgresql curl jq openssl python3-venv nodejs npm chromium\n"
+                "--no-install-recommends ffmpeg espeak-ng gcc g++ postgresql curl jq openssl python3-venv nodejs npm chromium fonts-noto-color-emoji fonts-inter\n"
             ),
             "{text}"
         );
