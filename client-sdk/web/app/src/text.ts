@@ -75,14 +75,12 @@ export const english = {
   common: {
     close: "Close",
     cancel: "Cancel",
-    back: "Back",
     you: "You",
     youAfterName: (name: string) => `${name} (you)`,
     loading: "Loading",
     tryAgain: "Try again",
     goHome: "Go to the start page",
     dismiss: "Dismiss",
-    skipToControls: "Skip to the controls",
   },
 
   home: {
@@ -147,7 +145,6 @@ export const english = {
     untilHost: "The meeting begins when a host is there.",
     text: "The hosts know that you are waiting.",
     leave: "Stop waiting",
-    joining: "Joining the meeting",
   },
 
   devices: {
@@ -158,7 +155,6 @@ export const english = {
     cameraNumber: (n: number) => `Camera ${n}`,
     microphoneNumber: (n: number) => `Microphone ${n}`,
     speakerNumber: (n: number) => `Speaker ${n}`,
-    none: "None found",
     testSound: "Play a test sound",
     testingSound: "Playing",
     speakerFixed: "This browser plays sound on the system's speaker.",
@@ -194,19 +190,15 @@ export const english = {
       }
     },
     screenProblem: "The screen could not be shared.",
-    screenBlocked: "The system does not let the browser record the screen. Allow it in the privacy settings.",
     unplugged: (kind: "camera" | "microphone") => `The ${kind} was unplugged, or another app took it.`,
   },
 
   endings,
   ending: {
     rejoin: "Join again",
-    again: "Try again",
     missing: "What is missing",
     useOther: "Use a current version of Chrome, Edge, Firefox or Safari, over HTTPS.",
-    signIn: "Sign in",
     detail: (code: string) => `Code: ${code}`,
-    leftAlone: "Return to the meeting",
   },
 
   meeting: {
@@ -229,7 +221,6 @@ export const english = {
     sharing: "You are sharing your screen",
     stopSharing: "Stop sharing",
     talking: "You can be heard while you hold Space",
-    pinnedByYou: "Unpin all",
   },
 
   tile: {
@@ -284,10 +275,8 @@ export const english = {
     lowerHand: "Lower hand",
     chat: "Chat",
     chatUnread: (n: number) => `Chat, ${count(n, "unread message", "unread messages")}`,
-    people: "People",
     peopleCount: (n: number) => `People, ${n} here`,
     peopleAsking: (n: number, asking: number) => `People, ${n} here, ${asking} waiting`,
-    layout: "Layout",
     grid: "Grid",
     speaker: "Speaker",
     toGrid: "Show all alike",
@@ -313,7 +302,6 @@ export const english = {
     title: "Chat",
     everyone: "Everyone",
     to: "Conversation",
-    privateWith: (name: string) => `Private with ${name}`,
     privateHint: "Only the two of you see these messages.",
     placeholder: "Write to everyone",
     privatePlaceholder: (name: string) => `Write to ${name}`,
@@ -334,7 +322,6 @@ export const english = {
     actions: (name: string) => `Actions for the message of ${name}`,
     charactersLeft: (n: number) => (n >= 0 ? `${n} characters left` : `${-n} characters too many`),
     notAllowed: "You may read here, but not write.",
-    failed: "The message was not sent.",
     tooFast: "That was too fast. Wait a moment.",
     newBelow: "New messages",
     left: "has left",
@@ -351,13 +338,10 @@ export const english = {
     waiting: (n: number) => `Waiting (${n})`,
     admit: "Admit",
     admitAll: "Admit all",
-    reject: "Turn away",
-    rejectAll: "Turn all away",
     admitPerson: (name: string) => `Admit ${name}`,
     rejectPerson: (name: string) => `Turn ${name} away`,
     asking: (n: number) => `Want on the stage (${n})`,
     approve: "Let on the stage",
-    deny: "Decline",
     approvePerson: (name: string) => `Let ${name} on the stage`,
     denyPerson: (name: string) => `Decline ${name}`,
     here: (n: number) => `In the meeting (${n})`,
@@ -407,7 +391,6 @@ export const english = {
     unlocked: "The meeting is unlocked now",
     reconnected: "You are connected again",
     goAway: "The server will restart soon",
-    rightsChanged: "What you may do in this meeting has changed",
     hostNow: "You are a host now",
     refused: (message: string) => message || "The server did not accept that",
     shares: (name: string) => `${name} shares a screen`,
