@@ -81,7 +81,7 @@ describe("a copy of a track in the worker", () => {
     if (opened.source.kind !== "track" || !copy) throw new Error("there is no copy");
     expect(opened.transfer).toContain(ports[1]);
     vi.stubGlobal("MediaStreamTrackProcessor", Processor);
-    const frames = framesOfTrack(opened.source.track, ports[1] as unknown as MessagePort);
+    const frames = framesOfTrack(opened.source.track, opened.source.control);
     return { opened, copy, ports, frames };
   }
 

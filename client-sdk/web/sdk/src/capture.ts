@@ -92,27 +92,25 @@ function watchTrack(track: MediaStreamTrack, listener: TrackListener): () => voi
  *
  * @param control tells what becomes of the original: `TrackCommand`
  */
-export function framesOfTrack(track: MediaStreamTrack, control?: MessagePort): ReadableStream<VideoFrame> {
+export function framesOfTrack(track: MediaStreamTrack, control: MessagePort): ReadableStream<VideoFrame> {
   const processor = new MediaStreamTrackProcessor({
     track: track as MediaStreamVideoTrack,
     maxBufferSize: BUFFERED_FRAMES,
   });
   const reader = processor.readable.getReader();
   const end = () => {
-    control?.close();
+    control.close();
     track.stop();
   };
-  if (control) {
-    control.onmessage = ({ data }: MessageEvent<TrackCommand>) => {
-      if (data.type === "enabled") {
-        track.enabled = data.enabled;
-        return;
-      }
-      end();
-      // What is read then is the end.
-      reader.cancel().catch(() => {});
-    };
-  }
+  control.onmessage = ({ data }: MessageEvent<TrackCommand>) => {
+    if (data.type === "enabled") {
+      track.enabled = data.enabled;
+      return;
+    }
+    end();
+    // What is read then is the end.
+    reader.cancel().catch(() => {});
+  };
   return new ReadableStream<VideoFrame>(
     {
       async pull(controller) {
