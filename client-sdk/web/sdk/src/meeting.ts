@@ -4,6 +4,7 @@ import { Sound } from "./audio.js";
 import { MeetingError } from "./error.js";
 import { type Closed, Emitter, type MeetingEvents } from "./events.js";
 import { decodableCodecs, encodableCodecs } from "./media/codec.js";
+import { SAMPLE_RATE } from "./media/sample-rate.js";
 import { planLayers } from "./media/simulcast.js";
 import type { JoinGrant, JoinOptions, PublishOptions } from "./options.js";
 import { type Told, WorkerPort } from "./port-client.js";
@@ -474,7 +475,7 @@ async function describe(track: MediaStreamTrack, options: PublishOptions): Promi
       type,
       codec: "Opus",
       maxBitrateBps,
-      audio: { sampleRate: 48_000, channels },
+      audio: { sampleRate: SAMPLE_RATE, channels },
       layers: [{ layerId: "", wireStreamId: streamId, width: 0, height: 0, maxBitrateBps }],
     };
   }
@@ -490,8 +491,8 @@ async function describe(track: MediaStreamTrack, options: PublishOptions): Promi
   const plans = planLayers({
     type,
     codec,
-    width: settings.width ?? 640,
-    height: settings.height ?? 360,
+    width: settings.width,
+    height: settings.height,
     framerate,
     maxBitrateBps: options.maxBitrateBps,
     simulcast: options.simulcast,
