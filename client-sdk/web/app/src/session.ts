@@ -1,15 +1,14 @@
 /** The meeting one is in, as signals: what the screens show, and what they can do. */
 
-import {
-  type ChatMessage,
-  type Closed,
-  type Meeting,
-  type MeetingState,
-  openScreen,
-  type Participant,
-  type ParticipantState,
-  type Statistics,
-  type StreamType,
+import type {
+  ChatMessage,
+  Closed,
+  Meeting,
+  MeetingState,
+  Participant,
+  ParticipantState,
+  Statistics,
+  StreamType,
 } from "@darktower/client";
 import {
   batch,
@@ -22,9 +21,10 @@ import {
 } from "@preact/signals";
 import { hasAudience, type MeetingLink } from "./api.js";
 import { type ConversationId, EVERYONE } from "./chat.js";
-import { deviceErrorCode, type LocalMedia } from "./local-media.js";
+import type { LocalMedia } from "./local-media.js";
 import type { NewNotice } from "./notices.js";
 import { preferences, remember } from "./preferences.js";
+import { ScreenShare } from "./screen-share.js";
 import { SessionChat } from "./session-chat.js";
 import { Sender } from "./session-media.js";
 import { Speaking } from "./stage/speaking.js";
@@ -52,7 +52,6 @@ const REACTION_LASTS_MS = 3500;
 const REACTION_BYTES = 64;
 /** With more people than this, nobody wants to know of each one who comes and goes. */
 const CROWD = 30;
-const SCREEN_FRAMERATE = 15;
 
 export class Session {
   readonly meeting: Meeting;
@@ -73,7 +72,7 @@ export class Session {
   /** The latest first. */
   readonly recentSpeakers = signal<readonly string[]>([]);
   readonly audioBlocked = signal(false);
-  readonly sharing = signal(false);
+  readonly screen: ScreenShare;
   /** Held Space: heard for as long. */
   readonly talking = signal(false);
   readonly askedForStage = signal(false);
@@ -89,13 +88,10 @@ export class Session {
 
   readonly #camera: Sender;
   readonly #microphone: Sender;
-  readonly #screen: Sender;
-  readonly #screenAudio: Sender;
   /** Who has ever said that its camera is on, and so can be believed when it says that it is off. */
   readonly #tellsOfCamera = new Set<string>();
   readonly #speaking = new Speaking();
   readonly #off: (() => void)[] = [];
-  #screenTracks: MediaStreamTrack[] = [];
   #ownChanges = 0;
   #nextReaction = 1;
 
@@ -111,8 +107,11 @@ export class Session {
     this.subscriptions = new Subscriptions(meeting);
     this.#camera = new Sender(meeting, { type: "camera" }, false);
     this.#microphone = new Sender(meeting, { type: "audio" }, false);
-    this.#screen = new Sender(meeting, { type: "screen", framerate: SCREEN_FRAMERATE }, true);
-    this.#screenAudio = new Sender(meeting, { type: "audio" }, true);
+    this.screen = new ScreenShare(meeting, {
+      telling: this.telling,
+      maySend: (type) => this.maySend(type),
+      tell: (change) => this.#tell(change),
+    });
     this.#noteCameras(meeting.state);
     this.#listen();
     this.#send();
@@ -163,10 +162,6 @@ export class Session {
     microphone.onLost = lost("microphone");
     this.#camera.onEnded = () => void this.media.set("camera", false);
     this.#microphone.onEnded = () => void this.media.set("microphone", false);
-    this.#screen.onEnded = () => {
-      this.notice({ text: text.notices.screenStoppedByHost, tone: "warning" });
-      void this.stopSharing();
-    };
   }
 
   async #sendAudio(track: MediaStreamTrack | undefined, on: boolean): Promise<void> {
@@ -242,44 +237,6 @@ export class Session {
       this.talking.value = false;
       await this.media.set("microphone", false);
     }
-  }
-
-  async toggleSharing(): Promise<void> {
-    if (this.sharing.peek()) return this.stopSharing();
-    if (!this.maySend("screen")) return this.notice({ text: text.controls.notAllowed });
-    let screen: Awaited<ReturnType<typeof openScreen>>;
-    try {
-      screen = await openScreen({ audio: true, framerate: SCREEN_FRAMERATE });
-    } catch (error) {
-      // Whoever closes the browser's own dialog gets NotAllowedError as well: nothing to explain then.
-      if (deviceErrorCode(error) !== "NotAllowedError") {
-        this.notice({ text: text.devices.screenProblem, tone: "warning" });
-      }
-      return;
-    }
-    this.#screenTracks = [screen.video, ...(screen.audio ? [screen.audio] : [])];
-    screen.video.addEventListener("ended", () => {
-      if (this.#screenTracks.includes(screen.video)) void this.stopSharing();
-    });
-    this.sharing.value = true;
-    const published = await this.telling.attempt(
-      this.#screen.set(screen.video, true),
-      text.notices.screensFull,
-    );
-    if (!published) return this.stopSharing();
-    if (screen.audio && this.maySend("audio"))
-      await this.telling.attempt(this.#screenAudio.set(screen.audio, true));
-    await this.#tell({ screenSharing: true });
-  }
-
-  async stopSharing(): Promise<void> {
-    if (!this.sharing.peek()) return;
-    this.sharing.value = false;
-    for (const track of this.#screenTracks) track.stop();
-    this.#screenTracks = [];
-    await this.telling.attempt(this.#screen.set(undefined, false));
-    await this.telling.attempt(this.#screenAudio.set(undefined, false));
-    await this.#tell({ screenSharing: false });
   }
 
   async chooseSpeaker(deviceId: string): Promise<void> {
@@ -416,7 +373,7 @@ export class Session {
     this.closed.value = closed;
     for (const off of this.#off) off();
     this.telling.close();
-    for (const track of this.#screenTracks) track.stop();
+    this.screen.close();
     void this.subscriptions.close();
   }
 
@@ -492,7 +449,7 @@ export class Session {
     return {
       audioMuted: !this.media.microphone.on.peek(),
       videoOn: this.media.camera.on.peek(),
-      screenSharing: this.sharing.peek(),
+      screenSharing: this.screen.on.peek(),
     };
   }
 

@@ -237,7 +237,7 @@ export function ControlBar({ session, support, onDialog }: ControlBarProps) {
   const state = session.state.value;
   const { rights, self } = state;
   const hand = self.state.handRaised;
-  const sharing = session.sharing.value;
+  const sharing = session.screen.on.value;
   const view = session.view.value;
   const unread = unreadOf(session.chat.state.value);
   const panel = session.panel.value;
@@ -265,7 +265,7 @@ export function ControlBar({ session, support, onDialog }: ControlBarProps) {
       onPhone.push({
         label: sharing ? text.controls.stopShare : text.controls.share,
         icon: sharing ? <MonitorX /> : <MonitorUp />,
-        run: () => void session.toggleSharing(),
+        run: () => void session.screen.toggle(),
       });
     }
   }
@@ -320,7 +320,7 @@ export function ControlBar({ session, support, onDialog }: ControlBarProps) {
             pressed={sharing}
             disabled={!sharing && !session.maySend("screen")}
             icon={sharing ? <MonitorX /> : <MonitorUp />}
-            onClick={() => void session.toggleSharing()}
+            onClick={() => void session.screen.toggle()}
           />
         )}
         <Reactions session={session} />

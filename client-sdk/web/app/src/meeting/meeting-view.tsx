@@ -101,7 +101,7 @@ export function MeetingView({
             case "camera":
               return void session.toggleCamera();
             case "share":
-              return void session.toggleSharing();
+              return void session.screen.toggle();
             case "hand":
               return void session.toggleHand();
             case "chat":

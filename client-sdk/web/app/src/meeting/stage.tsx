@@ -148,11 +148,11 @@ export function Stage({ session }: { readonly session: Session }) {
           />
         </div>
       )}
-      {session.sharing.value && (
+      {session.screen.on.value && (
         <div class="pill pill-sharing">
           <MonitorUp aria-hidden="true" />
           <span>{text.meeting.sharing}</span>
-          <Button small tone="danger" onClick={() => void session.stopSharing()}>
+          <Button small tone="danger" onClick={() => void session.screen.stop()}>
             {text.meeting.stopSharing}
           </Button>
         </div>
