@@ -17,8 +17,8 @@ describe("Pace", () => {
     const at = attempts(40, () => 0.5).map(({ atMs }) => atMs);
     const gaps = at.slice(1).map((atMs, i) => ({ from: at[i] ?? 0, gap: atMs - (at[i] ?? 0) }));
     for (const { from, gap } of gaps) {
-      if (from < 15_000) expect(gap).toBe(750);
-      else expect(gap).toBeGreaterThan(1_000);
+      if (from < 15_000) expect(gap).toBe(1_500);
+      else expect(gap).toBeGreaterThan(1_500);
     }
     expect(gaps.filter(({ from }) => from > 30_000).length).toBeLessThan(10);
   });

@@ -2,10 +2,10 @@
 
 /**
  * Between two attempts while the path has not been dark for long. Longer than in native clients: browsers make each new
- * WebTransport wait longer the more handshakes of the page have failed (about 10 ms doubled each time in Chromium), and
- * repeat the packets of an open handshake often enough.
+ * WebTransport wait longer the more handshakes of the page have failed in the last minutes (about 10 ms doubled each time in
+ * Chromium: after ten five seconds).
  */
-const STEADY_INTERVAL_MS = 750;
+const STEADY_INTERVAL_MS = 1_500;
 /** For how long attempts are made so often: as long as a server keeps a place, by default. */
 const STEADY_FOR_MS = 15_000;
 const GROWTH = 1.5;

@@ -557,8 +557,9 @@ export class Connections implements MediaLink {
   async #recoverMedia(lost: Lost): Promise<void> {
     while (this.#lostMedia === lost && !this.#over) {
       try {
+        // Without signaling there is no token; and every attempt that fails makes the browser slower to make the next.
+        await this.#openSignaling();
         const transport = await lost.dialer.next();
-        // Without signaling there is no token, and the server may not know yet that this participant is back.
         await this.#openSignaling();
         if (this.#lostMedia !== lost || this.#over) {
           close(transport, Code.NO_ERROR, "");
