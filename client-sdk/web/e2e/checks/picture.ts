@@ -98,10 +98,12 @@ export async function expectMoving(
       message: `a ${colour} picture that moves`,
     })
     .toBeGreaterThanOrEqual(minFps);
-  const seen = figures(await follow(picture, 1500), CAMERA_RANGE);
+  const samples = await follow(picture, 1500);
+  const seen = figures(samples, CAMERA_RANGE);
   expect(seen.colours).toEqual([colour]);
   expect(seen.framesPerSecond).toBeGreaterThanOrEqual(minFps);
   expect(seen.readable).toBeGreaterThan(0.8);
-  expect(seen.backwards).toBe(0);
+  const numbers = samples.map(({ number }) => number).join(" ");
+  expect(seen.backwards, `pictures in order: ${numbers}`).toBe(0);
   return seen;
 }
