@@ -215,7 +215,10 @@ pub(crate) fn ensure_node() -> Result<()> {
 /// What builds the meeting app and shows it.
 pub(crate) fn ensure_browser() -> Result<()> {
     ensure_programs()?;
-    ensure_tools(|tool| ["node", "npm", "chromium", EMOJI.program, INTER.program].contains(&tool.program), Need::Test)
+    ensure_tools(
+        |tool| ["node", "npm", "chromium", EMOJI.program, INTER.program].contains(&tool.program),
+        Need::Test,
+    )
 }
 
 /// Installs what is missing up to `need`, and what has a replacement; fails if something that is needed stays missing.

@@ -163,7 +163,8 @@ export function installProbe(config: ProbeConfig): void {
       const read = cells.map((value) => value > (white + black) / 2);
       // Odd with its parity cell: two pictures on top of each other, for example.
       if (clear && read.filter(Boolean).length % 2 === 0) {
-        number = read.slice(0, bits).reduce((sum, bit) => sum * 2 + (bit ? 1 : 0), 0);
+        // Gray code: each bit is that of the number exclusive-or the one above it.
+        number = read.slice(1).reduce((sum, bit) => sum * 2 + (bit === (sum % 2 === 1) ? 0 : 1), 0);
       }
     }
     let [red, green, blue] = [0, 0, 0];
@@ -302,10 +303,11 @@ export function installProbe(config: ProbeConfig): void {
       paint.fillRect(0, 0, size.width, 2 * cellHeight);
       paint.fillStyle = "white";
       const number = Math.floor(nowMs()) % 2 ** bits;
-      const cells = [true, false];
-      for (let bit = bits - 1; bit >= 0; bit -= 1) cells.push(((number >> bit) & 1) === 1);
-      // Even with it, without the first cell.
-      cells.push(cells.slice(2).filter(Boolean).length % 2 === 1);
+      // As `numberCells` in harness/patterns.ts, which is not in the page.
+      const code = number ^ (number >> 1);
+      const digits: boolean[] = [];
+      for (let bit = bits - 1; bit >= 0; bit -= 1) digits.push(((code >> bit) & 1) === 1);
+      const cells = [true, false, digits.filter(Boolean).length % 2 === 1, ...digits];
       cells.forEach((white, column) => {
         if (white) paint.fillRect(column * cellWidth, 0, cellWidth, 2 * cellHeight);
       });

@@ -20,7 +20,7 @@ const SAMPLE_RATE = 48_000;
 /** Samples by which an Opus decoder is late (RFC 7845 section 4.2, libopus at 48 kHz). */
 const OPUS_DELAY_SAMPLES = 312;
 /** Part of every file's name: another when what they hold changes. */
-const RECIPE = 3;
+const RECIPE = 4;
 
 /** Whoever takes part with a browser: a camera of one colour, a microphone of one tone. */
 export interface Person {

@@ -3,7 +3,7 @@
  *
  * A picture is 20 × 9 cells, so that it can be read in any layer of a 16:9 video:
  *
- *     row 0-1     a number: cells 1 (white), 2 (black), then 16 bits from the highest, one cell each, then an even parity
+ *     row 0-1     a number: cells 1 (white), 2 (black), an even parity, then 16 bits of its Gray code from the highest
  *     row 2-4     the colour of whoever sends it
  *     row 5-8     moving stripes over that colour, which give an encoder something to do
  *
@@ -30,14 +30,18 @@ export interface PictureSize {
   readonly height: number;
 }
 
-/** The cells of a number: true is white. */
+/**
+ * The cells of a number: true is white. From one number to the next only the parity and one cell change: of two neighbours that
+ * change places an encoder in a hurry keeps the old picture for some frames, because their mean is the same (VP9, AV1).
+ */
 export function numberCells(number: number): boolean[] {
+  const code = number ^ (number >> 1);
   const bits = Array.from(
     { length: NUMBER_BITS },
-    (_, index) => ((number >> (NUMBER_BITS - 1 - index)) & 1) === 1,
+    (_, index) => ((code >> (NUMBER_BITS - 1 - index)) & 1) === 1,
   );
   const parity = bits.filter(Boolean).length % 2 === 1;
-  return [true, false, ...bits, parity];
+  return [true, false, parity, ...bits];
 }
 
 interface Yuv {
