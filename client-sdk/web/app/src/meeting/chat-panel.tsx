@@ -63,6 +63,8 @@ function Composer({
     if (!done) return;
     setValue("");
     onEdited();
+    // The button that was pressed is disabled now, and must not take the focus out of the panel.
+    ref.current?.focus();
   };
   const name = id === EVERYONE ? "" : session.nameOf(id);
   return (

@@ -86,7 +86,7 @@ describe("grid", () => {
 
   it("shows 25 on a desktop, fewer on a phone", () => {
     expect(gridCapacity(DESKTOP)).toBe(25);
-    expect(gridCapacity(PHONE)).toBe(8);
+    expect(gridCapacity(PHONE)).toBe(6);
     expect(gridCapacity({ width: 200, height: 100 })).toBe(1);
   });
 });

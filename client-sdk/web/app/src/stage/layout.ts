@@ -44,8 +44,8 @@ const TALLEST_ALONE = 0.45;
 /** Tiles that are narrower show nothing any more. */
 const LEAST_WIDTH = 150;
 const MOST_PER_PAGE = 25;
-/** On a phone: more faces than this are too small to know anybody. */
-const MOST_PER_SMALL_PAGE = 8;
+/** On a phone: as many pictures as the shipped presets let phones have; more faces are too small to know anybody. */
+const MOST_PER_SMALL_PAGE = 6;
 /** Stages with a side shorter than this are phones. */
 const SMALL_STAGE = 500;
 
