@@ -4,6 +4,7 @@ import { MeetingError } from "../error.js";
 import type { CaptureChunk, CaptureCommand } from "../media/capture-messages.js";
 import type { ContextClock } from "../media/context-clock.js";
 import { SILENCE_DBOV, SilenceGate } from "../media/levels.js";
+import { NO_FIGURES } from "../media/no-figures.js";
 import { Recent } from "../media/recent.js";
 import { SAMPLE_RATE } from "../media/sample-rate.js";
 import { encodeGroupPreamble, GroupKind } from "../protocol/group.js";
@@ -109,29 +110,15 @@ export class AudioPublisher {
   statistics(nowMs: number): StreamStatistics[] {
     return [
       {
+        ...NO_FIGURES,
         streamId: this.#stream.streamId,
         type: "audio",
         direction: "outgoing",
-        participantId: "",
         codec: this.#stream.codec,
-        layerId: "",
         bitrateBps: Math.round(this.#sentBytes.perSecond(nowMs) * 8),
-        width: 0,
-        height: 0,
         framesPerSecond: this.#sentFrames.perSecond(nowMs),
         frames: this.#frames,
-        keyFrames: 0,
         framesDropped: this.#dropped,
-        loss: 0,
-        jitterMs: 0,
-        bufferMs: 0,
-        latencyP50Ms: 0,
-        latencyP95Ms: 0,
-        freezes: 0,
-        freezeMs: 0,
-        concealedMs: 0,
-        underruns: 0,
-        paused: false,
       },
     ];
   }

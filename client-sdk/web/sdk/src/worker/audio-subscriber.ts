@@ -1,6 +1,7 @@
 /** Receives one audio stream: Opus units in, sound to the playout worklet. */
 
 import { ArrivalJitter } from "../media/jitter.js";
+import { NO_FIGURES } from "../media/no-figures.js";
 import type { PlayoutCommand, PlayoutStreamReport } from "../media/playout-messages.js";
 import { Recent } from "../media/recent.js";
 import { SAMPLE_RATE } from "../media/sample-rate.js";
@@ -67,29 +68,22 @@ export class AudioSubscriber {
       this.#lossWindow = { received: this.#jitter.received, lost: this.#jitter.lost, loss, sinceMs: nowMs };
     }
     return {
+      ...NO_FIGURES,
       streamId: this.stream.streamId,
       type: "audio",
       direction: "incoming",
       participantId: this.participantId,
       codec: this.stream.codec,
-      layerId: "",
       bitrateBps: this.#rate.perSecond(nowMs) * 8,
-      width: 0,
-      height: 0,
-      framesPerSecond: 0,
       frames: this.#frames,
-      keyFrames: 0,
       framesDropped: this.#jitter.late,
       loss: this.#lossWindow.loss,
       jitterMs: this.#jitter.jitterMs,
       bufferMs: this.#report?.depthMs ?? 0,
       latencyP50Ms: this.#latency.percentile(0.5, nowMs),
       latencyP95Ms: this.#latency.percentile(0.95, nowMs),
-      freezes: 0,
-      freezeMs: 0,
       concealedMs: this.#report?.concealedMs ?? 0,
       underruns: this.#report?.underruns ?? 0,
-      paused: false,
     };
   }
 

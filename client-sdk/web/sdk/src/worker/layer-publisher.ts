@@ -1,6 +1,7 @@
 /** One layer of a video that is published: encoder, upload policy, and the QUIC streams of its groups. */
 
 import type { VideoCodec } from "../media/codec.js";
+import { NO_FIGURES } from "../media/no-figures.js";
 import { Recent } from "../media/recent.js";
 import { fitLayer } from "../media/simulcast.js";
 import { SteadySize } from "../media/steady-size.js";
@@ -134,10 +135,10 @@ export class LayerPublisher {
   statistics(nowMs: number): StreamStatistics {
     const { width, height } = this.#encoder.size;
     return {
+      ...NO_FIGURES,
       streamId: this.#stream.streamId,
       type: this.#stream.type,
       direction: "outgoing",
-      participantId: "",
       codec: this.#codec,
       layerId: this.#layer.layerId,
       bitrateBps: Math.round(this.#sentBytes.perSecond(nowMs) * 8),
@@ -147,15 +148,6 @@ export class LayerPublisher {
       frames: this.#frames,
       keyFrames: this.#keyFrames,
       framesDropped: this.#dropped,
-      loss: 0,
-      jitterMs: 0,
-      bufferMs: 0,
-      latencyP50Ms: 0,
-      latencyP95Ms: 0,
-      freezes: 0,
-      freezeMs: 0,
-      concealedMs: 0,
-      underruns: 0,
       paused: this.#policy.paused,
     };
   }
