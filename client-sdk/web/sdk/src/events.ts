@@ -62,6 +62,11 @@ export interface MeetingEvents {
   closed: Closed;
 }
 
+/** One of them. */
+export type MeetingEvent = {
+  [K in keyof MeetingEvents]: { readonly name: K; readonly event: MeetingEvents[K] };
+}[keyof MeetingEvents];
+
 /** Why a session ended. */
 export interface Closed {
   /** Name of the protocol's table (docs/protocol.md 7): `NO_ERROR` if all went as planned, `KICKED`, `MEETING_ENDED` … */

@@ -1,5 +1,6 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { describe, expect, it } from "vitest";
+import type { MeetingEvent } from "../events.js";
 import { StreamType } from "../protocol/gen/darktower/v1/common_pb.js";
 import {
   EnvelopeSchema,
@@ -8,7 +9,7 @@ import {
   NetworkGrade,
   type ParticipantSchema,
 } from "../protocol/gen/darktower/v1/signaling_pb.js";
-import { type MeetingEvent, Roster } from "./roster.js";
+import { Roster } from "./roster.js";
 
 const OWN = "00000000-0000-4000-8000-000000000000";
 const ADA = "00000000-0000-4000-8000-00000000000a";

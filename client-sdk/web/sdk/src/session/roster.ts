@@ -3,7 +3,7 @@
  * Pure: the same messages give the same state and the same events.
  */
 
-import type { MeetingEvents } from "../events.js";
+import type { MeetingEvent, MeetingEvents } from "../events.js";
 import type {
   Envelope,
   JoinResponse,
@@ -22,11 +22,6 @@ import type {
   WaitingParticipant,
 } from "../types.js";
 import * as convert from "./convert.js";
-
-/** An event as the application is told it. */
-export type MeetingEvent = {
-  [K in keyof MeetingEvents]: { readonly name: K; readonly event: MeetingEvents[K] };
-}[keyof MeetingEvents];
 
 /** What a message changed. */
 export interface Change {

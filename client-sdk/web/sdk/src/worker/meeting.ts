@@ -3,6 +3,7 @@
 import type { ClockSample } from "../audio.js";
 import { framesOfTrack } from "../capture.js";
 import { MeetingError } from "../error.js";
+import type { MeetingEvent } from "../events.js";
 import { ContextClock } from "../media/context-clock.js";
 import { LevelTeller, SILENCE_DBOV } from "../media/levels.js";
 import type { PlayoutReport } from "../media/playout-messages.js";
@@ -14,7 +15,7 @@ import type {
 import { GroupKind, type GroupPreamble } from "../protocol/group.js";
 import type { Unit } from "../protocol/unit.js";
 import * as convert from "../session/convert.js";
-import { type Change, type MeetingEvent, Roster } from "../session/roster.js";
+import { type Change, Roster } from "../session/roster.js";
 import type {
   AutoOptions,
   MeetingState,

@@ -2,7 +2,7 @@
 
 import type { ClockSample } from "../audio.js";
 import type { ErrorData } from "../error.js";
-import type { MeetingEvent } from "../session/roster.js";
+import type { MeetingEvent } from "../events.js";
 import type {
   AutoOptions,
   ChatMessage,
