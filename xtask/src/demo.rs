@@ -68,12 +68,13 @@ const FIGURES: [&str; 10] = [
 
 pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
     setup::ensure_programs()?;
-    eprintln!("demo: building ...");
-    process::run(ws.cargo().args(["build", "-p", "darktower-server", "-p", "darktower-client", "--bins"]))?;
-    let clips = media::ensure(ws)?;
+    // Before the server: one that is compiled without the app's folder does not know its place.
     if !args.check {
         build_app(ws)?;
     }
+    eprintln!("demo: building ...");
+    process::run(ws.cargo().args(["build", "-p", "darktower-server", "-p", "darktower-client", "--bins"]))?;
+    let clips = media::ensure(ws)?;
     if args.check {
         let bots =
             Bots { ws, clips: &clips, count: args.bots, seconds: args.seconds.or(Some(CHECK_SECONDS)) };

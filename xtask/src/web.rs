@@ -33,10 +33,11 @@ pub(crate) fn run(ws: &Workspace, args: &Args) -> Result<()> {
 
 pub(crate) fn run_screenshots(ws: &Workspace, _: &ScreenshotArgs) -> Result<()> {
     setup::ensure_browser()?;
+    // Before the server: one that is compiled without the app's folder does not know its place.
+    build(ws)?;
     eprintln!("screenshots: building server and client ...");
     process::run(ws.cargo().args(["build", "-p", "darktower-server", "-p", "darktower-client", "--bins"]))?;
     media::ensure(ws)?;
-    build(ws)?;
     let mut playwright = node_program(ws, "npx", &["playwright", "test", "--project=screenshots"]);
     playwright.current_dir(ws.web_dir().join("e2e"));
     process::run(with_programs(ws, &mut playwright))
