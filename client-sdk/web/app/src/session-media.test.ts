@@ -5,15 +5,20 @@ function track(name: string): MediaStreamTrack {
   return { id: name } as MediaStreamTrack;
 }
 
-function publisher(log: string[]) {
+/** Refuses what is in `refused`. */
+function publisher(log: string[], refused = new Set<string>()) {
   let end: (() => void) | undefined;
+  const does = async (what: string) => {
+    log.push(what);
+    if (refused.has(what)) throw new Error(what);
+  };
   return {
     end: () => end?.(),
     async publish(first: MediaStreamTrack): Promise<Sent> {
-      log.push(`publish ${first.id}`);
+      await does(`publish ${first.id}`);
       return {
-        replaceTrack: async (next) => void log.push(`replace ${next.id}`),
-        setEnabled: async (enabled) => void log.push(`enabled ${enabled}`),
+        replaceTrack: (next) => does(`replace ${next.id}`),
+        setEnabled: (enabled) => does(`enabled ${enabled}`),
         stop: async () => void log.push("stop"),
         on: (_name, listener) => {
           end = () => (listener as (event: { reason: string }) => void)({ reason: "host" });
@@ -66,5 +71,50 @@ describe("sender", () => {
     await sender.set(track("b"), true);
     expect(ended).toBe(1);
     expect(log).toEqual(["publish a", "publish b"]);
+  });
+
+  it("says what was refused, and does not take it for done", async () => {
+    const log: string[] = [];
+    const refused = new Set(["publish a", "replace b", "enabled false"]);
+    const sender = new Sender(publisher(log, refused), { type: "camera" }, false);
+    await expect(sender.set(track("a"), true)).rejects.toThrow("publish a");
+    refused.delete("publish a");
+    const a = track("a");
+    const b = track("b");
+    await sender.set(a, true);
+    await expect(sender.set(b, true)).rejects.toThrow("replace b");
+    refused.delete("replace b");
+    await sender.set(b, true);
+    await expect(sender.set(undefined, false)).rejects.toThrow("enabled false");
+    refused.delete("enabled false");
+    await sender.set(undefined, false);
+    expect(log).toEqual([
+      "publish a",
+      "publish a",
+      "replace b",
+      "replace b",
+      "enabled false",
+      "enabled false",
+    ]);
+  });
+
+  it("goes on with the last wish when an earlier one is refused", async () => {
+    const log: string[] = [];
+    const sender = new Sender(publisher(log, new Set(["publish a"])), { type: "camera" }, false);
+    const first = sender.set(track("a"), true);
+    void sender.set(track("b"), true);
+    await first;
+    expect(log).toEqual(["publish a", "publish b"]);
+  });
+
+  it("loses no wish that comes just when it has done everything", async () => {
+    for (let turns = 0; turns < 12; turns++) {
+      const log: string[] = [];
+      const sender = new Sender(publisher(log), { type: "camera" }, false);
+      void sender.set(track("a"), true);
+      for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+      await sender.set(undefined, false);
+      expect(log).toEqual(["publish a", "enabled false"]);
+    }
   });
 });

@@ -23,7 +23,8 @@ export class Sender {
   #publication: Sent | undefined;
   #sent: MediaStreamTrack | undefined;
   #enabled = true;
-  #running: Promise<void> | undefined;
+  #running: Promise<void> = Promise.resolve();
+  #busy = false;
 
   /** `stopWhenOff`: off means unpublished (screens), else paused. */
   constructor(publisher: Publisher, options: PublishOptions & { type: StreamType }, stopWhenOff: boolean) {
@@ -36,40 +37,62 @@ export class Sender {
   set(track: MediaStreamTrack | undefined, on: boolean): Promise<void> {
     this.#track = track;
     this.#on = on && track !== undefined;
-    this.#running ??= this.#reconcile().finally(() => {
-      this.#running = undefined;
-    });
+    if (!this.#busy) this.#running = this.#reconcile();
     return this.#running;
   }
 
+  /** Works until everything is as it is wished. Not busy from the very moment on that it looks at no more wishes. */
   async #reconcile(): Promise<void> {
-    for (;;) {
-      const track = this.#track;
-      const publication = this.#publication;
-      if (!publication) {
-        if (!this.#on || !track) return;
-        const begun = await this.#publisher.publish(track, this.#options);
-        this.#publication = begun;
-        this.#sent = track;
-        this.#enabled = true;
-        begun.on("ended", () => {
-          if (this.#publication !== begun) return;
-          this.#publication = undefined;
-          this.#on = false;
-          this.onEnded();
-        });
-      } else if (!this.#on && this.#stopWhenOff) {
-        this.#publication = undefined;
-        await publication.stop();
-      } else if (this.#on !== this.#enabled && !(this.#on && this.#sent !== track)) {
-        this.#enabled = this.#on;
-        await publication.setEnabled(this.#on);
-      } else if (this.#on && track && this.#sent !== track) {
-        this.#sent = track;
-        await publication.replaceTrack(track);
-      } else {
-        return;
+    this.#busy = true;
+    try {
+      for (;;) {
+        const track = this.#track;
+        const on = this.#on;
+        try {
+          const step = this.#step(track, on);
+          if (!step) return;
+          await step;
+        } catch (error) {
+          // What is not wished any more may fail.
+          if (this.#track === track && this.#on === on) throw error;
+        }
       }
+    } finally {
+      this.#busy = false;
     }
+  }
+
+  /** The next thing to do; undefined if there is none. What it changes counts once it is done. */
+  #step(track: MediaStreamTrack | undefined, on: boolean): Promise<void> | undefined {
+    const publication = this.#publication;
+    if (!publication) return on && track ? this.#publish(track) : undefined;
+    if (!on && this.#stopWhenOff) {
+      this.#publication = undefined;
+      return publication.stop();
+    }
+    if (on && track && this.#sent !== track) {
+      return publication.replaceTrack(track).then(() => {
+        this.#sent = track;
+      });
+    }
+    if (on !== this.#enabled) {
+      return publication.setEnabled(on).then(() => {
+        this.#enabled = on;
+      });
+    }
+    return undefined;
+  }
+
+  async #publish(track: MediaStreamTrack): Promise<void> {
+    const begun = await this.#publisher.publish(track, this.#options);
+    this.#publication = begun;
+    this.#sent = track;
+    this.#enabled = true;
+    begun.on("ended", () => {
+      if (this.#publication !== begun) return;
+      this.#publication = undefined;
+      this.#on = false;
+      this.onEnded();
+    });
   }
 }
