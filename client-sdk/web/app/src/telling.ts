@@ -37,10 +37,15 @@ export class Telling {
       await request;
       return true;
     } catch (error) {
-      if (error instanceof MeetingError && error.kind === "closed") return false;
-      this.notice({ text: explain(error, full), tone: "warning" });
+      this.failed(error, full);
       return false;
     }
+  }
+
+  /** Tells why something did not work; nothing if that is because the meeting is over. */
+  failed(error: unknown, full?: string): void {
+    if (isOver(error)) return;
+    this.notice({ text: explain(error, full), tone: "warning" });
   }
 
   close(): void {
@@ -61,9 +66,16 @@ export class Telling {
   }
 }
 
+export function isOver(error: unknown): boolean {
+  return error instanceof MeetingError && error.kind === "closed";
+}
+
 function explain(error: unknown, full: string | undefined): string {
   if (!(error instanceof MeetingError)) return text.notices.failed;
   if (error.code === "CAPACITY_EXCEEDED" && full !== undefined) return full;
   if (error.code === "RATE_LIMITED") return text.chat.tooFast;
-  return error.kind === "refused" ? text.notices.refused(error.message) : text.notices.failed;
+  if (error.kind === "refused") return text.notices.refused(error.message);
+  // What the browser or the system lacks, the SDK says in words.
+  if (error.kind === "unsupported" || error.kind === "device") return error.message || text.notices.failed;
+  return text.notices.failed;
 }
