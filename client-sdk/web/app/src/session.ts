@@ -21,8 +21,9 @@ import {
 } from "@preact/signals";
 import { hasAudience, type MeetingLink } from "./api.js";
 import { type ConversationId, EVERYONE } from "./chat.js";
-import type { LocalMedia } from "./local-media.js";
+import type { DeviceKind, LocalMedia } from "./local-media.js";
 import type { NewNotice } from "./notices.js";
+import { type Own, OwnState, ownOf } from "./own-state.js";
 import { preferences, remember } from "./preferences.js";
 import { ScreenShare } from "./screen-share.js";
 import { SessionChat } from "./session-chat.js";
@@ -30,7 +31,7 @@ import { Sender } from "./session-media.js";
 import { Speaking } from "./stage/speaking.js";
 import { Subscriptions } from "./stage/subscriptions.js";
 import { type ViewMode, withSpeaker } from "./stage/who-is-shown.js";
-import { Telling } from "./telling.js";
+import { isOver, Telling } from "./telling.js";
 import { text } from "./text.js";
 
 export type Panel = "chat" | "people";
@@ -86,13 +87,14 @@ export class Session {
 
   readonly subscriptions: Subscriptions;
 
-  readonly #camera: Sender;
-  readonly #microphone: Sender;
+  readonly #senders: Readonly<Record<DeviceKind, Sender>>;
+  /** What is to be sent of each device now; undefined: nothing. Computed, so that it is news only when it changes. */
+  readonly #toSend: Readonly<Record<DeviceKind, ReadonlySignal<MediaStreamTrack | undefined>>>;
+  readonly #own: OwnState;
   /** Who has ever said that its camera is on, and so can be believed when it says that it is off. */
   readonly #tellsOfCamera = new Set<string>();
   readonly #speaking = new Speaking();
   readonly #off: (() => void)[] = [];
-  #ownChanges = 0;
   #nextReaction = 1;
 
   constructor(meeting: Meeting, link: MeetingLink, media: LocalMedia) {
@@ -105,8 +107,17 @@ export class Session {
     this.view = signal(preferences.peek().view);
     this.chat = new SessionChat(meeting, this.telling, () => this.self.peek().participantId);
     this.subscriptions = new Subscriptions(meeting);
-    this.#camera = new Sender(meeting, { type: "camera" }, false);
-    this.#microphone = new Sender(meeting, { type: "audio" }, false);
+    this.#own = new OwnState(ownOf(meeting.state.self));
+    this.#senders = {
+      camera: new Sender(meeting, { type: "camera" }, false),
+      microphone: new Sender(meeting, { type: "audio" }, false),
+    };
+    const toSend = (kind: DeviceKind, type: StreamType) =>
+      computed(() => {
+        const { on, track } = media[kind];
+        return on.value && this.maySend(type) ? track.value : undefined;
+      });
+    this.#toSend = { camera: toSend("camera", "camera"), microphone: toSend("microphone", "audio") };
     this.screen = new ScreenShare(meeting, {
       telling: this.telling,
       maySend: (type) => this.maySend(type),
@@ -138,53 +149,58 @@ export class Session {
   /** Follows camera and microphone for as long as the meeting lasts. */
   #send(): void {
     const { camera, microphone } = this.media;
+    // Rights are told again and again: only that they change matters.
+    const maySpeak = computed(() => this.maySend("audio"));
+    const mayShow = computed(() => this.maySend("camera"));
     this.#off.push(
       // Who may not send needs no camera that runs, and is not on the air by surprise when that changes.
       effect(() => {
-        if (!this.maySend("audio")) void untracked(() => this.media.set("microphone", false));
-        if (!this.maySend("camera")) void untracked(() => this.media.set("camera", false));
+        if (!maySpeak.value) void untracked(() => this.media.set("microphone", false));
       }),
       effect(() => {
-        const on = microphone.on.value || this.talking.value;
-        const track = microphone.track.value;
-        const allowed = this.maySend("audio");
-        void this.#sendAudio(track, on && allowed);
+        if (!mayShow.value) void untracked(() => this.media.set("camera", false));
       }),
-      effect(() => {
-        const track = camera.track.value;
-        const on = camera.on.value && track !== undefined && this.maySend("camera");
-        void this.#sendCamera(track, on);
-      }),
+      this.#toSend.microphone.subscribe((track) => void this.#sendDevice("microphone", track)),
+      this.#toSend.camera.subscribe((track) => void this.#sendDevice("camera", track)),
     );
     const lost = (kind: "camera" | "microphone") => () =>
       this.notice({ text: text.devices.unplugged(kind), tone: "warning" });
     camera.onLost = lost("camera");
     microphone.onLost = lost("microphone");
-    this.#camera.onEnded = () => void this.media.set("camera", false);
-    this.#microphone.onEnded = () => void this.media.set("microphone", false);
+    this.#senders.camera.onEnded = () => void this.media.set("camera", false);
+    this.#senders.microphone.onEnded = () => void this.media.set("microphone", false);
   }
 
-  async #sendAudio(track: MediaStreamTrack | undefined, on: boolean): Promise<void> {
-    const sent = await this.telling.attempt(this.#microphone.set(track, on));
-    await this.#tell({ audioMuted: !(on && track !== undefined && sent) });
+  /** Sends it, or nothing. A device of which nothing can be sent is turned off: nobody is to believe that it is on. */
+  async #sendDevice(kind: DeviceKind, track: MediaStreamTrack | undefined): Promise<void> {
+    try {
+      await this.#senders[kind].set(track, track !== undefined);
+    } catch (error) {
+      if (isOver(error)) return;
+      this.telling.failed(error);
+      await this.media.set(kind, false);
+    }
+    // What is wished by now: others may have turned it off meanwhile.
+    await this.#tell(this.#deviceState(kind));
   }
 
-  async #sendCamera(track: MediaStreamTrack | undefined, on: boolean): Promise<void> {
-    const sent = await this.telling.attempt(this.#camera.set(track, on));
-    await this.#tell({ videoOn: on && sent });
+  #deviceState(kind: DeviceKind): Partial<ParticipantState> {
+    const on = this.#toSend[kind].peek() !== undefined;
+    return kind === "camera" ? { videoOn: on } : { audioMuted: !on };
   }
 
   /** Tells the others, if it is news. */
   async #tell(change: Partial<ParticipantState>): Promise<void> {
-    const state = this.meeting.state.self.state;
-    const keys = Object.keys(change) as (keyof ParticipantState)[];
-    if (this.closed.peek() || keys.every((key) => state[key] === change[key])) return;
-    this.#ownChanges++;
-    try {
-      await this.telling.attempt(this.meeting.setState(change));
-    } finally {
-      this.#ownChanges--;
-    }
+    if (this.closed.peek() || !this.#own.isNews(change)) return;
+    await this.#change(change, this.meeting.setState(change));
+  }
+
+  /** Waits for a change of one's own, and sees to what others have changed meanwhile. True if it was made. */
+  async #change(change: Partial<Own>, request: Promise<unknown>): Promise<boolean> {
+    this.#own.begin(change);
+    const done = await this.telling.attempt(request);
+    this.#othersDid(this.#own.settle(change, done, ownOf(this.meeting.state.self)));
+    return done;
   }
 
   /** Whether a kind of media may be sent now. */
@@ -304,17 +320,8 @@ export class Session {
 
   async toggleHand(): Promise<void> {
     const raised = !this.self.peek().state.handRaised;
-    if (await this.#own(this.meeting.raiseHand(raised))) {
+    if (await this.#change({ handRaised: raised }, this.meeting.raiseHand(raised))) {
       this.telling.announcement.value = raised ? text.controls.raiseHand : text.controls.lowerHand;
-    }
-  }
-
-  async #own(request: Promise<unknown>): Promise<boolean> {
-    this.#ownChanges++;
-    try {
-      return await this.telling.attempt(request);
-    } finally {
-      this.#ownChanges--;
     }
   }
 
@@ -324,7 +331,7 @@ export class Session {
   }
 
   async rename(name: string): Promise<boolean> {
-    const renamed = await this.#own(this.meeting.rename(name));
+    const renamed = await this.#change({ name }, this.meeting.rename(name));
     if (renamed) remember({ name });
     return renamed;
   }
@@ -447,8 +454,8 @@ export class Session {
 
   #wishedState(): Partial<ParticipantState> {
     return {
-      audioMuted: !this.media.microphone.on.peek(),
-      videoOn: this.media.camera.on.peek(),
+      ...this.#deviceState("microphone"),
+      ...this.#deviceState("camera"),
       screenSharing: this.screen.on.peek(),
     };
   }
@@ -459,7 +466,7 @@ export class Session {
     const off = this.meeting.on("stateChanged", (state) => {
       const was = before;
       before = state;
-      this.#othersDid(was, state);
+      this.#othersDid(this.#own.heard(ownOf(state.self)));
       if (was.locked !== state.locked) {
         this.notice({ text: state.locked ? text.notices.locked : text.notices.unlocked });
       }
@@ -490,12 +497,10 @@ export class Session {
     this.#off.push(off);
   }
 
-  #othersDid(was: MeetingState, state: MeetingState): void {
-    // While a change of one's own is on its way, what comes may be an echo of it.
-    if (this.#ownChanges > 0) return;
+  #othersDid(change: Partial<Own>): void {
+    if (this.closed.peek()) return;
     const { microphone, camera } = this.media;
-    const now = state.self.state;
-    if (now.audioMuted && !was.self.state.audioMuted && microphone.on.peek()) {
+    if (change.audioMuted === true && microphone.on.peek()) {
       this.talking.value = false;
       void this.media.set("microphone", false);
       this.notice({
@@ -505,12 +510,12 @@ export class Session {
         action: { label: text.notices.unmute, run: () => void this.toggleMicrophone() },
       });
     }
-    if (!now.videoOn && was.self.state.videoOn && camera.on.peek()) {
+    if (change.videoOn === false && camera.on.peek()) {
       void this.media.set("camera", false);
       this.notice({ text: text.notices.cameraStoppedByHost, tone: "warning", lastsMs: 8000 });
     }
-    if (!now.handRaised && was.self.state.handRaised) this.notice({ text: text.notices.handLowered });
-    if (state.self.name !== was.self.name) this.notice({ text: text.notices.renamed(state.self.name) });
+    if (change.handRaised === false) this.notice({ text: text.notices.handLowered });
+    if (change.name !== undefined) this.notice({ text: text.notices.renamed(change.name) });
   }
 
   #chatMessage(message: ChatMessage): void {
