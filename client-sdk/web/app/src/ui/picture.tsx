@@ -2,12 +2,11 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 
 interface LocalPictureProps {
   readonly track: MediaStreamTrack;
-  readonly mirrored?: boolean;
   readonly label: string;
 }
 
 /** A picture of one's own: straight from the camera, as in a mirror. */
-export function LocalPicture({ track, mirrored = true, label }: LocalPictureProps) {
+export function LocalPicture({ track, label }: LocalPictureProps) {
   const ref = useRef<HTMLVideoElement>(null);
   useLayoutEffect(() => {
     const video = ref.current;
@@ -19,16 +18,7 @@ export function LocalPicture({ track, mirrored = true, label }: LocalPictureProp
       video.srcObject = null;
     };
   }, [track]);
-  return (
-    <video
-      ref={ref}
-      class={mirrored ? "picture mirrored" : "picture"}
-      muted
-      playsInline
-      autoplay
-      aria-label={label}
-    />
-  );
+  return <video ref={ref} class="picture mirrored" muted playsInline autoplay aria-label={label} />;
 }
 
 interface RemotePictureProps {
