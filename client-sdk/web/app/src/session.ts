@@ -219,7 +219,10 @@ export class Session {
     remember({ microphoneOn: on });
     const problem = microphone.problem.peek();
     if (problem !== undefined) this.#deviceNotice("microphone", problem);
-    else this.telling.announcement.value = microphone.on.peek() ? text.controls.unmute : text.controls.mute;
+    else
+      this.telling.announcement.value = microphone.on.peek()
+        ? text.announced.microphoneOn
+        : text.announced.muted;
   }
 
   async toggleCamera(): Promise<void> {
@@ -231,7 +234,7 @@ export class Session {
     const problem = camera.problem.peek();
     if (problem !== undefined) this.#deviceNotice("camera", problem);
     else
-      this.telling.announcement.value = camera.on.peek() ? text.controls.cameraOn : text.controls.cameraOff;
+      this.telling.announcement.value = camera.on.peek() ? text.announced.cameraOn : text.announced.cameraOff;
   }
 
   #deviceNotice(kind: "camera" | "microphone", code: string): void {
@@ -321,7 +324,7 @@ export class Session {
   async toggleHand(): Promise<void> {
     const raised = !this.self.peek().state.handRaised;
     if (await this.#change({ handRaised: raised }, this.meeting.raiseHand(raised))) {
-      this.telling.announcement.value = raised ? text.controls.raiseHand : text.controls.lowerHand;
+      this.telling.announcement.value = raised ? text.announced.handRaised : text.announced.handLowered;
     }
   }
 

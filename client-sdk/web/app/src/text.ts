@@ -365,6 +365,18 @@ export const english = {
     copyLink: "Copy the link to invite people",
   },
 
+  /** How it is now, for screen readers: the buttons say what they do. */
+  announced: {
+    microphoneOn: "Microphone on",
+    muted: "You are muted",
+    cameraOn: "Camera on",
+    cameraOff: "Camera off",
+    handRaised: "Hand raised",
+    handLowered: "Hand lowered",
+    sharing: "Your screen is shared",
+    sharingEnded: "Your screen is no longer shared",
+  },
+
   notices: {
     joined: (names: readonly string[]) => `${some(names)} joined`,
     left: (names: readonly string[]) => `${some(names)} left`,
@@ -419,7 +431,6 @@ export const english = {
     downlink: "Downlink",
     loss: "Packet loss",
     score: "Quality score",
-    streams: "Streams",
     outgoing: "Sent",
     incoming: "Received",
     who: "Who",

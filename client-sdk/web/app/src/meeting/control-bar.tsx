@@ -109,7 +109,6 @@ function MicrophoneControl({
         tone={on ? "bar" : "off"}
         label={on ? text.controls.mute : text.controls.unmute}
         shortcut="M"
-        pressed={on}
         disabled={!session.maySend("audio")}
         icon={on ? <Mic /> : <MicOff />}
         onClick={() => void session.toggleMicrophone()}
@@ -136,7 +135,6 @@ function CameraControl({ session }: { readonly session: Session }) {
         tone={on ? "bar" : "off"}
         label={on ? text.controls.cameraOff : text.controls.cameraOn}
         shortcut="V"
-        pressed={on}
         disabled={!session.maySend("camera")}
         icon={on ? <Video /> : <VideoOff />}
         onClick={() => void session.toggleCamera()}
@@ -317,7 +315,6 @@ export function ControlBar({ session, support, onDialog }: ControlBarProps) {
             tone={sharing ? "on" : "bar"}
             label={sharing ? text.controls.stopShare : text.controls.share}
             shortcut="S"
-            pressed={sharing}
             disabled={!sharing && !session.maySend("screen")}
             icon={sharing ? <MonitorX /> : <MonitorUp />}
             onClick={() => void session.screen.toggle()}
@@ -329,7 +326,6 @@ export function ControlBar({ session, support, onDialog }: ControlBarProps) {
             tone={hand ? "on" : "bar"}
             label={hand ? text.controls.lowerHand : text.controls.raiseHand}
             shortcut="H"
-            pressed={hand}
             icon={<Hand />}
             onClick={() => void session.toggleHand()}
           />
@@ -344,7 +340,6 @@ export function ControlBar({ session, support, onDialog }: ControlBarProps) {
                   ? text.controls.askedForStage
                   : text.controls.askForStage
             }
-            pressed={onStage}
             disabled={asked && !onStage}
             icon={<Presentation />}
             onClick={() =>

@@ -66,14 +66,12 @@ function Preview({ media, name }: { readonly media: LocalMedia; readonly name: s
         <IconButton
           tone={microphone.on.value ? "bar" : "off"}
           label={microphone.on.value ? text.controls.mute : text.controls.unmute}
-          pressed={microphone.on.value}
           icon={microphone.on.value ? <Mic /> : <MicOff />}
           onClick={() => toggle("microphone")}
         />
         <IconButton
           tone={camera.on.value ? "bar" : "off"}
           label={camera.on.value ? text.controls.cameraOff : text.controls.cameraOn}
-          pressed={camera.on.value}
           icon={camera.on.value ? <Video /> : <VideoOff />}
           onClick={() => toggle("camera")}
         />

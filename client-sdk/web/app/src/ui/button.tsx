@@ -38,7 +38,7 @@ export interface IconButtonProps extends Native {
   /** What it does, for tooltip and screen readers. */
   readonly label: string;
   readonly icon: ComponentChildren;
-  /** For toggles. */
+  /** For toggles whose label stays the same: one that changes says enough, and both together the contrary. */
   readonly pressed?: boolean;
   readonly tone?: "bar" | "off" | "on" | "danger" | "quiet";
   readonly badge?: string | number | undefined;
