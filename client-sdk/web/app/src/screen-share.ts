@@ -24,19 +24,29 @@ export class ScreenShare {
   readonly #picture: Sender;
   readonly #sound: Sender;
   #tracks: MediaStreamTrack[] = [];
+  /** The browser's dialog is open, or what was chosen is being published. */
+  #starting = false;
+  #closed = false;
 
   constructor(publisher: Publisher, host: Host) {
     this.#host = host;
     this.#picture = new Sender(publisher, { type: "screen", framerate: FRAMERATE }, true);
     this.#sound = new Sender(publisher, { type: "audio" }, true);
-    this.#picture.onEnded = () => {
-      host.telling.notice({ text: text.notices.screenStoppedByHost, tone: "warning" });
+    this.#picture.onEnded = (reason) => {
+      host.telling.notice({ text: text.notices.sendingEnded("screen", reason), tone: "warning" });
       void this.stop();
     };
   }
 
-  toggle(): Promise<void> {
-    return this.on.peek() ? this.stop() : this.#start();
+  async toggle(): Promise<void> {
+    if (this.on.peek()) return this.stop();
+    if (this.#starting) return;
+    this.#starting = true;
+    try {
+      await this.#start();
+    } finally {
+      this.#starting = false;
+    }
   }
 
   async #start(): Promise<void> {
@@ -52,6 +62,12 @@ export class ScreenShare {
       }
       return;
     }
+    // Who may see what one shares is gone, or one may not share any more: nobody looks at the dialog of the browser.
+    if (this.#closed || !this.#host.maySend("screen")) {
+      screen.video.stop();
+      screen.audio?.stop();
+      return;
+    }
     this.#tracks = [screen.video, ...(screen.audio ? [screen.audio] : [])];
     screen.video.addEventListener("ended", () => {
       if (this.#tracks.includes(screen.video)) void this.stop();
@@ -60,8 +76,13 @@ export class ScreenShare {
     const published = await telling.attempt(this.#picture.set(screen.video, true), text.notices.screensFull);
     if (!published) return this.stop();
     if (screen.audio && this.#host.maySend("audio")) {
-      await telling.attempt(this.#sound.set(screen.audio, true));
+      const sound = await telling.attempt(this.#sound.set(screen.audio, true));
+      // The server forwards no sound at all of who is muted (docs/protocol.md 5.8).
+      if (sound && this.on.peek())
+        telling.notice({ text: text.notices.soundNeedsMicrophone, lastsMs: 10_000 });
     }
+    if (!this.on.peek()) return;
+    telling.announcement.value = text.announced.sharing;
     await this.#host.tell({ screenSharing: true });
   }
 
@@ -69,7 +90,8 @@ export class ScreenShare {
     if (!this.on.peek()) return;
     const { telling } = this.#host;
     this.on.value = false;
-    this.close();
+    this.#release();
+    telling.announcement.value = text.announced.sharingEnded;
     await telling.attempt(this.#picture.set(undefined, false));
     await telling.attempt(this.#sound.set(undefined, false));
     await this.#host.tell({ screenSharing: false });
@@ -77,6 +99,11 @@ export class ScreenShare {
 
   /** Ends the capture; the meeting is over, so that nobody needs to be told. */
   close(): void {
+    this.#closed = true;
+    this.#release();
+  }
+
+  #release(): void {
     for (const track of this.#tracks) track.stop();
     this.#tracks = [];
   }

@@ -63,13 +63,13 @@ describe("sender", () => {
     const log: string[] = [];
     const made = publisher(log);
     const sender = new Sender(made, { type: "screen" }, true);
-    let ended = 0;
-    sender.onEnded = () => ended++;
+    const ended: string[] = [];
+    sender.onEnded = (reason) => ended.push(reason);
     await sender.set(track("a"), true);
     made.end();
     await sender.set(undefined, false);
     await sender.set(track("b"), true);
-    expect(ended).toBe(1);
+    expect(ended).toEqual(["host"]);
     expect(log).toEqual(["publish a", "publish b"]);
   });
 

@@ -12,8 +12,8 @@ export interface Publisher {
 
 /** One stream that can be sent. Wishes may change while earlier ones are being carried out. */
 export class Sender {
-  /** Called when the stream was ended by others (a host, or because it could not be encoded). */
-  onEnded: () => void = () => undefined;
+  /** Called when the stream was ended by others (a host, or because it could not be encoded), with the reason. */
+  onEnded: (reason: string) => void = () => undefined;
 
   readonly #publisher: Publisher;
   readonly #options: PublishOptions & { type: StreamType };
@@ -88,11 +88,11 @@ export class Sender {
     this.#publication = begun;
     this.#sent = track;
     this.#enabled = true;
-    begun.on("ended", () => {
+    begun.on("ended", ({ reason }) => {
       if (this.#publication !== begun) return;
       this.#publication = undefined;
       this.#on = false;
-      this.onEnded();
+      this.onEnded(reason);
     });
   }
 }

@@ -167,8 +167,14 @@ export class Session {
       this.notice({ text: text.devices.unplugged(kind), tone: "warning" });
     camera.onLost = lost("camera");
     microphone.onLost = lost("microphone");
-    this.#senders.camera.onEnded = () => void this.media.set("camera", false);
-    this.#senders.microphone.onEnded = () => void this.media.set("microphone", false);
+    const ended = (kind: DeviceKind) => (reason: string) => {
+      // A device that was unplugged is off by now, and that was told.
+      if (!this.media[kind].on.peek() || this.closed.peek()) return;
+      this.notice({ text: text.notices.sendingEnded(kind, reason), tone: "warning" });
+      void this.media.set(kind, false);
+    };
+    this.#senders.camera.onEnded = ended("camera");
+    this.#senders.microphone.onEnded = ended("microphone");
   }
 
   /** Sends it, or nothing. A device of which nothing can be sent is turned off: nobody is to believe that it is on. */
@@ -178,6 +184,7 @@ export class Session {
     } catch (error) {
       if (isOver(error)) return;
       this.telling.failed(error);
+      if (kind === "microphone") this.talking.value = false;
       await this.media.set(kind, false);
     }
     // What is wished by now: others may have turned it off meanwhile.
@@ -250,8 +257,11 @@ export class Session {
     if (held) {
       this.talking.value = true;
       await this.media.set("microphone", true);
+      const problem = microphone.problem.peek();
+      if (!microphone.on.peek()) this.talking.value = false;
+      if (problem !== undefined) this.#deviceNotice("microphone", problem);
       // Let go while the microphone was being opened.
-      if (!this.talking.peek()) await this.media.set("microphone", false);
+      else if (!this.talking.peek()) await this.media.set("microphone", false);
     } else if (this.talking.peek()) {
       this.talking.value = false;
       await this.media.set("microphone", false);

@@ -383,7 +383,9 @@ export const english = {
     handRaised: (names: readonly string[]) => `${some(names)} raised a hand`,
     mutedByHost: "A host has muted you",
     cameraStoppedByHost: "A host has turned off your camera",
-    screenStoppedByHost: "A host has ended your screen sharing",
+    sendingEnded: (kind: "camera" | "microphone" | "screen", reason: string) =>
+      `Your ${kind} is no longer sent: ${reason}`,
+    soundNeedsMicrophone: "The sound of your screen is heard only while you are unmuted",
     handLowered: "A host has lowered your hand",
     renamed: (name: string) => `You are now called ${name}`,
     unmute: "Unmute",

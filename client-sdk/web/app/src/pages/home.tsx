@@ -101,6 +101,11 @@ export function Home() {
     }
   };
   useEffect(() => void ask(), []);
+  const leave = async () => {
+    // Whatever the server says, this browser has forgotten the account.
+    await signOut().catch(() => undefined);
+    await ask();
+  };
   let first = <Spinner large />;
   if (known === "unreachable") {
     first = (
@@ -140,7 +145,7 @@ export function Home() {
         {typeof known === "object" && known.signed_in && (
           <p class="home-account muted">
             {text.home.signedIn}{" "}
-            <button type="button" class="link" onClick={() => void signOut().finally(ask)}>
+            <button type="button" class="link" onClick={() => void leave()}>
               {text.home.signOut}
             </button>
           </p>
