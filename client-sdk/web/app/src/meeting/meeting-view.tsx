@@ -9,6 +9,7 @@ import { Button } from "../ui/button.js";
 import { useNow, useTitle } from "../ui/hooks.js";
 import { Popover } from "../ui/menu.js";
 import { Spinner } from "../ui/spinner.js";
+import { keepAwake } from "../wake-lock.js";
 import { ChatPanel } from "./chat-panel.js";
 import { ControlBar } from "./control-bar.js";
 import { NetworkIcon } from "./network-icon.js";
@@ -117,6 +118,9 @@ export function MeetingView({
       }),
     [session],
   );
+
+  // Older browsers have no such locks, whatever the types say.
+  useEffect(() => keepAwake(document, "wakeLock" in navigator ? navigator.wakeLock : undefined), []);
 
   return (
     <div class={panel === undefined ? "meeting" : "meeting meeting-with-panel"}>
