@@ -84,6 +84,14 @@ describe("actions", () => {
     expect(actionsFor(host, person("spot"), false)).toContain("spotlightOff");
     expect(actionsFor(host, person("asks"), false)).toContain("toStage");
     expect(actionsFor(host, person("a"), true)).toContain("toStage");
+    const stream = {
+      streamId: "s",
+      type: "audio",
+      codec: "Opus",
+      maxBitrateBps: 32_000,
+      layers: [],
+    } as const;
+    expect(actionsFor(host, person("panelist", { streams: [stream] }), true)).not.toContain("toStage");
   });
 
   it("are few for oneself", () => {

@@ -37,7 +37,11 @@ export function actionsFor(state: MeetingState, person: Participant, hasAudience
   if (over && rights.runMeeting && person.state.handRaised) actions.push("lowerHand");
   if (over && rights.manageStage) {
     if (stage.onStage.includes(person.participantId)) actions.push("offStage");
-    else if (stage.asking.includes(person.participantId) || (hasAudience && person.role !== "host")) {
+    // Who sends without being on the stage needs none.
+    else if (
+      stage.asking.includes(person.participantId) ||
+      (hasAudience && person.role !== "host" && person.streams.length === 0)
+    ) {
       actions.push("toStage");
     }
   }
