@@ -1,6 +1,7 @@
 /** The REST API as far as the app needs it (docs/api.md), and the account that is signed in. */
 
 import type { JoinGrant } from "@darktower/client";
+import { kept } from "./storage.js";
 
 export interface Caller {
   readonly signed_in: boolean;
@@ -75,18 +76,18 @@ interface TokenPair {
 }
 
 function keep(tokens: TokenPair): void {
-  localStorage.setItem(ACCESS, tokens.access_token);
-  localStorage.setItem(REFRESH, tokens.refresh_token);
+  kept.set(ACCESS, tokens.access_token);
+  kept.set(REFRESH, tokens.refresh_token);
 }
 
 function forget(): void {
-  localStorage.removeItem(ACCESS);
-  localStorage.removeItem(REFRESH);
+  kept.remove(ACCESS);
+  kept.remove(REFRESH);
 }
 
 async function request<T>(method: string, path: string, body?: unknown): Promise<T> {
   const headers: Record<string, string> = { Accept: "application/json" };
-  const token = localStorage.getItem(ACCESS);
+  const token = kept.get(ACCESS);
   if (token !== null) headers.Authorization = `Bearer ${token}`;
   const init: RequestInit = { method, headers, cache: "no-store" };
   if (body !== undefined) {
@@ -107,9 +108,9 @@ async function request<T>(method: string, path: string, body?: unknown): Promise
 /** A refresh token works once: pages of one browser take turns, and a page uses what another one has got. */
 async function refresh(staleAccess: string | null): Promise<boolean> {
   return navigator.locks.request("darktower.refresh", async () => {
-    const current = localStorage.getItem(ACCESS);
+    const current = kept.get(ACCESS);
     if (current !== null && current !== staleAccess) return true;
-    const token = localStorage.getItem(REFRESH);
+    const token = kept.get(REFRESH);
     if (token === null) return false;
     try {
       keep(await request<TokenPair>("POST", "/auth/refresh", { refresh_token: token }));
@@ -123,8 +124,8 @@ async function refresh(staleAccess: string | null): Promise<boolean> {
 
 /** Asks again with a new access token where the old one has ended. */
 async function signed<T>(ask: () => Promise<T>, stale: (answer: T) => boolean): Promise<T> {
-  const token = localStorage.getItem(ACCESS);
-  const hasAccount = localStorage.getItem(REFRESH) !== null;
+  const token = kept.get(ACCESS);
+  const hasAccount = kept.get(REFRESH) !== null;
   try {
     const answer = await ask();
     if (hasAccount && stale(answer) && (await refresh(token))) return ask();
@@ -177,7 +178,7 @@ export async function signIn(email: string, password: string): Promise<void> {
 }
 
 export async function signOut(): Promise<void> {
-  const token = localStorage.getItem(REFRESH);
+  const token = kept.get(REFRESH);
   try {
     if (token !== null) await request<unknown>("POST", "/auth/logout", { refresh_token: token });
   } finally {
@@ -187,7 +188,7 @@ export async function signOut(): Promise<void> {
 
 /** The name of the account, to fill in; undefined without one. */
 export async function accountName(): Promise<string | undefined> {
-  if (localStorage.getItem(REFRESH) === null) return undefined;
+  if (kept.get(REFRESH) === null) return undefined;
   try {
     const me = await signed(() => request<{ user?: { name: string } }>("GET", "/auth/me"), never);
     return me.user?.name;

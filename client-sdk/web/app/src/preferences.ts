@@ -2,6 +2,7 @@
 
 import { signal } from "@preact/signals";
 import type { ViewMode } from "./stage/who-is-shown.js";
+import { kept } from "./storage.js";
 
 export type ThemeChoice = "system" | "dark" | "light";
 
@@ -61,22 +62,9 @@ export function parsePreferences(stored: string | null): Preferences {
   };
 }
 
-function load(): Preferences {
-  try {
-    return parsePreferences(localStorage.getItem(KEY));
-  } catch {
-    // Storage is blocked: everything works, nothing is remembered.
-    return DEFAULTS;
-  }
-}
-
-export const preferences = signal<Preferences>(typeof localStorage === "undefined" ? DEFAULTS : load());
+export const preferences = signal<Preferences>(parsePreferences(kept.get(KEY)));
 
 export function remember(change: Partial<Preferences>): void {
   preferences.value = { ...preferences.peek(), ...change };
-  try {
-    localStorage.setItem(KEY, JSON.stringify(preferences.peek()));
-  } catch {
-    // As above.
-  }
+  kept.set(KEY, JSON.stringify(preferences.peek()));
 }
