@@ -94,7 +94,8 @@ export function MeetingPage({ slug, guest }: { readonly slug: string; readonly g
           if (alive.current) phase.value = { at: "waiting" };
         },
       });
-      if (!alive.current) {
+      // It may have been left just when it was joined.
+      if (!alive.current || abort.signal.aborted) {
         await meeting.leave();
         return;
       }
