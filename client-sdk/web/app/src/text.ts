@@ -136,6 +136,7 @@ export const english = {
     noName: "Tell the others your name.",
     badName: "The server does not take this name. Try another one.",
     level: "Level of the microphone",
+    noLevel: "The browser does not take the sound of this microphone.",
     withoutDevices: "You can join without camera and microphone, and turn them on later.",
     deviceSettings: "Camera, microphone and speaker",
   },

@@ -1,4 +1,4 @@
-import { LevelMeter, playTestSound } from "@darktower/client";
+import { LevelMeter, MeetingError, playTestSound } from "@darktower/client";
 import { AudioLines, Camera, Mic, Volume2 } from "lucide-preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { LocalMedia } from "../local-media.js";
@@ -24,10 +24,18 @@ const QUIET = 66;
 /** How loud the microphone is. */
 export function Level({ track }: { readonly track: MediaStreamTrack | undefined }) {
   const [bars, setBars] = useState(0);
+  const [problem, setProblem] = useState<string>();
   useEffect(() => {
     setBars(0);
+    setProblem(undefined);
     if (!track) return;
-    const meter = new LevelMeter(track);
+    let meter: LevelMeter;
+    try {
+      meter = new LevelMeter(track);
+    } catch (error) {
+      setProblem(error instanceof MeetingError && error.message !== "" ? error.message : text.lobby.noLevel);
+      return;
+    }
     const off = meter.on("level", (dBov) => {
       const share = (QUIET - dBov) / (QUIET - LOUD);
       setBars(Math.round(Math.max(0, Math.min(1, share)) * BARS));
@@ -37,6 +45,13 @@ export function Level({ track }: { readonly track: MediaStreamTrack | undefined 
       meter.close();
     };
   }, [track]);
+  if (problem !== undefined) {
+    return (
+      <span class="level-problem" role="status">
+        {problem}
+      </span>
+    );
+  }
   return (
     // biome-ignore lint/a11y/useSemanticElements: a meter element cannot be styled alike in all browsers
     <span
