@@ -70,6 +70,11 @@ function Volume({ session, person }: { readonly session: Session; readonly perso
   );
 }
 
+/** What in a tile is clicked for its own sake: the menu and its slider, dialogs. */
+function isOperable(target: EventTarget | null): boolean {
+  return target instanceof Element && target.closest("button, input, dialog, [popover]") !== null;
+}
+
 /** What a screen reader says of a tile. */
 function describe(person: Participant, screen: boolean, self: boolean, speaking: boolean): string {
   const name = self ? text.common.youAfterName(person.name) : person.name;
@@ -139,7 +144,9 @@ export function Tile({ session, person, placement, subscription, expectsPicture 
         width: `${rect.width}px`,
         height: `${rect.height}px`,
       }}
-      onDblClick={() => session.togglePin(tile.key)}
+      onDblClick={(event) => {
+        if (!isOperable(event.target)) session.togglePin(tile.key);
+      }}
     >
       {!screen && !(picture && (self || drawn)) && (
         <div class="tile-avatar">
