@@ -92,6 +92,31 @@ export function loaded(
   });
 }
 
+/**
+ * The latest messages, after some may have been missed since `last`. If there are more between than have come, what was
+ * known is forgotten: history goes on from what has come, and leaves no gap.
+ */
+export function caughtUp(
+  chat: Chat,
+  id: ConversationId,
+  latest: { readonly messages: readonly ChatMessage[]; readonly hasMore: boolean },
+  last: number,
+  selfId: string,
+): Chat {
+  const before = conversation(chat, id);
+  const known = new Set(before.messages.map((message) => message.messageId));
+  const missed = latest.messages.filter(
+    (m) => m.messageId > last && !known.has(m.messageId) && m.participantId !== selfId,
+  );
+  const unread = chat.open === id ? 0 : before.unread + missed.length;
+  const first = latest.messages[0]?.messageId;
+  if (latest.hasMore && first !== undefined && first > last) {
+    const kept = before.messages.filter((message) => message.messageId >= first || message.pinned);
+    return put(chat, id, { messages: merge(kept, latest.messages), hasMore: true, unread });
+  }
+  return put(chat, id, { messages: merge(before.messages, latest.messages), unread });
+}
+
 /** Opens a conversation, or closes the chat. */
 export function opened(chat: Chat, id: ConversationId | undefined): Chat {
   const next = { ...chat, open: id };

@@ -12,7 +12,10 @@ export type ChatServer = Pick<Meeting, "chatHistory" | "sendChat">;
 
 export class SessionChat {
   readonly state = signal(chat.EMPTY_CHAT);
-  readonly loading = signal(false);
+  /** Conversations of which history is on its way. */
+  readonly #loading = signal<ReadonlySet<chat.ConversationId>>(new Set());
+  /** What is written and not sent yet, by conversation. */
+  readonly #drafts = new Map<chat.ConversationId, string>();
 
   readonly #server: ChatServer;
   readonly #telling: Pick<Telling, "attempt">;
@@ -32,24 +35,58 @@ export class SessionChat {
       void this.load(id);
   }
 
+  isLoading(id: chat.ConversationId): boolean {
+    return this.#loading.value.has(id);
+  }
+
+  draft(id: chat.ConversationId): string {
+    return this.#drafts.get(id) ?? "";
+  }
+
+  setDraft(id: chat.ConversationId, draft: string): void {
+    if (draft === "") this.#drafts.delete(id);
+    else this.#drafts.set(id, draft);
+  }
+
   /** Loads the page of history before what is known. */
   async load(id: chat.ConversationId): Promise<void> {
     const cursor = chat.historyCursor(this.state.peek(), id);
-    if (!cursor || this.loading.peek()) return;
-    this.loading.value = true;
-    const request = this.#server
-      .chatHistory({
-        ...cursor,
-        limit: HISTORY_PAGE,
-        ...(id === chat.EVERYONE ? {} : { withParticipantId: id }),
-      })
-      .then((history) => {
-        this.state.value = chat.loaded(this.state.peek(), id, history);
-      });
+    if (!cursor || this.#loading.peek().has(id)) return;
+    this.#loading.value = new Set(this.#loading.peek()).add(id);
+    const request = this.#history(id, cursor.before).then((history) => {
+      this.state.value = chat.loaded(this.state.peek(), id, history);
+    });
     // Nobody who is not looking needs to know that it did not work: opening the chat tries again.
     if (this.state.peek().open === undefined) await request.catch(() => undefined);
     else await this.#telling.attempt(request);
-    this.loading.value = false;
+    const left = new Set(this.#loading.peek());
+    left.delete(id);
+    this.#loading.value = left;
+  }
+
+  /** After a lost connection: what was written meanwhile, in the conversations of which history is known. */
+  async catchUp(): Promise<void> {
+    const known = [...this.state.peek().conversations].filter(([, { hasMore }]) => hasMore !== undefined);
+    await Promise.all(known.map(([id]) => this.#catchUp(id)));
+  }
+
+  async #catchUp(id: chat.ConversationId): Promise<void> {
+    const { messages } = chat.conversation(this.state.peek(), id);
+    const last = messages.at(-1)?.messageId ?? 0;
+    try {
+      const latest = await this.#history(id, undefined);
+      this.state.value = chat.caughtUp(this.state.peek(), id, latest, last, this.#selfId());
+    } catch {
+      // The connection is gone again: the next one brings it.
+    }
+  }
+
+  #history(id: chat.ConversationId, before: number | undefined): ReturnType<ChatServer["chatHistory"]> {
+    return this.#server.chatHistory({
+      ...(before === undefined ? {} : { before }),
+      limit: HISTORY_PAGE,
+      ...(id === chat.EVERYONE ? {} : { withParticipantId: id }),
+    });
   }
 
   /** True if it was sent. */

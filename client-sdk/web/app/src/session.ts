@@ -452,6 +452,7 @@ export class Session {
     on("reconnected", ({ rejoined }) => {
       this.notice({ text: text.notices.reconnected, tone: "good", lastsMs: 3000 });
       void this.subscriptions.again();
+      void this.chat.catchUp();
       if (rejoined) void this.#tell(this.#wishedState());
     });
     // Who is denied the stage is told so by an event that looks like any other of the stage: asking again does no harm.

@@ -36,14 +36,19 @@ function Composer({
   readonly editing: Editing | undefined;
   readonly onEdited: () => void;
 }) {
-  const [value, setValue] = useState("");
+  const [value, setValue] = useState(editing?.message.text ?? session.chat.draft(id));
+  const latest = useRef(value);
+  const write = (next: string) => {
+    latest.current = next;
+    setValue(next);
+    if (!editing) session.chat.setDraft(id, next);
+  };
   const [busy, setBusy] = useState(false);
   const ref = useRef<HTMLTextAreaElement>(null);
   const phone = usePhone();
   useEffect(() => {
-    setValue(editing?.message.text ?? "");
     if (editing || !phone) ref.current?.focus();
-  }, [editing, id, phone]);
+  }, []);
   useLayoutEffect(() => {
     const area = ref.current;
     if (!area) return;
@@ -60,8 +65,9 @@ function Composer({
       ? await session.request((meeting) => meeting.editChat(editing.message.messageId, trimmed))
       : await session.chat.send(trimmed, id);
     setBusy(false);
-    if (!done) return;
-    setValue("");
+    // One may have written on meanwhile, or have gone to another conversation.
+    if (!done || latest.current !== value) return;
+    write("");
     onEdited();
     // The button that was pressed is disabled now, and must not take the focus out of the panel.
     ref.current?.focus();
@@ -90,7 +96,7 @@ function Composer({
           aria-label={text.chat.label}
           placeholder={id === EVERYONE ? text.chat.placeholder : text.chat.privatePlaceholder(name)}
           value={value}
-          onInput={(event) => setValue(event.currentTarget.value)}
+          onInput={(event) => write(event.currentTarget.value)}
           onKeyDown={(event) => {
             if (event.key === "Escape" && editing) {
               event.preventDefault();
@@ -167,7 +173,7 @@ function Messages({
   const { messages, hasMore } = conversation(session.chat.state.value, id);
   const selfId = session.self.value.participantId;
   const { runMeeting } = session.rights.value;
-  const loading = session.chat.loading.value;
+  const loading = session.chat.isLoading(id);
   const first = messages[0]?.messageId;
   const last = messages.at(-1)?.messageId;
 
@@ -345,7 +351,14 @@ export function ChatPanel({ session }: { readonly session: Session }) {
         />
       )}
       {query !== undefined ? null : mayWrite ? (
-        <Composer session={session} id={id} editing={editing} onEdited={() => setEditing(undefined)} />
+        <Composer
+          // Another one for each message: what is written in the others stays there.
+          key={editing ? `edit ${editing.message.messageId}` : id}
+          session={session}
+          id={id}
+          editing={editing}
+          onEdited={() => setEditing(undefined)}
+        />
       ) : (
         <p class="chat-readonly">{text.chat.notAllowed}</p>
       )}

@@ -25,7 +25,7 @@ export function ChatSearch({
   useEffect(() => ref.current?.focus(), []);
   const now = useNow(60_000);
   const { messages, hasMore } = conversation(session.chat.state.value, id);
-  const loading = session.chat.loading.value;
+  const loading = session.chat.isLoading(id);
   const results = found(messages, query);
   const selfId = session.self.value.participantId;
   return (
