@@ -33,6 +33,7 @@ function source() {
     async subscribe(streamId: string, options: SubscribeOptions = {}): Promise<Received> {
       log.push(`+${streamId} ${options.preferredLayer}`);
       if (streamId === "gone") throw new MeetingError("refused", "no", { code: "NOT_FOUND" });
+      if (streamId === "full") throw new MeetingError("refused", "no", { code: "CAPACITY_EXCEEDED" });
       count++;
       most = Math.max(most, count);
       return {
@@ -92,6 +93,20 @@ describe("subscriptions", () => {
     expect(log).toEqual(["+gone low", "+a low"]);
     await subscriptions.again();
     expect(log).toEqual(["+gone low", "+a low", "+gone low"]);
+  });
+
+  it("ask again after some seconds for what a limit has refused, but not for what is gone", async () => {
+    let nowMs = 0;
+    const subscriptions = new Subscriptions(source(), () => nowMs);
+    const both = [wanted("full"), wanted("gone")];
+    await subscriptions.want(both, 4, 0);
+    nowMs = 4999;
+    await subscriptions.want(both, 4, 0);
+    expect(log).toEqual(["+full low", "+gone low"]);
+    nowMs = 5000;
+    await subscriptions.want(both, 4, 0);
+    await subscriptions.want(both, 4, 0);
+    expect(log).toEqual(["+full low", "+gone low", "+full low"]);
   });
 
   it("forget a stream that ends by itself", async () => {

@@ -6,6 +6,7 @@
 
 import {
   allocate,
+  MeetingError,
   type StreamDescription,
   type SubscribeOptions,
   type Subscription,
@@ -30,6 +31,9 @@ export interface Source {
   subscribe(streamId: string, options?: SubscribeOptions): Promise<Received>;
 }
 
+/** What was refused because of a limit or a lost connection may be had a little later. */
+const AGAIN_MS = 5000;
+
 type Allocated = ReturnType<typeof allocate>;
 
 /** The most important streams, as many as may be received. */
@@ -48,18 +52,21 @@ export class Subscriptions {
 
   readonly #source: Source;
   readonly #entries = new Map<string, Entry>();
-  /** Refused: not asked for again while it stays wanted. */
-  readonly #refused = new Set<string>();
+  /** Refused: not asked for again before this time, while it stays wanted. Infinite: the stream is no more. */
+  readonly #refused = new Map<string, number>();
+  readonly #nowMs: () => number;
   #desired = new Map<string, string>();
   #allocated: Allocated = new Map();
   #running = false;
   #closed = false;
 
-  constructor(source: Source) {
+  /** `nowMs`: a clock. */
+  constructor(source: Source, nowMs: () => number = () => performance.now()) {
     this.#source = source;
+    this.#nowMs = nowMs;
   }
 
-  /** What is visible now. `availableBps`: of the downlink, 0 = not known. Resolves when everything is asked for. */
+  /** What is visible now, told again and again. `availableBps`: of the downlink, 0 = not known. Resolves when everything is asked for. */
   want(wanted: readonly Wanted[], maxStreams: number, availableBps: number): Promise<void> {
     const shown = within(wanted, maxStreams);
     this.#allocated = allocate(
@@ -76,7 +83,7 @@ export class Subscriptions {
       const choice = this.#allocated.get(stream.streamId);
       if (choice !== undefined && choice !== "none") this.#desired.set(stream.streamId, choice.layerId);
     }
-    for (const streamId of this.#refused) {
+    for (const streamId of this.#refused.keys()) {
       if (!this.#desired.has(streamId)) this.#refused.delete(streamId);
     }
     return this.#reconcile();
@@ -105,7 +112,10 @@ export class Subscriptions {
           await Promise.all(over.map((streamId) => this.#end(streamId)));
           continue;
         }
-        const missing = [...this.#desired].filter(([id]) => !this.#entries.has(id) && !this.#refused.has(id));
+        const nowMs = this.#nowMs();
+        const missing = [...this.#desired].filter(
+          ([id]) => !this.#entries.has(id) && nowMs >= (this.#refused.get(id) ?? 0),
+        );
         if (missing.length > 0) {
           await Promise.all(missing.map(([streamId, layerId]) => this.#begin(streamId, layerId)));
           continue;
@@ -128,14 +138,14 @@ export class Subscriptions {
         if (this.#entries.get(streamId) !== entry) return;
         this.#entries.delete(streamId);
         // Whoever publishes it again does so under this id: it is wanted as long as the page says so.
-        this.#refused.add(streamId);
+        this.#refused.set(streamId, Number.POSITIVE_INFINITY);
         this.#publish();
       });
       if (this.#closed) await this.#end(streamId);
       else this.#publish();
-    } catch {
+    } catch (error) {
       // The publisher has just left, or a limit is reached: the tile shows no picture.
-      this.#refused.add(streamId);
+      this.#refused.set(streamId, isGone(error) ? Number.POSITIVE_INFINITY : this.#nowMs() + AGAIN_MS);
     }
   }
 
@@ -164,6 +174,10 @@ export class Subscriptions {
   #publish(): void {
     this.current.value = new Map([...this.#entries].map(([id, entry]) => [id, entry.subscription]));
   }
+}
+
+function isGone(error: unknown): boolean {
+  return error instanceof MeetingError && error.code === "NOT_FOUND";
 }
 
 function optionsOf(layerId: string): SubscribeOptions {
