@@ -1,12 +1,26 @@
 import { MeetingError } from "@darktower/client";
 import { describe, expect, it } from "vitest";
 import { ApiError, errorOf } from "./api.js";
-import { endingOfJoin, endingOfSession } from "./ending.js";
+import { endingOfJoin, endingOfSession, isOutdated } from "./ending.js";
 
 const refused = (code: string, close: string) =>
   new MeetingError("refused", "no", { code, details: { close_code: close } });
 
 describe("endings", () => {
+  it("tell a page that is older than its server from a browser that lacks something", () => {
+    const worklet = new MeetingError("unsupported", "no worklet", { code: "AudioWorklet" });
+    const worker = new MeetingError("protocol", "worker.js could not be loaded: 404");
+    const others = [
+      new MeetingError("unsupported", "no", { code: "Worker" }),
+      new MeetingError("protocol", "nonsense"),
+      new Error("no"),
+    ];
+    expect([worklet, worker].map(isOutdated)).toEqual([true, true]);
+    expect(others.map(isOutdated)).toEqual([false, false, false]);
+    expect([worklet, worker].map((error) => endingOfJoin(error, false))).toEqual(["failed", "failed"]);
+    expect(endingOfJoin(others[0], false)).toBe("unsupported");
+  });
+
   it("say how a session ended", () => {
     const of = (code: string) => endingOfSession({ code, message: "" });
     expect(["NO_ERROR", "KICKED", "MEETING_ENDED", "DUPLICATE", "GOING_AWAY", "TIMED_OUT"].map(of)).toEqual([

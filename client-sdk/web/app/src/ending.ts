@@ -46,7 +46,7 @@ export function endingOfJoin(error: unknown, waited: boolean): Ending {
   if (error instanceof ApiError) return endingOfApi(error);
   if (!(error instanceof MeetingError)) return "failed";
   if (error.kind === "unreachable" || error.kind === "interrupted") return "unreachable";
-  if (error.kind === "unsupported") return "unsupported";
+  if (error.kind === "unsupported") return isOutdated(error) ? "failed" : "unsupported";
   const close = error.details.close_code ?? "";
   if (close === "KICKED") return "kicked";
   if (close === "MEETING_ENDED") return "ended";
@@ -68,6 +68,16 @@ export function endingOfJoin(error: unknown, waited: boolean): Ending {
     default:
       return "failed";
   }
+}
+
+/**
+ * Whether a part of the app could not be loaded: after an upgrade of the server, that of a page that was opened before
+ * is not there any more. The page as it is now has one that is.
+ */
+export function isOutdated(error: unknown): boolean {
+  if (!(error instanceof MeetingError)) return false;
+  if (error.kind === "unsupported") return error.code === "AudioWorklet";
+  return error.kind === "protocol" && error.message.startsWith("worker.js could not be loaded");
 }
 
 function endingOfApi(error: ApiError): Ending {

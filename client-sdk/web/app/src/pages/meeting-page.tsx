@@ -4,7 +4,7 @@ import { checkSupport, Meeting, MeetingError, type Support } from "@darktower/cl
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { ApiError, accountName, join, type MeetingLink, meetingOf } from "../api.js";
-import { type Ending, endingOfJoin, endingOfSession } from "../ending.js";
+import { type Ending, endingOfJoin, endingOfSession, isOutdated } from "../ending.js";
 import { dateAndTime } from "../format.js";
 import { LocalMedia } from "../local-media.js";
 import { MeetingView } from "../meeting/meeting-view.js";
@@ -29,7 +29,7 @@ type Phase =
   | { readonly at: "lobby"; readonly joining: boolean; readonly nameError?: string }
   | { readonly at: "waiting" }
   | { readonly at: "meeting"; readonly session: Session }
-  | { readonly at: "over"; readonly ending: Ending; readonly detail?: string };
+  | { readonly at: "over"; readonly ending: Ending; readonly detail?: string; readonly outdated: boolean };
 
 interface Known {
   readonly link: MeetingLink;
@@ -51,12 +51,12 @@ export function MeetingPage({ slug, guest }: { readonly slug: string; readonly g
   const waiting = useRef<AbortController>();
   const alive = useRef(true);
 
-  const over = (ending: Ending, detail?: string) => {
+  const over = (ending: Ending, detail?: string, outdated = false) => {
     if (!alive.current) return;
     media.current?.close();
     media.current = undefined;
     delete window.darktower;
-    phase.value = { at: "over", ending, ...(detail === undefined ? {} : { detail }) };
+    phase.value = { at: "over", ending, outdated, ...(detail === undefined ? {} : { detail }) };
   };
 
   const load = async () => {
@@ -113,7 +113,7 @@ export function MeetingPage({ slug, guest }: { readonly slug: string; readonly g
         phase.value = { at: "lobby", joining: false, nameError: error.message || text.lobby.badName };
         return;
       }
-      over(endingOfJoin(error, waited), detailOf(error));
+      over(endingOfJoin(error, waited), detailOf(error), isOutdated(error));
     }
   };
 
@@ -188,7 +188,11 @@ export function MeetingPage({ slug, guest }: { readonly slug: string; readonly g
       return <MeetingView session={now.session} support={about?.support} />;
     case "over":
       return (
-        <MessagePage ending={now.ending} detail={now.detail} onAgain={() => void load()}>
+        <MessagePage
+          ending={now.ending}
+          detail={now.detail}
+          onAgain={() => (now.outdated ? location.reload() : void load())}
+        >
           {now.ending === "unsupported" && (
             <div class="message-list">
               <p>{text.ending.useOther}</p>
