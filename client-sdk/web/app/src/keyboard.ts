@@ -54,8 +54,8 @@ export interface Handler {
   talk(held: boolean): void;
 }
 
-/** Listens until the function that is returned is called. */
-export function listen(handler: Handler): () => void {
+/** Listens until the function that is returned is called. `isOn`: whether keys do anything at the moment. */
+export function listen(handler: Handler, isOn: () => boolean): () => void {
   const controller = new AbortController();
   const { signal } = controller;
   // Whoever has clicked a button and then holds Space wants to talk; whoever has come to it with Tab wants to press it.
@@ -74,7 +74,7 @@ export function listen(handler: Handler): () => void {
     "keydown",
     (event) => {
       if (event.key === "Tab") byPointer = false;
-      if (event.defaultPrevented || isTaken(event.target)) return;
+      if (!isOn() || event.defaultPrevented || isTaken(event.target)) return;
       const shortcut = shortcutOf(event);
       if (shortcut === undefined) return;
       if (shortcut === "talk") {

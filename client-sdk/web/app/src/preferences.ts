@@ -17,6 +17,8 @@ export interface Preferences {
   /** Whether they were on when a meeting was last joined. */
   readonly cameraOn: boolean;
   readonly microphoneOn: boolean;
+  /** Whether single keys do something: who speaks to the computer, or hits keys by mistake, wants none (WCAG 2.1.4). */
+  readonly shortcuts: boolean;
 }
 
 export const DEFAULTS: Preferences = {
@@ -28,6 +30,7 @@ export const DEFAULTS: Preferences = {
   speakerId: "",
   cameraOn: true,
   microphoneOn: true,
+  shortcuts: true,
 };
 
 const KEY = "darktower.preferences";
@@ -46,7 +49,7 @@ export function parsePreferences(stored: string | null): Preferences {
     const field = found[key];
     return typeof field === "string" && field.length <= 256 ? field : DEFAULTS[key];
   };
-  const flag = (key: "cameraOn" | "microphoneOn") => {
+  const flag = (key: "cameraOn" | "microphoneOn" | "shortcuts") => {
     const field = found[key];
     return typeof field === "boolean" ? field : DEFAULTS[key];
   };
@@ -59,6 +62,7 @@ export function parsePreferences(stored: string | null): Preferences {
     speakerId: text("speakerId"),
     cameraOn: flag("cameraOn"),
     microphoneOn: flag("microphoneOn"),
+    shortcuts: flag("shortcuts"),
   };
 }
 

@@ -421,6 +421,8 @@ export const english = {
     theme: "Theme",
     themes: { system: "System", dark: "Dark", light: "Light" },
     layout: "Layout",
+    keyboard: "Keyboard",
+    shortcuts: "Single keys do what the buttons do, as M to mute",
     name: "Your name",
   },
 

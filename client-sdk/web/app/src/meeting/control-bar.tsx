@@ -237,6 +237,7 @@ export function ControlBar({ session, support, onDialog }: ControlBarProps) {
   const hand = self.state.handRaised;
   const sharing = session.screen.on.value;
   const view = session.view.value;
+  const { shortcuts } = preferences.value;
   const unread = unreadOf(session.chat.state.value);
   const panel = session.panel.value;
   const asking =
@@ -249,7 +250,7 @@ export function ControlBar({ session, support, onDialog }: ControlBarProps) {
   const otherView: MenuItem = {
     label: view === "grid" ? text.controls.toSpeaker : text.controls.toGrid,
     icon: view === "grid" ? <RectangleHorizontal /> : <LayoutGrid />,
-    hint: "L",
+    ...(shortcuts ? { hint: "L" } : {}),
     run: () => session.setView(view === "grid" ? "speaker" : "grid"),
   };
   const onPhone: MenuItem[] = [];
@@ -296,7 +297,7 @@ export function ControlBar({ session, support, onDialog }: ControlBarProps) {
                   {
                     label: text.controls.shortcuts,
                     icon: <Keyboard />,
-                    hint: "?",
+                    ...(shortcuts ? { hint: "?" } : {}),
                     run: () => onDialog("shortcuts"),
                   },
                 ]),

@@ -3,6 +3,7 @@ import { Lock, Signal, WifiOff } from "lucide-preact";
 import { useEffect, useState } from "preact/hooks";
 import { bitrate, duration, milliseconds, percent } from "../format.js";
 import { listen } from "../keyboard.js";
+import { preferences } from "../preferences.js";
 import type { Session } from "../session.js";
 import { text } from "../text.js";
 import { Button } from "../ui/button.js";
@@ -94,28 +95,31 @@ export function MeetingView({
 
   useEffect(
     () =>
-      listen({
-        press(shortcut) {
-          switch (shortcut) {
-            case "microphone":
-              return void session.toggleMicrophone();
-            case "camera":
-              return void session.toggleCamera();
-            case "share":
-              return void session.screen.toggle();
-            case "hand":
-              return void session.toggleHand();
-            case "chat":
-            case "people":
-              return session.togglePanel(shortcut);
-            case "layout":
-              return session.setView(session.view.peek() === "grid" ? "speaker" : "grid");
-            case "help":
-              return setDialog("shortcuts");
-          }
+      listen(
+        {
+          press(shortcut) {
+            switch (shortcut) {
+              case "microphone":
+                return void session.toggleMicrophone();
+              case "camera":
+                return void session.toggleCamera();
+              case "share":
+                return void session.screen.toggle();
+              case "hand":
+                return void session.toggleHand();
+              case "chat":
+              case "people":
+                return session.togglePanel(shortcut);
+              case "layout":
+                return session.setView(session.view.peek() === "grid" ? "speaker" : "grid");
+              case "help":
+                return setDialog("shortcuts");
+            }
+          },
+          talk: (held) => void session.talk(held),
         },
-        talk: (held) => void session.talk(held),
-      }),
+        () => preferences.peek().shortcuts,
+      ),
     [session],
   );
 

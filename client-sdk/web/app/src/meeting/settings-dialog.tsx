@@ -8,7 +8,7 @@ import type { ViewMode } from "../stage/who-is-shown.js";
 import { text } from "../text.js";
 import { Button } from "../ui/button.js";
 import { Dialog } from "../ui/dialog.js";
-import { Choice, TextField } from "../ui/field.js";
+import { Checkbox, Choice, TextField } from "../ui/field.js";
 
 interface SettingsDialogProps {
   readonly session: Session;
@@ -54,6 +54,14 @@ export function SettingsDialog({ session, support, onClose }: SettingsDialogProp
             value={session.view.value}
             options={VIEWS}
             onValue={(view) => session.setView(view)}
+          />
+        </section>
+        <section>
+          <h3>{text.settings.keyboard}</h3>
+          <Checkbox
+            label={text.settings.shortcuts}
+            checked={preferences.value.shortcuts}
+            onValue={(shortcuts) => remember({ shortcuts })}
           />
         </section>
         {session.rights.value.renameSelf && (

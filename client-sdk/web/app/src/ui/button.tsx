@@ -1,4 +1,5 @@
 import type { ComponentChildren, JSX } from "preact";
+import { preferences } from "../preferences.js";
 import { Spinner } from "./spinner.js";
 
 export type ButtonTone = "primary" | "plain" | "danger" | "quiet";
@@ -59,6 +60,7 @@ export function IconButton({
   class: extra,
   ...rest
 }: IconButtonProps) {
+  const key = preferences.value.shortcuts ? shortcut : undefined;
   return (
     <button
       type="button"
@@ -66,10 +68,8 @@ export function IconButton({
       class={`icon-button icon-button-${tone} ${typeof extra === "string" ? extra : ""}`}
       aria-label={label}
       aria-pressed={pressed}
-      aria-keyshortcuts={shortcut}
-      data-tooltip={
-        tooltip === "none" ? undefined : shortcut === undefined ? label : `${label} (${shortcut})`
-      }
+      aria-keyshortcuts={key}
+      data-tooltip={tooltip === "none" ? undefined : key === undefined ? label : `${label} (${key})`}
       data-tooltip-side={tooltip}
     >
       {icon}
