@@ -1,6 +1,6 @@
 import type { Support } from "@darktower/client";
 import { Lock, Signal, WifiOff } from "lucide-preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 import { bitrate, duration, milliseconds, percent } from "../format.js";
 import { listen } from "../keyboard.js";
 import { preferences } from "../preferences.js";
@@ -93,7 +93,8 @@ export function MeetingView({
   const title = state.displayName || session.link.display_name || text.lobby.nameless;
   useTitle(`${title} · ${text.product}`);
 
-  useEffect(
+  // Before anything is seen: keys work as soon as the buttons do.
+  useLayoutEffect(
     () =>
       listen(
         {
