@@ -100,6 +100,12 @@ impl<K: Ord> Sequencer<K> {
         self.sources.insert(key, source);
     }
 
+    /// Whether a group that begins so has been handed out before, at least its first units. A server sends it again to who
+    /// comes back to this layer of a stream from another one (docs/protocol.md 6.4).
+    pub fn repeats(&self, preamble: &GroupPreamble) -> bool {
+        !preamble.continuation && self.last.is_some_and(|last| preamble.first_sequence <= last)
+    }
+
     /// A unit has arrived on an open group stream; without one it is ignored.
     pub fn push(&mut self, key: &K, unit: Unit, now: Instant) {
         let sequence = unit.header().sequence();

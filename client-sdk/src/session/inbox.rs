@@ -79,6 +79,8 @@ pub(crate) struct Inbox {
     is_audio: bool,
     layers: BTreeMap<StreamId, Layer>,
     current: StreamId,
+    /// The layer of the unit that was queued last.
+    latest: Option<StreamId>,
     ready: VecDeque<Unit>,
     ready_bytes: usize,
     waits_for_key_frame: bool,
@@ -94,6 +96,7 @@ impl Inbox {
             is_audio,
             layers: BTreeMap::new(),
             current: stream_id,
+            latest: None,
             ready: VecDeque::new(),
             ready_bytes: 0,
             waits_for_key_frame: false,
@@ -120,7 +123,12 @@ impl Inbox {
 
     /// A QUIC stream with units has begun.
     pub(crate) fn open(&mut self, source: Source, preamble: &GroupPreamble, now: Instant) {
+        let is_left = self.latest.is_some_and(|latest| latest != preamble.stream_id);
         let layer = self.layer(preamble.stream_id, now);
+        if is_left && layer.sequencer.repeats(preamble) {
+            // Whoever decodes has been elsewhere meanwhile, and needs the group from its key frame on.
+            layer.sequencer = Sequencer::new(SequencerLimits::default());
+        }
         layer.sequencer.open(source, preamble);
         layer.open_sources += 1;
     }
@@ -285,6 +293,7 @@ impl Inbox {
         if self.is_closed() {
             return false;
         }
+        self.latest = Some(unit.header().stream_id());
         if self.waits_for_key_frame {
             if unit.header().frame_type() != FrameType::VideoKey {
                 self.count_overflow(&unit);
@@ -395,6 +404,38 @@ mod tests {
         inbox.push(3, unit(FrameType::VideoDelta, 1, 10), now, 0);
         assert_eq!(read(&mut inbox, now), [1, 2]);
         assert_eq!(inbox.wire_stream_id(), id());
+    }
+
+    #[test]
+    fn who_comes_back_to_a_layer_gets_its_group_from_the_key_frame_on() {
+        let now = Instant::now();
+        let mut inbox = Inbox::new(id(), false);
+        let low = StreamId::from_bytes([4; 16]);
+        let of_low = |frame_type, sequence| {
+            let flags = Flags::END_OF_FRAME;
+            let fields = HeaderFields { frame_type, stream_id: low, timestamp: sequence, sequence, flags };
+            Unit::new(&fields, vec![0; 10].into())
+        };
+        let high = |inbox: &mut Inbox, source, sequences: std::ops::Range<u64>| {
+            inbox.open(source, &preamble(0), now);
+            for sequence in sequences {
+                let is_key = sequence == 0;
+                let frame_type = if is_key { FrameType::VideoKey } else { FrameType::VideoDelta };
+                inbox.push(source, unit(frame_type, sequence, 10), now, 0);
+            }
+            inbox.close(id(), source, now);
+        };
+        high(&mut inbox, 3, 0..3);
+        assert_eq!(read(&mut inbox, now), [0, 1, 2]);
+        // Not a change of layer: nothing comes twice.
+        high(&mut inbox, 7, 0..4);
+        assert_eq!(read(&mut inbox, now), [3]);
+        inbox.open(11, &GroupPreamble { stream_id: low, ..preamble(9) }, now);
+        inbox.push(11, of_low(FrameType::VideoKey, 9), now, 0);
+        inbox.close(low, 11, now);
+        assert_eq!(read(&mut inbox, now), [9]);
+        high(&mut inbox, 15, 0..5);
+        assert_eq!(read(&mut inbox, now), [0, 1, 2, 3, 4]);
     }
 
     #[test]

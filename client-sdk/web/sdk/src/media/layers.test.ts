@@ -42,8 +42,13 @@ describe("LayerSelector", () => {
   it("does not switch without a key frame", () => {
     const selector = new LayerSelector<Name>();
     selector.take("low", frame(10, true), 0);
-    expect(selector.take("high", frame(12), SILENT_LAYER_MS * 2)).toEqual([]);
+    expect(selector.take("high", frame(11), SILENT_LAYER_MS - 1)).toEqual([]);
+    expect(selector.needsKeyFrame).toBe(false);
+    expect(selector.take("high", frame(12), SILENT_LAYER_MS)).toEqual([]);
+    expect(selector.needsKeyFrame, "nothing else comes").toBe(true);
     expect(selector.current).toBe("low");
+    expect(selector.take("high", frame(13, true), SILENT_LAYER_MS)).toHaveLength(1);
+    expect(selector.needsKeyFrame).toBe(false);
   });
 
   it("catches up with a group that is older than what was shown", () => {

@@ -11,6 +11,7 @@
  *   taken, the old part only to be decoded, not to be shown.
  * - What is not newer than the newest taken is not shown, so that time does not go back. Unless this lasts: then the
  *   publisher has set its clock back.
+ * - A layer that comes alone, but without its key frame, needs one: the publisher has to be asked.
  */
 
 import type { EncodedFrame } from "./frames.js";
@@ -47,6 +48,7 @@ export class LayerSelector<L> {
   #staleSinceMs: number | undefined;
   #candidate: Candidate<L> | undefined;
   #lateFrames = 0;
+  #needsKeyFrame = false;
 
   /** The layer that is decoded. */
   get current(): L | undefined {
@@ -58,8 +60,14 @@ export class LayerSelector<L> {
     return this.#lateFrames;
   }
 
+  /** The frame before was of a layer that takes over as soon as it has a key frame: nothing comes of the one that is decoded. */
+  get needsKeyFrame(): boolean {
+    return this.#needsKeyFrame;
+  }
+
   /** Takes the next decodable frame of a layer; what to decode now, in order. */
   take(layer: L, frame: EncodedFrame, nowMs: number): TakenFrame<L>[] {
+    this.#needsKeyFrame = false;
     if (this.#current === undefined || layer === this.#current) {
       this.#current = layer;
       this.#currentMs = nowMs;
@@ -76,6 +84,7 @@ export class LayerSelector<L> {
     const candidate = this.#candidate;
     if (candidate?.layer !== layer) {
       this.#lateFrames++;
+      this.#needsKeyFrame = nowMs - this.#currentMs >= SILENT_LAYER_MS;
       return [];
     }
     candidate.frames.push(frame);

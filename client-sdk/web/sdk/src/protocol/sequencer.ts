@@ -92,6 +92,14 @@ export class Sequencer<K> {
     return this.#heldBytes;
   }
 
+  /**
+   * Whether a group that begins so has been handed out before, at least its first units. A server sends it again to who
+   * comes back to this layer of a stream from another one (docs/protocol.md 6.4).
+   */
+  repeats({ continuation, firstSequence }: GroupPreamble): boolean {
+    return !continuation && this.#lastSequence !== undefined && firstSequence <= this.#lastSequence;
+  }
+
   /** A group stream has begun. */
   begin(stream: K, preamble: GroupPreamble): void {
     const { group, firstSequence, discontinuity } = preamble;

@@ -91,6 +91,8 @@ class Bench {
     requestKeyFrame: () => void this.asked.push(performance.now()),
   };
   #handle: object | undefined;
+  /** Units of the latest group of each layer. */
+  #groups = new Map<string, Unit[]>();
   #sequences = new Map([
     [LOW, 0],
     [HIGH, 0],
@@ -123,9 +125,21 @@ class Bench {
   }
 
   begin(streamId = LOW, discontinuity = true): void {
+    const group = this.#sequences.get(streamId) ?? 0;
+    this.#groups.set(streamId, []);
+    this.#open(streamId, group, discontinuity);
+  }
+
+  /** The server sends the latest group of a layer from its cache, also what it had sent before. */
+  repeat(streamId: string): void {
+    const units = this.#groups.get(streamId) ?? [];
+    this.#open(streamId, units[0]?.sequence ?? 0, true);
+    for (const unit of units) this.subscriber.unit(this.#handle ?? {}, unit, nowUs());
+  }
+
+  #open(streamId: string, group: number, discontinuity: boolean): void {
     this.end();
     this.#handle = {};
-    const group = this.#sequences.get(streamId) ?? 0;
     const preamble = {
       kind: 1,
       continuation: false,
@@ -151,6 +165,7 @@ class Bench {
     this.#sequences.set(streamId, sequence + 1);
     const frameType = key ? FrameType.VideoKey : FrameType.VideoDelta;
     const unit: Unit = { frameType, streamId, timestampUs: nowUs(), sequence, flags: 1, payload };
+    this.#groups.get(streamId)?.push(unit);
     if (!lost) this.subscriber.unit(this.#handle ?? {}, unit, nowUs());
   }
 
@@ -218,6 +233,43 @@ describe("VideoSubscriber", () => {
     expect(bench.drawn).toHaveLength(60);
     expect(bench.events).toEqual(["320x180", "first", "low", "640x180", "high", "320x180", "low"]);
     expect(Decoder.made).toBe(1);
+    bench.finish();
+  });
+
+  it("goes back to a layer whose group it has had in part already", () => {
+    const bench = new Bench();
+    bench.group(20, HIGH);
+    bench.group(20, LOW);
+    // The publisher has sent that, too, in the same group as before; nobody got it.
+    for (let i = 0; i < 20; i++) {
+      bench.frame({ streamId: HIGH, lost: true });
+      vi.advanceTimersByTime(FRAME_MS);
+    }
+    bench.repeat(HIGH);
+    for (let i = 0; i < 20; i++) {
+      bench.frame({ streamId: HIGH });
+      vi.advanceTimersByTime(FRAME_MS);
+    }
+    vi.advanceTimersByTime(100);
+    expect(bench.events.slice(-2)).toEqual(["640x180", "high"]);
+    expect(bench.drawn.length).toBeGreaterThanOrEqual(60);
+    expect(bench.asked).toEqual([]);
+    bench.finish();
+  });
+
+  it("asks for a key frame of a layer that comes alone and without one", () => {
+    const bench = new Bench();
+    bench.group(5, HIGH);
+    bench.group(20, LOW);
+    bench.begin(HIGH);
+    for (let i = 0; i < 30; i++) {
+      bench.frame({ streamId: HIGH });
+      vi.advanceTimersByTime(FRAME_MS);
+    }
+    expect(bench.asked).toHaveLength(1);
+    bench.group(10, HIGH);
+    vi.advanceTimersByTime(100);
+    expect(bench.drawn).toHaveLength(35);
     bench.finish();
   });
 

@@ -49,7 +49,7 @@ export interface VideoSubscriberOptions {
 /** A wire stream id. */
 interface Ingress {
   readonly layer: Layer;
-  readonly sequencer: Sequencer<object>;
+  sequencer: Sequencer<object>;
   readonly assembler: FrameAssembler;
 }
 
@@ -143,6 +143,10 @@ export class VideoSubscriber {
   groupBegan(handle: object, preamble: GroupPreamble, nowUs: number): void {
     const ingress = this.#ingresses.get(preamble.streamId);
     if (this.#closed || !ingress) return;
+    if (ingress !== this.#selector.current && ingress.sequencer.repeats(preamble)) {
+      // The decoder has been elsewhere meanwhile, and needs the group from its key frame on.
+      ingress.sequencer = new Sequencer<object>();
+    }
     ingress.sequencer.begin(handle, preamble);
     this.#sources.set(handle, { ingress, preamble, hasBegun: false });
     this.#receive(ingress, nowUs);
@@ -269,6 +273,7 @@ export class VideoSubscriber {
     if (!frame) return;
     if (frame.key) this.#keyFrames++;
     for (const taken of this.#selector.take(ingress, frame, nowUs / 1000)) this.#take(taken, nowUs);
+    if (this.#selector.needsKeyFrame) this.#askForKeyFrame(layer.wireStreamId, nowUs);
   }
 
   #take(taken: Taken, nowUs: number): void {
