@@ -120,8 +120,9 @@ pub(crate) async fn until_closed(
         close = requested => {
             let close = close.unwrap_or_default();
             let _silent = timeout(CLOSE_TIME, async {
-                // The draft has the end of the stream follow at once. Chromium 156 crashes the tab in half the cases when it has
-                // streams of its own open then, and never when the end comes after its answer.
+                // The draft has the end of the stream follow at once, and lets the connection be. Chromium 156 may crash a tab that
+                // has streams of its own open when it hears of such an end; when the connection is closed together with the
+                // stream, after the client's answer, it hears of that alone.
                 if send.write_all(&close.encode()).await.is_ok() {
                     by_peer.await;
                     let _already_stopped = send.finish();

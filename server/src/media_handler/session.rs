@@ -27,8 +27,9 @@ const FEATURES: &[Features] = &[Features::GROUPS, Features::AUDIO_DATAGRAMS];
 /// A client has this long to open the control stream and say hello.
 const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long an error message, and the rest of the message before it, may take to arrive before the session is closed.
-const LAST_WORDS: Duration = Duration::from_millis(250);
+/// How long an error message, and the rest of the message before it, may take to arrive, and to be read, before the session
+/// is closed.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Pings and key-frame requests of 64 video subscriptions, with room.
 const CONTROL_MESSAGES_PER_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("not zero");
@@ -85,7 +86,11 @@ impl MediaHandler {
             metrics::counter!("media_sessions_refused_total", "code" => fault.code.name()).increment(1);
             tracing::info!(remote = %session.remote_address(), %fault, "media session closed");
             let last = pb::MediaServerMessage { message: Some(ToClient::Error(fault.to_message())) };
-            let _too_late = tokio::time::timeout(LAST_WORDS, control.end_with(&last)).await;
+            let heard = async {
+                control.end_with(&last).await;
+                session.read_by_client().await;
+            };
+            let _too_late = tokio::time::timeout(LAST_WORDS, heard).await;
             session.close(fault.code, &fault.message);
         }
     }

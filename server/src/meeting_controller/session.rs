@@ -37,8 +37,8 @@ const OUTGOING_QUEUE: usize = 16;
 /// A client that takes nothing of a message for this long is disconnected.
 const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long an error message may take to arrive before the session is closed.
-const LAST_WORDS: Duration = Duration::from_millis(250);
+/// How long last words may take to arrive, and to be read, before the session is closed.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// A client that goes on sending too much for this long after it was told is disconnected.
 const RATE_LIMIT_PATIENCE: Duration = Duration::from_secs(10);
@@ -190,7 +190,11 @@ impl MeetingController {
         }
         // With its queue closed, the writer ends the stream and waits for the client to have it all.
         drop(channel);
-        let _too_late = tokio::time::timeout(LAST_WORDS, writer).await;
+        let heard = async {
+            writer.await;
+            session.read_by_client().await;
+        };
+        let _too_late = tokio::time::timeout(LAST_WORDS, heard).await;
         session.close(end.code, &end.message);
     }
 

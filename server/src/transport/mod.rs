@@ -198,6 +198,14 @@ impl Session {
         }
     }
 
+    /// Waits, after last words that were delivered, until they are read as far as that matters; to be bounded. What a native
+    /// client has received it can read after the close. A browser throws it away, so that its client closes the session.
+    pub async fn read_by_client(&self) {
+        if let Some(web) = &self.web {
+            web.closed().await;
+        }
+    }
+
     /// Waits until the session is over, for any reason.
     pub async fn closed(&self) -> SessionEnded {
         match &self.web {

@@ -171,22 +171,20 @@ export class SignalingSession {
   async #read(): Promise<void> {
     const error = await this.#control.read((bytes) => this.#take(decodeEnvelope(bytes)));
     if (error instanceof WireError) close(this.#transport, error.code, error.message);
-    const closed = await Promise.race([
-      this.#transport.closed.then(
-        (info) => info,
-        () => undefined,
-      ),
-      new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), CLOSE_GRACE_MS)),
-    ]);
-    this.#end(this.#howItEnded(error, closed));
+    // Who has read the server's last word closes the session: the server waits for that, as a browser whose session is closed
+    // under it throws away what it has not read.
+    this.#end(this.#lastWord ?? (await this.#endWithoutWord(error)));
     close(this.#transport, Code.NO_ERROR, "");
   }
 
-  #howItEnded(error: unknown, closed: WebTransportCloseInfo | undefined): Ended {
-    if (this.#lastWord) return this.#lastWord;
+  async #endWithoutWord(error: unknown): Promise<Ended> {
     if (error instanceof WireError) {
       return { error: new MeetingError("protocol", error.message), closeCode: error.codeName };
     }
+    const closed = await Promise.race([
+      this.#transport.closed.catch(() => undefined),
+      new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), CLOSE_GRACE_MS)),
+    ]);
     const reason = closed?.reason || (error === undefined ? "" : text(error));
     return {
       error: new MeetingError(
