@@ -28,8 +28,8 @@ export interface Recording {
   readonly sampleRate: number;
   /** Context time of the first sample, seconds. */
   readonly startS: number;
-  /** Signed 16-bit little-endian samples, all channels added up, base64. */
-  readonly pcm: string;
+  /** Signed 16-bit little-endian samples, all channels added up, in pieces of base64. */
+  readonly pcm: readonly string[];
   /** Samples that the recorder was not given, and that are repeated from before: not a fault of what is recorded. */
   readonly missed: number;
   /** When something of the context is at the output: pairs of context time and `performance.now()`. */
@@ -226,7 +226,14 @@ export function installProbe(config: ProbeConfig): void {
     connect.call(tap, context.destination);
     for (const node of nodes) if (node.context === context) connect.call(node, tap);
     const wanted = Math.ceil((durationMs / 1000) * context.sampleRate);
-    const pieces: Float32Array[] = [];
+    // Written out piece by piece: all of it at the end would stop the page, and with it what is measured.
+    const pcm: string[] = [];
+    const take = (samples: Float32Array) => {
+      const piece = Int16Array.from(samples, (sample) => Math.max(-1, Math.min(1, sample)) * 32_767);
+      pcm.push(btoa(String.fromCharCode(...new Uint8Array(piece.buffer))));
+      received += samples.length;
+    };
+    let before: Float32Array | undefined;
     const clock: { contextS: number; atMs: number }[] = [];
     let startS = 0;
     let [received, missed] = [0, 0];
@@ -237,18 +244,17 @@ export function installProbe(config: ProbeConfig): void {
         if (next < 0) startS = frame / context.sampleRate;
         else if (frame > next) {
           // The browser passes over a worklet whose lock is taken; what it plays is whole.
-          const before = pieces.at(-1) ?? samples;
-          const repeated = Float32Array.from(
-            { length: frame - next },
-            (_, index) => before[index % before.length] ?? 0,
-          );
-          pieces.push(repeated);
-          received += repeated.length;
-          missed += repeated.length;
+          const source = before ?? samples;
+          while (next < frame) {
+            const repeated = source.subarray(0, frame - next);
+            take(repeated);
+            missed += repeated.length;
+            next += repeated.length;
+          }
         }
         next = frame + samples.length;
-        pieces.push(samples);
-        received += samples.length;
+        before = samples;
+        take(samples);
         const { contextTime = 0, performanceTime = 0 } = context.getOutputTimestamp();
         clock.push({ contextS: contextTime, atMs: performanceTime });
         if (received >= wanted) resolve();
@@ -258,20 +264,7 @@ export function installProbe(config: ProbeConfig): void {
     tap.port.onmessage = null;
     tap.disconnect();
 
-    const pcm = new Int16Array(received);
-    let at = 0;
-    for (const piece of pieces) {
-      for (const sample of piece) {
-        pcm[at] = Math.max(-1, Math.min(1, sample)) * 32_767;
-        at += 1;
-      }
-    }
-    const bytes = new Uint8Array(pcm.buffer);
-    let text = "";
-    for (let begin = 0; begin < bytes.length; begin += 8192) {
-      text += String.fromCharCode(...bytes.subarray(begin, begin + 8192));
-    }
-    return { sampleRate: context.sampleRate, startS, pcm: btoa(text), missed, clock };
+    return { sampleRate: context.sampleRate, startS, pcm, missed, clock };
   }
 
   function clockTrack(size: {
@@ -313,7 +306,7 @@ export function installProbe(config: ProbeConfig): void {
       });
       (track as CanvasCaptureMediaStreamTrack).requestFrame();
     };
-    draw();
+    // Not at once: a picture that Chromium delivers here, while the track's stream is on its way to a worker, nobody closes.
     const timer = setInterval(() => {
       if (track.readyState === "ended") clearInterval(timer);
       else draw();

@@ -15,7 +15,7 @@ export class Sound {
   readonly #clock: Recording["clock"];
 
   constructor(recording: Recording) {
-    const bytes = Buffer.from(recording.pcm, "base64");
+    const bytes = Buffer.concat(recording.pcm.map((piece) => Buffer.from(piece, "base64")));
     this.samples = Float32Array.from(
       { length: bytes.length / 2 },
       (_, index) => bytes.readInt16LE(index * 2) / 32_768,

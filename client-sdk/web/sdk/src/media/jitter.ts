@@ -2,8 +2,8 @@
  * How late audio packets come: what the playout has to hold back so that nearly all are there in time, and the statistics.
  *
  * The clocks of sender and receiver differ by an unknown amount and drift apart, so only differences count: the delay of a packet
- * is its transit (arrival minus timestamp) over the least transit of the last few seconds. Windows are counted in packets:
- * during silence (DTX) nothing comes, and nothing is forgotten.
+ * is its transit (when it is decoded, minus timestamp) over the least transit of the last few seconds. Windows are counted in
+ * packets: during silence (DTX) nothing comes, and nothing is forgotten.
  */
 
 import { percentile } from "./recent.js";
@@ -40,13 +40,13 @@ const MARGIN_MS = 10;
 /** Packets over which the least transit is taken (4 s of 20 ms), and the percentile (3 s). */
 const MINIMUM_PACKETS = 200;
 const PERCENTILE_PACKETS = 150;
-const PERCENTILE = 0.95;
+const PERCENTILE = 0.98;
 /** Older ones do not count even if they are few: drift of the clocks would make them wrong. */
 const MAX_AGE_US = 10_000_000;
 /** A step of the transit that is a step of a clock and no delay. */
 const CLOCK_STEP_US = 1_000_000;
 /** The target shrinks by this share of itself per second. */
-const SHRINK_PER_S = 0.1;
+const SHRINK_PER_S = 0.15;
 /** What was needed before a silence is needed after it: no more than this of it counts. */
 const MAX_IDLE_US = 100_000;
 /** More packets missing in a row are no loss. */
@@ -58,14 +58,16 @@ const MAX_LATE = 500;
 export class ArrivalJitter {
   readonly #packetMs: number;
   readonly #transitsUs = new Float64Array(MINIMUM_PACKETS);
-  readonly #arrivalsUs = new Float64Array(MINIMUM_PACKETS);
+  /** When they could be played. */
+  readonly #timesUs = new Float64Array(MINIMUM_PACKETS);
   readonly #sorted = new Float64Array(PERCENTILE_PACKETS);
   /** Samples ever written to the windows since they were last emptied. */
   #samples = 0;
+  #lastPlayableUs = 0;
+  #lastPlayableTransitUs = 0;
   #highest = -1;
   readonly #missing = new Set<number>();
   #lastTransitUs = 0;
-  #lastArrivalUs = 0;
   #jitterUs = 0;
   #target = INITIAL_TARGET_MS;
   #evaluatedUs: number | undefined;
@@ -103,29 +105,33 @@ export class ArrivalJitter {
     const order = this.#place(packet.sequence);
     if (order === "repeated") return order;
     const transitUs = packet.arrivalUs - packet.timestampUs;
-    const isStep = Math.abs(transitUs - this.#lastTransitUs) > CLOCK_STEP_US;
-    if (this.#receivedPackets > 0 && !isStep) {
+    if (this.#receivedPackets > 0 && !isClockStep(transitUs - this.#lastTransitUs)) {
       this.#jitterUs += (Math.abs(transitUs - this.#lastTransitUs) - this.#jitterUs) / 16;
     }
     this.#receivedPackets += 1;
     this.#lastTransitUs = transitUs;
-    if (order === "late") {
-      // No playout delay would have saved it: decoders have gone on.
-      this.#latePackets += 1;
-      return order;
-    }
-    if (isStep) this.#samples = 0;
-    const index = this.#samples % MINIMUM_PACKETS;
-    this.#transitsUs[index] = transitUs;
-    this.#arrivalsUs[index] = packet.arrivalUs;
-    this.#samples += 1;
-    this.#lastArrivalUs = packet.arrivalUs;
+    if (order === "late") this.#latePackets += 1;
     return order;
   }
 
   /**
-   * How much audio is to be buffered right after a packet of the least delay was added, milliseconds: the 95th percentile of the
-   * delays, the packet itself, and a margin. Grows at once and shrinks by 10 % per second; 20 to 400. To be asked for each packet.
+   * A packet is decoded: from now on it can be played. Of those that are dropped nothing is said here: no playout delay would have
+   * saved them.
+   */
+  playable(timestampUs: number, nowUs: number): void {
+    const transitUs = nowUs - timestampUs;
+    if (isClockStep(transitUs - this.#lastPlayableTransitUs)) this.#samples = 0;
+    this.#lastPlayableTransitUs = transitUs;
+    this.#lastPlayableUs = nowUs;
+    const index = this.#samples % MINIMUM_PACKETS;
+    this.#transitsUs[index] = transitUs;
+    this.#timesUs[index] = nowUs;
+    this.#samples += 1;
+  }
+
+  /**
+   * How much audio is to be buffered right after a packet of the least delay was added, milliseconds: the 98th percentile of the
+   * delays, the packet itself, and a margin. Grows at once and shrinks by 15 % per second; 20 to 400. To be asked for each packet.
    */
   targetMs(nowUs: number): number {
     if (this.#samples === 0) return this.#target;
@@ -161,13 +167,13 @@ export class ArrivalJitter {
     return step === 1 ? "next" : "after-loss";
   }
 
-  /** 95th percentile of the transit over the least one. */
+  /** 98th percentile of the transit over the least one. */
   #spreadUs(): number {
     let least = Number.POSITIVE_INFINITY;
     let count = 0;
     for (let back = 1; back <= Math.min(this.#samples, MINIMUM_PACKETS); back++) {
       const index = (this.#samples - back) % MINIMUM_PACKETS;
-      if (this.#lastArrivalUs - (this.#arrivalsUs[index] ?? 0) > MAX_AGE_US) break;
+      if (this.#lastPlayableUs - (this.#timesUs[index] ?? 0) > MAX_AGE_US) break;
       const transit = this.#transitsUs[index] ?? 0;
       least = Math.min(least, transit);
       if (count < PERCENTILE_PACKETS) this.#sorted[count++] = transit;
@@ -175,4 +181,8 @@ export class ArrivalJitter {
     const sorted = this.#sorted.subarray(0, count).sort();
     return (percentile(sorted, PERCENTILE) ?? least) - least;
   }
+}
+
+function isClockStep(changeUs: number): boolean {
+  return Math.abs(changeUs) > CLOCK_STEP_US;
 }

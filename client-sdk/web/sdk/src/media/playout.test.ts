@@ -81,6 +81,7 @@ function play(scene: Scene): { buffer: PlayoutBuffer; heard: Float32Array } {
       const timestampUs = EPOCH_US + packet.index * PACKET_US;
       const order = jitter.arrived({ sequence: packet.sequence, timestampUs, arrivalUs: packet.atUs });
       if (order === "late" || order === "repeated") continue;
+      jitter.playable(timestampUs, packet.atUs);
       for (let i = 0; i < PACKET; i++) samples[i] = signal(packet.index * PACKET + i);
       const afterLoss = order === "after-loss";
       buffer.push({ timestampUs, channels: [samples], afterLoss }, jitter.targetMs(packet.atUs));

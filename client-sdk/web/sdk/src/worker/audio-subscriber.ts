@@ -7,6 +7,7 @@ import { Recent } from "../media/recent.js";
 import { SAMPLE_RATE } from "../media/sample-rate.js";
 import { HEADER_BYTES, type Unit } from "../protocol/unit.js";
 import type { StreamDescription, StreamStatistics } from "../types.js";
+import { nowUs } from "./link.js";
 
 /** Of packets whose decoding is under way; more mean that the decoder hangs. */
 const MAX_DECODING = 64;
@@ -15,7 +16,6 @@ const MAX_DECODING = 64;
 interface Decoding {
   readonly timestampUs: number;
   readonly afterLoss: boolean;
-  readonly targetMs: number;
 }
 
 export class AudioSubscriber {
@@ -108,8 +108,7 @@ export class AudioSubscriber {
       this.#afterLoss = true;
       return;
     }
-    const targetMs = this.#jitter.targetMs(arrivalUs);
-    this.#decoding.push({ timestampUs, afterLoss: this.#afterLoss, targetMs });
+    this.#decoding.push({ timestampUs, afterLoss: this.#afterLoss });
     this.#afterLoss = false;
     try {
       // Every packet of Opus stands for itself, as far as decoders are told.
@@ -160,7 +159,10 @@ export class AudioSubscriber {
       channels.push(samples);
     }
     data.close();
-    const { timestampUs, afterLoss, targetMs } = decoding;
+    const { timestampUs, afterLoss } = decoding;
+    const decodedUs = nowUs();
+    this.#jitter.playable(timestampUs, decodedUs);
+    const targetMs = this.#jitter.targetMs(decodedUs);
     this.#tell(
       { type: "pcm", streamId: this.stream.streamId, timestampUs, channels, afterLoss, targetMs },
       channels.map((samples) => samples.buffer),
