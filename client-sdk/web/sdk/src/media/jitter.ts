@@ -40,7 +40,7 @@ const MARGIN_MS = 10;
 /** Packets over which the least transit is taken (4 s of 20 ms), and the percentile (3 s). */
 const MINIMUM_PACKETS = 200;
 const PERCENTILE_PACKETS = 150;
-const PERCENTILE = 0.98;
+const PERCENTILE = 0.99;
 /** Older ones do not count even if they are few: drift of the clocks would make them wrong. */
 const MAX_AGE_US = 10_000_000;
 /** A step of the transit that is a step of a clock and no delay. */
@@ -130,7 +130,7 @@ export class ArrivalJitter {
   }
 
   /**
-   * How much audio is to be buffered right after a packet of the least delay was added, milliseconds: the 98th percentile of the
+   * How much audio is to be buffered right after a packet of the least delay was added, milliseconds: the 99th percentile of the
    * delays, the packet itself, and a margin. Grows at once and shrinks by 15 % per second; 20 to 400. To be asked for each packet.
    */
   targetMs(nowUs: number): number {
@@ -167,7 +167,7 @@ export class ArrivalJitter {
     return step === 1 ? "next" : "after-loss";
   }
 
-  /** 98th percentile of the transit over the least one. */
+  /** 99th percentile of the transit over the least one. */
   #spreadUs(): number {
     let least = Number.POSITIVE_INFINITY;
     let count = 0;
