@@ -100,10 +100,18 @@ impl<K: Ord> Sequencer<K> {
         self.sources.insert(key, source);
     }
 
-    /// Whether a group that begins so has been handed out before, at least its first units. A server sends it again to who
-    /// comes back to this layer of a stream from another one (docs/protocol.md 6.4).
-    pub fn repeats(&self, preamble: &GroupPreamble) -> bool {
-        !preamble.continuation && self.last.is_some_and(|last| preamble.first_sequence <= last)
+    /// Before [`open`](Self::open): if the group has been handed out before, at least its first units, goes back so that it
+    /// comes again whole. A server sends it again to who comes back to this layer of a stream from another one
+    /// (docs/protocol.md 6.4). Streams that began later stay as they are.
+    pub fn rewind(&mut self, preamble: &GroupPreamble) {
+        let first = preamble.first_sequence;
+        if preamble.continuation || self.last.is_none_or(|last| first > last) {
+            return;
+        }
+        self.last = None;
+        self.sources.retain(|_, source| source.began.1 > first);
+        self.held.retain(|_, held| held.began.1 > first);
+        self.held_bytes = self.held.values().map(|held| held.unit.header().wire_len()).sum();
     }
 
     /// A unit has arrived on an open group stream; without one it is ignored.

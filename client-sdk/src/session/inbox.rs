@@ -125,9 +125,9 @@ impl Inbox {
     pub(crate) fn open(&mut self, source: Source, preamble: &GroupPreamble, now: Instant) {
         let is_left = self.latest.is_some_and(|latest| latest != preamble.stream_id);
         let layer = self.layer(preamble.stream_id, now);
-        if is_left && layer.sequencer.repeats(preamble) {
+        if is_left {
             // Whoever decodes has been elsewhere meanwhile, and needs the group from its key frame on.
-            layer.sequencer = Sequencer::new(SequencerLimits::default());
+            layer.sequencer.rewind(preamble);
         }
         layer.sequencer.open(source, preamble);
         layer.open_sources += 1;

@@ -251,6 +251,29 @@ fn a_continuation_waits_for_the_stream_it_continues() {
     assert_eq!(drain(&mut sequencer, now), [1, 2]);
 }
 
+/// Who comes back to a layer gets its group from the key frame on; what has begun after it waits for it.
+#[test]
+fn a_group_that_comes_again_comes_whole() {
+    let now = any_time();
+    let mut sequencer = Sequencer::new(LIMITS);
+    sequencer.open(1, &preamble(10, 10, false));
+    (10..13).for_each(|sequence| sequencer.push(&1, unit(sequence, 1), now));
+    assert_eq!(drain(&mut sequencer, now), [10, 11, 12]);
+    // The newest group is seen first.
+    sequencer.open(3, &preamble(14, 14, false));
+    sequencer.push(&3, unit(14, 1), now);
+    for no_repetition in [preamble(10, 11, false), preamble(14, 14, false)] {
+        sequencer.rewind(&no_repetition);
+        assert_eq!(drain(&mut sequencer, now), [0; 0]);
+    }
+    sequencer.rewind(&preamble(10, 10, true));
+    sequencer.open(2, &preamble(10, 10, true));
+    (10..14).for_each(|sequence| sequencer.push(&2, unit(sequence, 1), now));
+    sequencer.push(&1, unit(13, 1), now);
+    sequencer.push(&3, unit(15, 1), now);
+    assert_eq!(drain(&mut sequencer, now), [10, 11, 12, 13, 14, 15]);
+}
+
 #[test]
 fn the_highest_sequence_number_is_handed_out_once() {
     let now = any_time();

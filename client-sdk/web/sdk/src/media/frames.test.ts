@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Random, unit } from "../protocol/testing.js";
 import { Flags, FrameType, type Unit } from "../protocol/unit.js";
-import { type EncodedFrame, FrameAssembler, MAX_FRAME_BYTES } from "./frames.js";
+import { type EncodedFrame, FrameAssembler, MAX_FRAME_BYTES, MAX_FRAME_UNITS } from "./frames.js";
 
 const END = Flags.EndOfFrame;
 const goesOn = { startsStream: false };
@@ -97,6 +97,24 @@ describe("FrameAssembler", () => {
     );
     expect(assembled(assembler, parts, [key(9)])).toEqual([9]);
     expect(assembler.unusableFrames).toBe(1);
+  });
+
+  it("drops a frame of too many units, however little is in them", () => {
+    const assembler = new FrameAssembler();
+    const parts = Array.from({ length: MAX_FRAME_UNITS + 1 }, (_, i) =>
+      key(i, { timestampUs: 1, flags: i === MAX_FRAME_UNITS ? END : 0, payload: new Uint8Array() }),
+    );
+    expect(assembled(assembler, parts, [key(parts.length)])).toEqual([parts.length]);
+    expect(assembler.unusableFrames).toBe(1);
+  });
+
+  it("takes a key frame again of which it has had a part before", () => {
+    const assembler = new FrameAssembler();
+    const parts = [0, 1, 2].map((i) => key(i, { timestampUs: 1, flags: i === 2 ? END : 0 }));
+    expect(assembled(assembler, parts.slice(0, 2))).toEqual([]);
+    assembler.restart();
+    expect(assembled(assembler, parts)).toEqual([0]);
+    expect([assembler.unusableFrames, assembler.missingUnits]).toEqual([0, 0]);
   });
 
   it("hands out whole, decodable frames only, whatever is missing (300 seeds)", () => {

@@ -11,6 +11,8 @@ import { Flags, FrameType, type Unit } from "../protocol/unit.js";
 
 /** Bytes of one frame; larger ones are dropped. Several units of the largest payload. */
 export const MAX_FRAME_BYTES = 32 * 1024 * 1024;
+/** Units of one frame; those with little in them cost memory, too. */
+export const MAX_FRAME_UNITS = 4096;
 
 /** A whole encoded frame. */
 export interface EncodedFrame {
@@ -72,12 +74,19 @@ export class FrameAssembler {
 
     const partial = this.#continued(unit, follows);
     partial.bytes += unit.payload.length;
-    if (partial.bytes > MAX_FRAME_BYTES) partial.whole = false;
+    if (partial.bytes > MAX_FRAME_BYTES || partial.pieces.length >= MAX_FRAME_UNITS) partial.whole = false;
     if (partial.whole) partial.pieces.push(unit.payload);
     else partial.pieces.length = 0;
     if ((unit.flags & Flags.EndOfFrame) === 0) return undefined;
     this.#partial = undefined;
     return this.#finished(partial);
+  }
+
+  /** What comes next begins anew with a key frame, and may have come before. */
+  restart(): void {
+    this.#next = undefined;
+    this.#partial = undefined;
+    this.#needsKeyFrame = true;
   }
 
   /** The frame in progress that the unit belongs to; a new one if it begins one. */

@@ -69,6 +69,26 @@ class Reference {
   }
 }
 
+test("a group that comes again comes whole, and what has begun after it waits for it", () => {
+  const sequencer = new Sequencer<number>(LIMITS);
+  sequencer.begin(1, preamble(10));
+  for (let sequence = 10; sequence < 13; sequence++) sequencer.push(1, unit(sequence), 0);
+  expect(sequences(sequencer, 0)).toEqual([10, 11, 12]);
+  // The newest group is seen first.
+  sequencer.begin(3, preamble(14));
+  sequencer.push(3, unit(14), 0);
+  expect(sequences(sequencer, 0)).toEqual([]);
+  expect(sequencer.rewind(preamble(10, 11))).toBe(false);
+  expect(sequencer.rewind(preamble(14))).toBe(false);
+  expect(sequencer.rewind(preamble(10))).toBe(true);
+  sequencer.begin(2, preamble(10));
+  for (let sequence = 10; sequence < 14; sequence++) sequencer.push(2, unit(sequence), 0);
+  sequencer.push(1, unit(13), 0);
+  sequencer.push(3, unit(15), 0);
+  expect(sequences(sequencer, 0)).toEqual([10, 11, 12, 13, 14, 15]);
+  expect(sequencer.heldBytes).toBe(0);
+});
+
 describe("properties", () => {
   test("any operations follow the rules", () => {
     for (let seed = 1; seed <= 300; seed++) {

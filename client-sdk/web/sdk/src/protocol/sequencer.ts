@@ -93,11 +93,19 @@ export class Sequencer<K> {
   }
 
   /**
-   * Whether a group that begins so has been handed out before, at least its first units. A server sends it again to who
-   * comes back to this layer of a stream from another one (docs/protocol.md 6.4).
+   * Before {@link begin}: if the group has been handed out before, at least its first units, goes back so that it comes again
+   * whole, and returns true. A server sends it again to who comes back to this layer of a stream from another one
+   * (docs/protocol.md 6.4). Streams that began later stay as they are.
    */
-  repeats({ continuation, firstSequence }: GroupPreamble): boolean {
-    return !continuation && this.#lastSequence !== undefined && firstSequence <= this.#lastSequence;
+  rewind({ continuation, firstSequence }: GroupPreamble): boolean {
+    if (continuation || this.#lastSequence === undefined || firstSequence > this.#lastSequence) return false;
+    this.#lastSequence = undefined;
+    for (const [stream, source] of this.#sources) {
+      if (source.firstSequence <= firstSequence) this.#sources.delete(stream);
+    }
+    this.#held = this.#held.filter(({ source }) => source.firstSequence > firstSequence);
+    this.#heldBytes = this.#held.reduce((bytes, { unit }) => bytes + wireBytes(unit), 0);
+    return true;
   }
 
   /** A group stream has begun. */
