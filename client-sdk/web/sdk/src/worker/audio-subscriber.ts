@@ -16,6 +16,8 @@ const MAX_DECODING = 64;
 interface Decoding {
   readonly timestampUs: number;
   readonly afterLoss: boolean;
+  /** Of a decoder, which has to be made ready for it. */
+  readonly isFirst: boolean;
 }
 
 export class AudioSubscriber {
@@ -27,6 +29,9 @@ export class AudioSubscriber {
   readonly #latency = new Recent(5_000);
   readonly #decoding: Decoding[] = [];
   #decoder: AudioDecoder | undefined;
+  /** The decoder has been given nothing yet. */
+  #isNew = false;
+  #closed = false;
   #frames = 0;
   /** What came before the next packet that is decoded did not all come, or was not decoded. */
   #afterLoss = false;
@@ -41,6 +46,7 @@ export class AudioSubscriber {
 
   /** Units of this stream as they came. */
   take(units: readonly Unit[], arrivalUs: number): void {
+    if (this.#closed) return;
     for (const unit of units) this.#takeOne(unit, arrivalUs);
   }
 
@@ -88,6 +94,7 @@ export class AudioSubscriber {
   }
 
   close(): void {
+    this.#closed = true;
     const decoder = this.#decoder;
     this.#decoder = undefined;
     if (decoder && decoder.state !== "closed") decoder.close();
@@ -105,10 +112,12 @@ export class AudioSubscriber {
     if (payload.length === 0) return;
     const decoder = this.#openDecoder();
     if (decoder.decodeQueueSize > MAX_DECODING) {
-      this.#afterLoss = true;
+      this.#forgetDecoder();
       return;
     }
-    this.#decoding.push({ timestampUs, afterLoss: this.#afterLoss });
+    const isFirst = this.#isNew;
+    this.#isNew = false;
+    this.#decoding.push({ timestampUs, afterLoss: this.#afterLoss, isFirst });
     this.#afterLoss = false;
     try {
       // Every packet of Opus stands for itself, as far as decoders are told.
@@ -133,6 +142,7 @@ export class AudioSubscriber {
       numberOfChannels: Math.min(this.stream.audio?.channels ?? 1, 2),
     });
     this.#decoder = decoder;
+    this.#isNew = true;
     return decoder;
   }
 
@@ -159,9 +169,9 @@ export class AudioSubscriber {
       channels.push(samples);
     }
     data.close();
-    const { timestampUs, afterLoss } = decoding;
+    const { timestampUs, afterLoss, isFirst } = decoding;
     const decodedUs = nowUs();
-    this.#jitter.playable(timestampUs, decodedUs);
+    if (!isFirst) this.#jitter.playable(timestampUs, decodedUs);
     const targetMs = this.#jitter.targetMs(decodedUs);
     this.#tell(
       { type: "pcm", streamId: this.stream.streamId, timestampUs, channels, afterLoss, targetMs },

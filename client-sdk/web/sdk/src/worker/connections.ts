@@ -202,8 +202,9 @@ export class Connections implements MediaLink {
         return await this.command(request());
       } catch (error) {
         if (!(error instanceof MeetingError)) throw error;
-        const late = error.kind === "unreachable" && this.#lostSignaling !== undefined;
-        if (error.kind !== "interrupted" && !late) throw error;
+        // The server did not answer, or closed a session that can be begun again.
+        const comesBack = ["unreachable", "closed"].includes(error.kind) && this.#lostSignaling !== undefined;
+        if (error.kind !== "interrupted" && !comesBack) throw error;
       }
     }
   }
@@ -416,6 +417,8 @@ export class Connections implements MediaLink {
         else this.#takeResumed(answer.resumed);
         take = (sequence, message) => this.#takeEvent(sequence, message);
         for (const [sequence, message] of early) this.#takeEvent(sequence, message);
+        // Its end may have come together with the answer.
+        if (opened.endedWith) this.#signalingEnded(opened, opened.endedWith);
         this.#tellOpen();
         this.#settle();
       } catch (error) {
@@ -528,6 +531,8 @@ export class Connections implements MediaLink {
     this.#lostMedia = undefined;
     older?.close();
     this.#events.mediaChanged();
+    // Its end may have come before it was here.
+    if (!media.isOpen) this.#loseMedia();
   }
 
   #mediaEnded(session: MediaSession, ended: Ended): void {

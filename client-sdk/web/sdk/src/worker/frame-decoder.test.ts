@@ -151,9 +151,15 @@ describe("FrameDecoder", () => {
     const bench = new Bench();
     bench.decode("a", { key: true });
     const hanging = bench.fake;
-    for (let i = 1; i <= 30; i++) bench.decode("b", { atUs: i * 0.1 * S });
+    bench.decode("b");
+    bench.decode("c");
+    // It takes no more: nobody gives it a frame from now on.
+    expect(bench.decoder.isReady).toBe(false);
+    bench.nowUs = 3 * S;
+    bench.decoder.check();
     expect(bench.failed).toBe(0);
-    bench.decode("c", { atUs: 3.1 * S });
+    bench.nowUs = 3.1 * S;
+    bench.decoder.check();
     expect(bench.failed).toBe(1);
     expect(bench.decoder.errors).toBe(1);
     expect(hanging.state).toBe("closed");

@@ -88,7 +88,11 @@ export class FrameDecoder<T> {
       const [oldest] = this.#awaited.keys();
       if (oldest !== undefined) this.#awaited.delete(oldest);
     }
-    if (this.#decoder && this.queued >= MAX_QUEUED && this.#waitedUs(nowUs) > HANG_US) this.#fail();
+  }
+
+  /** To be called now and then, also while it takes no frames: one that hangs is given up. */
+  check(): void {
+    if (!this.isReady && this.#waitedUs(this.#nowUs()) > HANG_US) this.#fail();
   }
 
   close(): void {

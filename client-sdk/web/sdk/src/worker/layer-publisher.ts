@@ -115,6 +115,8 @@ export class LayerPublisher {
   }
 
   connectionChanged(): void {
+    // What the encoder makes meanwhile is not sent: also if this connection is heard again, what comes then needs a key frame.
+    if (!this.#link.connected) this.#policy.begin();
     if (this.#link.generation === this.#generation) return;
     this.#generation = this.#link.generation;
     this.#policy.connectionBegan();

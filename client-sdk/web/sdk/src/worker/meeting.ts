@@ -354,8 +354,8 @@ export class MeetingWorker {
 
   attach(streamId: string, canvas: OffscreenCanvas): void {
     const subscription = this.#subscriptions.get(streamId);
-    // It may have ended meanwhile; the window is told.
-    if (subscription && !subscription.video) this.#draw(subscription, canvas, this.#joined().connections);
+    // It may have ended meanwhile, which the window is told; begun anew, it has another canvas, and the last one counts.
+    if (subscription) this.#draw(subscription, canvas, this.#joined().connections);
   }
 
   setVolume(participantId: string, gain: number): void {
@@ -679,8 +679,12 @@ export class MeetingWorker {
   }
 
   async #publishAgain(stream: StreamDescription, connections: Connections): Promise<void> {
+    const isOver = () => !this.#publications.has(stream.streamId);
+    // Stopped while others were published again.
+    if (isOver()) return;
     try {
       await this.#announce(stream, connections);
+      if (isOver()) await connections.insist(() => unpublishRequest(stream.streamId)).catch(() => {});
     } catch (error) {
       this.#publicationEnded(stream.streamId, error instanceof Error ? error.message : String(error), false);
     }

@@ -360,6 +360,21 @@ describe("a camera", () => {
     await bench.finish();
   });
 
+  it("goes on with a key frame when its connection was silent for a while", async () => {
+    const bench = new Bench("camera");
+    await bench.begin();
+    await bench.frame("b", 33);
+    bench.link.connected = false;
+    bench.publisher.connectionChanged();
+    await bench.frame("c", 33);
+    bench.link.connected = true;
+    bench.publisher.connectionChanged();
+    await bench.frame("d", 33);
+    await bench.frame("e", 33);
+    expect(bench.encoded()).toBe("b d! e");
+    await bench.finish();
+  });
+
   it("is not sent while it is switched off", async () => {
     const bench = new Bench("camera");
     await bench.begin();

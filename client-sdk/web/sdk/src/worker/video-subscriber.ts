@@ -49,7 +49,7 @@ export interface VideoSubscriberOptions {
 /** A wire stream id. */
 interface Ingress {
   readonly layer: Layer;
-  sequencer: Sequencer<object>;
+  readonly sequencer: Sequencer<object>;
   readonly assembler: FrameAssembler;
 }
 
@@ -143,10 +143,8 @@ export class VideoSubscriber {
   groupBegan(handle: object, preamble: GroupPreamble, nowUs: number): void {
     const ingress = this.#ingresses.get(preamble.streamId);
     if (this.#closed || !ingress) return;
-    if (ingress !== this.#selector.current && ingress.sequencer.repeats(preamble)) {
-      // The decoder has been elsewhere meanwhile, and needs the group from its key frame on.
-      ingress.sequencer = new Sequencer<object>();
-    }
+    // The decoder has been elsewhere meanwhile, and needs the group from its key frame on.
+    if (ingress !== this.#selector.current && ingress.sequencer.rewind(preamble)) ingress.assembler.restart();
     ingress.sequencer.begin(handle, preamble);
     this.#sources.set(handle, { ingress, preamble, hasBegun: false });
     this.#receive(ingress, nowUs);
@@ -278,7 +276,11 @@ export class VideoSubscriber {
 
   #take(taken: Taken, nowUs: number): void {
     const { frame, hidden, restarted } = taken;
-    if (restarted) this.#clock.restart();
+    if (restarted) {
+      this.#clock.restart();
+      // Whatever becomes of this frame, later ones are not late.
+      this.#drawnUs = undefined;
+    }
     if (!hidden) {
       this.#newestUs = frame.timestampUs;
       this.#statistics.frame(frame.timestampUs, nowUs);
@@ -311,6 +313,7 @@ export class VideoSubscriber {
   #decode(): void {
     if (this.#closed) return;
     const nowUs = localNowUs();
+    this.#decoder.check();
     while (this.#decoder.isReady && this.#pictures.length + this.#decoder.queued < MAX_PICTURES) {
       const taken = this.#queue.next(nowUs, this.#due);
       if (!taken) break;
