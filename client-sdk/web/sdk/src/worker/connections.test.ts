@@ -58,9 +58,9 @@ const media = {
   refused: () => {},
 };
 
-function connections(events: ConnectionsEvents): Connections {
+function connections(events: ConnectionsEvents, reconnectForMs = 60_000): Connections {
   const signaling = { url: "https://server/v1/signal", certificateHashes: [] };
-  return new Connections({ signaling, join: { joinToken: "t" }, reconnectForMs: 60_000 }, events, media);
+  return new Connections({ signaling, join: { joinToken: "t" }, reconnectForMs }, events, media);
 }
 
 const forever = new AbortController().signal;
@@ -172,6 +172,44 @@ describe("Connections", () => {
     expect(told.at(-1)).toBe("ended KICKED");
     expect(server.connections).toHaveLength(2);
     expect(server.latest("/v1/media").closedByClient).toBe(true);
+  });
+
+  it("closes a session as soon as it has read the server's last word", async () => {
+    const server = new FakeServer((_, asked) => agree(asked));
+    const { told, events } = listen();
+    await connections(events).join(1000, forever);
+    const signal = server.latest("/v1/signal");
+    signal.tell({ case: "meetingEnded", value: { reason: "it is over" } });
+    await signal.endStream();
+    await vi.advanceTimersByTimeAsync(10);
+    expect(signal.closedByClient).toBe(true);
+    expect(told.at(-1)).toBe("ended MEETING_ENDED");
+  });
+
+  it("tells why it is over when media ends first, also if it does not come back by itself", async () => {
+    const server = new FakeServer((_, asked) => agree(asked));
+    const { told, events } = listen();
+    await connections(events, 0).join(1000, forever);
+    server.latest("/v1/media").lose();
+    await vi.advanceTimersByTimeAsync(50);
+    const details = { close_code: "KICKED" };
+    server.latest("/v1/signal").tell({ case: "error", value: { code: ErrorCode.FORBIDDEN, details } });
+    await server.latest("/v1/signal").endStream();
+    await vi.advanceTimersByTimeAsync(10);
+    expect(told).toEqual(["joined", "ended KICKED"]);
+  });
+
+  it("tells why the meeting is over when that comes while media is opened", async () => {
+    const server = new FakeServer((_, asked) => agree(asked));
+    server.welcome = () => {
+      server.latest("/v1/signal").tell({ case: "meetingEnded", value: { reason: "it is over" } });
+      void server.latest("/v1/signal").endStream();
+      setTimeout(() => server.latest("/v1/media").lose(), 20);
+    };
+    const joining = connections(listen().events).join(1000, forever);
+    const refused = expect(joining).rejects.toMatchObject({ kind: "closed", code: "MEETING_ENDED" });
+    await vi.advanceTimersByTimeAsync(2000);
+    await refused;
   });
 
   it("has left when it is told that it is over", async () => {

@@ -131,6 +131,7 @@ export class Connections implements MediaLink {
         leftMs -= performance.now() - begunMs;
       }
     };
+    let isIn = false;
     try {
       const transport = await within(dial(this.#plan.signaling, signal));
       const early: [number, EnvelopeMessage][] = [];
@@ -147,6 +148,7 @@ export class Connections implements MediaLink {
       opened = session;
       this.#signaling = session;
       const joined = await this.#joinIn(session, within, signal);
+      isIn = true;
       this.#takeJoined(joined);
       this.#events.joined(joined);
       take = (sequence, message) => this.#takeEvent(sequence, message);
@@ -154,7 +156,9 @@ export class Connections implements MediaLink {
       this.#installMedia(await within(this.#openMedia(signal)));
       if (session.endedWith) throw session.endedWith.error;
       this.#look = setInterval(() => this.#lookAtBoth(), LOOK_INTERVAL_MS);
-    } catch (error) {
+    } catch (cause) {
+      // A meeting that is over by now refuses media: why, signaling has said.
+      const error = (isIn && this.#signaling?.endedWith?.error) || cause;
       this.#over ??= { error: asError(error) };
       this.#media?.close();
       // The server may have let it in before its answer was here.
@@ -538,10 +542,14 @@ export class Connections implements MediaLink {
   #mediaEnded(session: MediaSession, ended: Ended): void {
     if (this.#over || session !== this.#media || this.#lostMedia || this.#look === undefined) return;
     const { closeCode } = ended;
-    if (closeCode !== undefined && TOLD_BY_SIGNALING.includes(closeCode)) {
+    const isToldBySignaling =
+      closeCode === undefined ? !this.#goesOn() : TOLD_BY_SIGNALING.includes(closeCode);
+    if (isToldBySignaling) {
       // A server that removes somebody, or stops, closes both, and says why on signaling.
       setTimeout(() => {
-        if (!this.#over && session === this.#media && !this.#lostSignaling) void this.#end(ended);
+        if (this.#over || session !== this.#media) return;
+        if (this.#lostSignaling && this.#goesOn()) this.#loseMedia();
+        else void this.#end(ended);
       }, SIGNALING_FOLLOWS_MS);
       return;
     }

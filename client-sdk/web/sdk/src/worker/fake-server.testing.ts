@@ -79,6 +79,11 @@ export class FakeConnection {
     this.#endClosed({ closeCode: 0, reason: "" });
   }
 
+  /** The server has said its last word, and leaves it to the client to close the connection. */
+  async endStream(): Promise<void> {
+    await this.#writer.close().catch(() => {});
+  }
+
   /** The connection breaks without a word. */
   lose(): void {
     this.#loseClosed(new Error("Connection lost."));
