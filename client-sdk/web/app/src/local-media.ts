@@ -112,6 +112,8 @@ export class Device {
         this.#deviceId = "";
         return;
       }
+      // Another one has been chosen meanwhile: it is tried.
+      if (this.#deviceId !== deviceId && this.on.peek()) return;
       this.#stop();
       this.on.value = false;
       this.problem.value = code;

@@ -163,13 +163,16 @@ export class Session {
       this.#toSend.microphone.subscribe((track) => void this.#sendDevice("microphone", track)),
       this.#toSend.camera.subscribe((track) => void this.#sendDevice("camera", track)),
     );
-    const lost = (kind: "camera" | "microphone") => () =>
+    const lost = (kind: "camera" | "microphone") => () => {
+      if (kind === "microphone") this.talking.value = false;
       this.notice({ text: text.devices.unplugged(kind), tone: "warning" });
+    };
     camera.onLost = lost("camera");
     microphone.onLost = lost("microphone");
     const ended = (kind: DeviceKind) => (reason: string) => {
       // A device that was unplugged is off by now, and that was told.
       if (!this.media[kind].on.peek() || this.closed.peek()) return;
+      if (kind === "microphone") this.talking.value = false;
       this.notice({ text: text.notices.sendingEnded(kind, reason), tone: "warning" });
       void this.media.set(kind, false);
     };
@@ -222,8 +225,9 @@ export class Session {
     if (!this.maySend("audio")) return this.notice({ text: text.controls.notAllowed });
     const { microphone } = this.media;
     const on = !microphone.on.peek();
-    await this.media.set("microphone", on);
+    this.talking.value = false;
     remember({ microphoneOn: on });
+    await this.media.set("microphone", on);
     const problem = microphone.problem.peek();
     if (problem !== undefined) this.#deviceNotice("microphone", problem);
     else
@@ -232,12 +236,17 @@ export class Session {
         : text.announced.muted;
   }
 
+  /** From a notice, which may be older than what was done since. */
+  #unmute(): void {
+    if (!this.media.microphone.on.peek()) void this.toggleMicrophone();
+  }
+
   async toggleCamera(): Promise<void> {
     if (!this.maySend("camera")) return this.notice({ text: text.controls.notAllowed });
     const { camera } = this.media;
     const on = !camera.on.peek();
-    await this.media.set("camera", on);
     remember({ cameraOn: on });
+    await this.media.set("camera", on);
     const problem = camera.problem.peek();
     if (problem !== undefined) this.#deviceNotice("camera", problem);
     else
@@ -453,7 +462,10 @@ export class Session {
       this.notice({ text: text.notices.reconnected, tone: "good", lastsMs: 3000 });
       void this.subscriptions.again();
       void this.chat.catchUp();
-      if (rejoined) void this.#tell(this.#wishedState());
+      if (!rejoined) return;
+      // In the new place nobody has been asked.
+      this.askedForStage.value = false;
+      void this.#tell(this.#wishedState());
     });
     // Who is denied the stage is told so by an event that looks like any other of the stage: asking again does no harm.
     on("stageChanged", () => {
@@ -498,7 +510,7 @@ export class Session {
             ? {
                 text: text.notices.onStage,
                 lastsMs: 10_000,
-                action: { label: text.notices.unmute, run: () => void this.toggleMicrophone() },
+                action: { label: text.notices.unmute, run: () => this.#unmute() },
               }
             : { text: text.notices.offStage },
         );
@@ -521,7 +533,7 @@ export class Session {
         text: text.notices.mutedByHost,
         tone: "warning",
         lastsMs: 8000,
-        action: { label: text.notices.unmute, run: () => void this.toggleMicrophone() },
+        action: { label: text.notices.unmute, run: () => this.#unmute() },
       });
     }
     if (change.videoOn === false && camera.on.peek()) {

@@ -357,6 +357,8 @@ export class Meeting {
 
   #begin(state: MeetingState): void {
     this.#state ??= state;
+    // Who has to wait again, to come back, is reconnecting.
+    this.#onWaiting = undefined;
     addEventListener("online", this.#onOnline);
     addEventListener("pagehide", this.#onPageHide);
     const { context } = this.#sound;

@@ -137,8 +137,8 @@ export class Subscriptions {
       subscription.on("ended", () => {
         if (this.#entries.get(streamId) !== entry) return;
         this.#entries.delete(streamId);
-        // Whoever publishes it again does so under this id: it is wanted as long as the page says so.
-        this.#refused.set(streamId, Number.POSITIVE_INFINITY);
+        // A stream that is no more is not wanted for long; one that the rights have no room for any more may be had later.
+        this.#refused.set(streamId, this.#nowMs() + AGAIN_MS);
         this.#publish();
       });
       if (this.#closed) await this.#end(streamId);

@@ -56,7 +56,7 @@ test("two tabs and a native client: frames per second, latency, sound without ga
     const { audioOutput } = meeting;
     return Promise.all([
       __probe.follow(canvas("Ada"), durationMs),
-      // Before the recording is put together, which keeps the page busy for half a second.
+      // Before the recording is handed over, which keeps the page busy for a moment.
       __probe
         .follow(canvas("Nat"), durationMs)
         .then(async (samples) => [samples, await meeting.statistics()] as const),
