@@ -48,8 +48,8 @@ impl Subscriber {
     }
 
     /// The next unit. Sequence numbers increase (per layer; a layer that comes back after another one may begin again at a
-    /// key frame); a gap means that units were lost or left out. `None` when the stream has ended: its publisher left or unpublished it, or
-    /// [`Meeting::unsubscribe`](crate::Meeting::unsubscribe) was called.
+    /// key frame); a gap means that units were lost or left out. `None` when the stream has ended: its publisher left or
+    /// unpublished it, or [`Meeting::unsubscribe`](crate::Meeting::unsubscribe) was called.
     ///
     /// Cancel-safe: dropped early, no unit is lost.
     ///
