@@ -342,13 +342,19 @@ describe("a camera", () => {
     await bench.finish();
   });
 
-  it("begins anew on another connection, and says that there is a gap", async () => {
+  /** One that has sent frame "b", and whose connection is silent while "c" comes. */
+  async function silentAfterB(): Promise<Bench> {
     const bench = new Bench("camera");
     await bench.begin();
     await bench.frame("b", 33);
     bench.link.connected = false;
     bench.publisher.connectionChanged();
     await bench.frame("c", 33);
+    return bench;
+  }
+
+  it("begins anew on another connection, and says that there is a gap", async () => {
+    const bench = await silentAfterB();
     bench.link.generation = 2;
     bench.link.connected = true;
     bench.publisher.connectionChanged();
@@ -361,12 +367,7 @@ describe("a camera", () => {
   });
 
   it("goes on with a key frame when its connection was silent for a while", async () => {
-    const bench = new Bench("camera");
-    await bench.begin();
-    await bench.frame("b", 33);
-    bench.link.connected = false;
-    bench.publisher.connectionChanged();
-    await bench.frame("c", 33);
+    const bench = await silentAfterB();
     bench.link.connected = true;
     bench.publisher.connectionChanged();
     await bench.frame("d", 33);
